@@ -1,0 +1,188 @@
+//! What can be wrong with a configuration, told before the first request.
+
+use std::{error::Error, fmt};
+
+/// A name, key, digest, realm or list that cannot be used.
+///
+/// It says what is wrong and where (the entry of a list, the byte of a key), and never repeats the
+/// value: a key does not get into a log by being mistyped.
+///
+/// ```
+/// use tower_api_key::{Client, Keyring, error::ConfigErrorKind};
+///
+/// let pasted = Keyring::new().insert("12345abcde\n", Client::new("ci")).unwrap_err();
+/// assert_eq!(pasted.kind(), ConfigErrorKind::KeyEdge);
+/// assert_eq!(pasted.to_string(), "the key begins or ends with white space (at byte 10)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    kind: ConfigErrorKind,
+    variable: Option<String>,
+    entry: Option<usize>,
+    at: Option<usize>,
+}
+
+/// What is wrong, for code that wants to tell one [`ConfigError`] from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigErrorKind {
+    /// Not a header name (RFC 9110 §5.1).
+    HeaderName,
+    /// `authorization` or `cookie` as a plain header: both have extractors of their own.
+    ReservedHeader,
+    /// Not a name of a query parameter: visible ASCII, at least one byte.
+    QueryName,
+    /// Not a cookie name (RFC 6265 §4.1.1).
+    CookieName,
+    /// Not an authentication scheme (RFC 9110 §11.1).
+    Scheme,
+    /// One place is named twice.
+    DuplicatePlace,
+    /// The extractor declares no place.
+    NoPlace,
+    /// The realm holds a control or non-ASCII character.
+    Realm,
+    /// The key is empty or blank.
+    BlankKey,
+    /// The key is longer than [`DEFAULT_MAX_LEN`](crate::key::DEFAULT_MAX_LEN) bytes.
+    KeyTooLong,
+    /// The key begins or ends with a space, tab or line break, as pasted keys do.
+    KeyEdge,
+    /// The key holds a byte outside 0x20 to 0x7E.
+    KeyByte,
+    /// The key, or a key with this digest, is in the keyring already.
+    DuplicateKey,
+    /// Not `sha256:` and 64 hexadecimal digits.
+    Digest,
+    /// The client's id is blank or holds a control character.
+    ClientId,
+    /// A scope of the client is no scope (RFC 6749 §3.3): empty, or with a blank in it, for example.
+    Scope,
+    /// The environment variable is not set, or is not Unicode.
+    EnvironmentUnset,
+    /// The list of keys is empty.
+    EmptyList,
+    /// An entry of the list is not `client=key`.
+    ListEntry,
+}
+
+impl ConfigError {
+    pub(crate) fn new(kind: ConfigErrorKind) -> Self {
+        Self { kind, variable: None, entry: None, at: None }
+    }
+
+    pub(crate) fn at(self, at: usize) -> Self {
+        Self { at: Some(at), ..self }
+    }
+
+    pub(crate) fn in_entry(self, entry: usize) -> Self {
+        Self { entry: Some(entry), ..self }
+    }
+
+    pub(crate) fn in_variable(self, name: &str) -> Self {
+        Self { variable: Some(name.to_owned()), ..self }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn kind(&self) -> ConfigErrorKind {
+        self.kind
+    }
+
+    /// The entry of a list that is wrong, counted from 1.
+    #[must_use]
+    pub fn entry(&self) -> Option<usize> {
+        self.entry
+    }
+
+    /// Where in the key (the first wrong byte) or among the scopes, counted from 0.
+    #[must_use]
+    pub fn position(&self) -> Option<usize> {
+        self.at
+    }
+}
+
+impl ConfigErrorKind {
+    /// A name that stays the same between versions.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HeaderName => "header_name",
+            Self::ReservedHeader => "reserved_header",
+            Self::QueryName => "query_name",
+            Self::CookieName => "cookie_name",
+            Self::Scheme => "scheme",
+            Self::DuplicatePlace => "duplicate_place",
+            Self::NoPlace => "no_place",
+            Self::Realm => "realm",
+            Self::BlankKey => "blank_key",
+            Self::KeyTooLong => "key_too_long",
+            Self::KeyEdge => "key_edge",
+            Self::KeyByte => "key_byte",
+            Self::DuplicateKey => "duplicate_key",
+            Self::Digest => "digest",
+            Self::ClientId => "client_id",
+            Self::Scope => "scope",
+            Self::EnvironmentUnset => "environment_unset",
+            Self::EmptyList => "empty_list",
+            Self::ListEntry => "list_entry",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::HeaderName => "not a header name",
+            Self::ReservedHeader => {
+                "this header has places of its own: use `bearer()` or `scheme(…)` for authorization, `cookie(…)` for cookie"
+            }
+            Self::QueryName => "a query parameter's name is one or more visible ASCII characters",
+            Self::CookieName => "not a cookie name",
+            Self::Scheme => "not an authentication scheme",
+            Self::DuplicatePlace => "one place is named twice",
+            Self::NoPlace => "the extractor declares no place",
+            Self::Realm => "the realm holds a control or non-ASCII character",
+            Self::BlankKey => "the key is empty or blank",
+            Self::KeyTooLong => {
+                "the key is longer than 1,024 bytes: insert its digest, and raise `max_key_len` on the layer"
+            }
+            Self::KeyEdge => "the key begins or ends with white space",
+            Self::KeyByte => "the key holds a byte outside 0x20 to 0x7E",
+            Self::DuplicateKey => "the key is in the keyring already",
+            Self::Digest => "a digest is `sha256:` and 64 hexadecimal digits",
+            Self::ClientId => "the client's id is blank or holds a control character",
+            Self::Scope => "a scope is one or more visible ASCII characters but `\"` and `\\`",
+            Self::EnvironmentUnset => "the variable is not set, or not Unicode",
+            Self::EmptyList => "there is no key in the list",
+            Self::ListEntry => "an entry is `client=key` or `client=sha256:…`",
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(variable) = &self.variable {
+            write!(f, "{variable}: ")?;
+        }
+        if let Some(entry) = self.entry {
+            write!(f, "entry {entry}: ")?;
+        }
+        f.write_str(self.kind.text())?;
+        match (self.kind, self.at) {
+            (_, None) => Ok(()),
+            (ConfigErrorKind::Scope, Some(at)) => write!(f, " (scope {at}, counted from 0)"),
+            (_, Some(at)) => write!(f, " (at byte {at})"),
+        }
+    }
+}
+
+impl Error for ConfigError {}
+
+/// Turns a mistake in a literal into a panic at the caller's line, at start-up.
+#[track_caller]
+#[allow(clippy::panic, reason = "for literals alone; names from configuration have `try_` twins")]
+pub(crate) fn literal<T>(result: Result<T, ConfigError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -1,0 +1,107 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+use crate::{
+    body::ResponseBody, cache::CacheHeaders, policy::Policy, rejection::Rejection, respond::Grpc,
+};
+
+pin_project! {
+    /// Waits for the verifier, where that takes time, and then for the inner service.
+    pub struct ResponseFuture<F, W> {
+        #[pin]
+        kind: Kind<F, W>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<F, W> {
+        Waiting { #[pin] verifier: W },
+        Inner { #[pin] service: F, cache: Option<CacheHeaders> },
+        Refused { refused: Option<Refused> },
+    }
+}
+
+/// What is done with a request once it is decided.
+#[derive(Debug)]
+pub enum Step<F> {
+    Inner(F, Option<CacheHeaders>),
+    Refused(Refused),
+}
+
+/// A rejection that is yet to be written: much smaller than its response.
+#[derive(Debug)]
+pub struct Refused {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) rejection: Rejection,
+    pub(crate) grpc: Option<Grpc>,
+}
+
+impl<F, W> ResponseFuture<F, W> {
+    pub(crate) fn waiting(verifier: W) -> Self {
+        Self { kind: Kind::Waiting { verifier } }
+    }
+}
+
+impl<F, W> From<Step<F>> for ResponseFuture<F, W> {
+    fn from(step: Step<F>) -> Self {
+        Self { kind: step.into() }
+    }
+}
+
+impl<F, W> From<Step<F>> for Kind<F, W> {
+    fn from(step: Step<F>) -> Self {
+        match step {
+            Step::Inner(service, cache) => Self::Inner { service, cache },
+            Step::Refused(refused) => Self::Refused { refused: Some(refused) },
+        }
+    }
+}
+
+impl<F, W, B, E> Future for ResponseFuture<F, W>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    W: Future<Output = Step<F>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.kind.as_mut().project() {
+                KindProj::Waiting { verifier } => {
+                    let step = ready!(verifier.poll(cx));
+                    this.kind.set(step.into());
+                }
+                KindProj::Inner { service, cache } => {
+                    let mut response = ready!(service.poll(cx))?.map(ResponseBody::inner);
+                    if let Some(cache) = cache {
+                        cache.write(response.headers_mut());
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+                KindProj::Refused { refused } => {
+                    // There is nothing left only if it is polled after completion.
+                    let Some(Refused { policy, rejection, grpc }) = refused.take() else {
+                        return Poll::Pending;
+                    };
+                    let response = policy.reject(rejection, grpc);
+                    return Poll::Ready(Ok(response.map(ResponseBody::rejection)));
+                }
+            }
+        }
+    }
+}
+
+impl<F, W> fmt::Debug for ResponseFuture<F, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
+
+use bytes::Buf;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::error::{ConfigError, ConfigErrorKind};
+
+/// SHA-256 of a key: all that is ever stored, indexed or sent to a store.
+///
+/// Two digests are compared in constant time. `Debug` shows nothing of it; [`encode`] writes it
+/// out, for a configuration file. For a key of 128 random bits a plain SHA-256 is what NIST
+/// SP 800-63B accepts at rest; a short key of one's own choice can be guessed from its digest.
+///
+/// ```
+/// use tower_api_key::{Client, KeyDigest, Keyring};
+///
+/// let digest = KeyDigest::of("correct-horse-battery-staple");
+/// let stored = digest.encode();                       // "sha256:…", what a file may hold
+///
+/// let keys = Keyring::new();
+/// keys.insert_digest(KeyDigest::parse(&stored)?, Client::new("ci"))?;
+/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// ```
+///
+/// [`encode`]: KeyDigest::encode
+#[derive(Clone, Copy)]
+pub struct KeyDigest([Word; 4]);
+
+const PREFIX: &str = "sha256:";
+
+impl KeyDigest {
+    /// The digest of a key.
+    #[must_use]
+    pub fn of(key: impl AsRef<[u8]>) -> Self {
+        Self::from_bytes(Sha256::digest(key.as_ref()).into())
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; hexadecimal digits in either case.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrorKind::Digest`] for anything but `sha256:` and 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::new(ConfigErrorKind::Digest);
+        let hex = text.strip_prefix(PREFIX).ok_or_else(wrong)?;
+        if hex.len() != 64 {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            for &digit in pair {
+                let value = char::from(digit).to_digit(16).ok_or_else(wrong)?;
+                *byte = *byte << 4 | value as u8;
+            }
+        }
+        Ok(Self::from_bytes(bytes))
+    }
+
+    /// `sha256:` and 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let hex = |byte| [byte >> 4, byte & 15].map(|digit: u8| char::from_digit(digit.into(), 16));
+        PREFIX.chars().chain(self.to_bytes().into_iter().flat_map(hex).flatten()).collect()
+    }
+
+    /// A digest that was computed elsewhere.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        let mut rest = &bytes[..];
+        Self([(); 4].map(|()| Word(rest.get_u64_ne())))
+    }
+
+    /// The bytes of the digest, to look it up in a store.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            to.copy_from_slice(&word.0.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The part of the digest by which the keyring finds its slot.
+    pub(crate) fn slot(&self) -> u64 {
+        let [first, ..] = self.0;
+        first.0
+    }
+}
+
+impl ConstantTimeEq for KeyDigest {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.iter().zip(&other.0).fold(Choice::from(1), |same, (a, b)| same & a.ct_eq(b))
+    }
+}
+
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.slot());
+    }
+}
+
+impl FromStr for KeyDigest {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(..)")
+    }
+}
+
+/// A quarter of a digest. It has no `==`, so that nothing can compare digests but in constant time.
+#[derive(Clone, Copy)]
+struct Word(u64);
+
+impl ConstantTimeEq for Word {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        #[cfg(test)]
+        tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
+        self.0.ct_eq(&other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, collections::HashSet};
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static COMPARED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn compared(a: KeyDigest, b: KeyDigest) -> (bool, u32) {
+        COMPARED.set(0);
+        (a == b, COMPARED.get())
+    }
+
+    #[test]
+    fn r17_all_of_a_digest_is_compared_wherever_it_differs() {
+        let digest = KeyDigest::of("12345abcde");
+        assert_eq!(compared(digest, digest), (true, 4));
+        for at in 0..32 {
+            let mut bytes = digest.to_bytes();
+            bytes[at] ^= 1;
+            assert_eq!(compared(digest, KeyDigest::from_bytes(bytes)), (false, 4), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn is_sha_256_by_the_standards_own_example() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(KeyDigest::of("abc").encode(), abc);
+        assert_eq!(KeyDigest::parse(&abc.replace("ba78", "BA78")).unwrap(), KeyDigest::of("abc"));
+    }
+
+    #[test]
+    fn parsing_refuses_every_other_text() {
+        let good = KeyDigest::of("abc").encode();
+        for text in [
+            "",
+            "sha256:",
+            &good[7..],
+            &good[..70],
+            &format!("{good}0"),
+            &format!(" {good}"),
+            &good.replace("sha256", "SHA256"),
+            &good.replace("sha256", "sha512"),
+            &good.replace("ba", "g0"),
+            &good.replace("ba78", "é8"),
+        ] {
+            assert_eq!(KeyDigest::parse(text).unwrap_err().kind(), ConfigErrorKind::Digest);
+        }
+    }
+
+    #[test]
+    fn equal_digests_hash_alike_and_debug_is_silent() {
+        let set = HashSet::from([KeyDigest::of("a"), KeyDigest::of("a"), KeyDigest::of("b")]);
+        assert_eq!(set.len(), 2);
+        assert_eq!(format!("{:?}", KeyDigest::of("a")), "KeyDigest(..)");
+    }
+}

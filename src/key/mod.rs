@@ -1,0 +1,67 @@
+//! Keys: what bytes they may be, and the digest that stands for one.
+
+mod digest;
+
+pub use digest::KeyDigest;
+
+use crate::error::{ConfigError, ConfigErrorKind};
+
+/// The longest key that is read, in bytes, unless
+/// [`max_key_len`](crate::ApiKeyLayer::max_key_len) says otherwise; and the longest that a keyring
+/// takes in clear.
+pub const DEFAULT_MAX_LEN: usize = 1024;
+
+/// Whether a key is made of the bytes 0x20 to 0x7E, with none of them blank at the edges.
+pub(crate) fn is_well_formed(key: &[u8]) -> bool {
+    key.iter().all(|byte| matches!(byte, 0x20..=0x7E))
+        && key.first() != Some(&b' ')
+        && key.last() != Some(&b' ')
+}
+
+/// Whether nothing is left of a value but spaces and tabs: such a value counts as absent.
+pub(crate) fn is_blank(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+}
+
+/// Without the spaces and tabs that may surround a header's value (RFC 9110 §5.5).
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Says what keeps a key from being inserted.
+pub(crate) fn check(key: &[u8]) -> Result<(), ConfigError> {
+    use ConfigErrorKind::{BlankKey, KeyByte, KeyEdge, KeyTooLong};
+
+    let wrong = |kind, at| Err(ConfigError::new(kind).at(at));
+    match key {
+        blank if blank.trim_ascii().is_empty() => Err(ConfigError::new(BlankKey)),
+        long if long.len() > DEFAULT_MAX_LEN => Err(ConfigError::new(KeyTooLong)),
+        [first, ..] if first.is_ascii_whitespace() => wrong(KeyEdge, 0),
+        [.., last] if last.is_ascii_whitespace() => wrong(KeyEdge, key.trim_ascii_end().len()),
+        _ => match key.iter().position(|byte| !matches!(byte, 0x20..=0x7E)) {
+            Some(at) => wrong(KeyByte, at),
+            None => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_inserted_is_what_can_be_presented() {
+        for key in [&b"a"[..], b"a b", b"~!{}", b"0123456789abcdef"] {
+            assert!(check(key).is_ok() && is_well_formed(key));
+        }
+        for key in [&b" a"[..], b"a ", b"a\tb", b"a\n", b"\xffa", b"a\x7f"] {
+            assert!(check(key).is_err() && !is_well_formed(key));
+        }
+    }
+}

@@ -1,0 +1,275 @@
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use crate::{
+    error::{ConfigError, ConfigErrorKind, literal},
+    extract::{Extract, Head},
+    observe::Observe,
+    place::Place,
+    policy::Policy,
+    rejection::Rejection,
+    respond::{FromFn, Respond},
+    service::ApiKeyService,
+    verify::{Answer, Verify},
+};
+
+/// Lets only requests with a key through to the service that it wraps.
+///
+/// It takes an extractor, which finds the key, and a verifier, which says whose it is. All else has
+/// a default that is safe, and a method that changes it. A clone is a reference count.
+///
+/// ```
+/// use http::{Request, Response, StatusCode};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::header};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let service = ServiceBuilder::new()
+///     .layer(ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?))
+///     .service(service_fn(|request: Request<String>| async move {
+///         let client = request.extensions().get::<Client>().map(|client| client.id().to_owned());
+///         Ok::<_, std::convert::Infallible>(Response::new(client.unwrap_or_default()))
+///     }));
+///
+/// let with_key = Request::builder().header("x-api-key", "12345abcde").body(String::new())?;
+/// assert_eq!(service.clone().oneshot(with_key).await?.status(), StatusCode::OK);
+///
+/// let without = Request::new(String::new());
+/// assert_eq!(service.oneshot(without).await?.status(), StatusCode::UNAUTHORIZED);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct ApiKeyLayer<E, V, O = ()> {
+    config: Arc<Config<E, V, O>>,
+}
+
+pub(crate) struct Config<E, V, O> {
+    pub(crate) extract: Arc<E>,
+    pub(crate) verify: Arc<V>,
+    pub(crate) observe: Arc<O>,
+    pub(crate) policy: Arc<Policy>,
+}
+
+impl<E: Extract, V: Verify> ApiKeyLayer<E, V> {
+    /// A layer that wants a key.
+    ///
+    /// # Panics
+    ///
+    /// Where the extractor names one place twice, or none. [`try_new`](Self::try_new) is for names
+    /// from configuration.
+    #[track_caller]
+    pub fn new(extract: E, verify: V) -> Self {
+        literal(Self::try_new(extract, verify))
+    }
+
+    /// A layer that wants a key, in places whose names come from configuration.
+    ///
+    /// # Errors
+    ///
+    /// Where the extractor names one place twice, or none.
+    pub fn try_new(extract: E, verify: V) -> Result<Self, ConfigError> {
+        let policy = Policy::new(extract.places())?;
+        Ok(Self {
+            config: Arc::new(Config {
+                extract: Arc::new(extract),
+                verify: Arc::new(verify),
+                observe: Arc::new(()),
+                policy: Arc::new(policy),
+            }),
+        })
+    }
+}
+
+impl<E, V, O> ApiKeyLayer<E, V, O> {
+    /// Names what is guarded, in the challenge of a 401 (RFC 9110 §11.5). By default `api`.
+    ///
+    /// # Errors
+    ///
+    /// For a control or non-ASCII character, which no challenge can carry.
+    pub fn realm(self, realm: impl Into<String>) -> Result<Self, ConfigError> {
+        let realm = realm.into();
+        match realm.bytes().position(|byte| !matches!(byte, b'\t' | 0x20..=0x7E)) {
+            Some(at) => Err(ConfigError::new(ConfigErrorKind::Realm).at(at)),
+            None => Ok(self.with(|policy| policy.realm = realm)),
+        }
+    }
+
+    /// Writes rejections in another way: [`Problem`](crate::respond::Problem),
+    /// [`Text`](crate::respond::Text) or a type of your own. By default
+    /// [`Json`](crate::respond::Json).
+    pub fn respond(self, respond: impl Respond + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.respond = Arc::new(respond))
+    }
+
+    /// Writes rejections with a closure.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayer, Keyring, extract::header};
+    /// # let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?);
+    /// let layer = layer.respond_with(|rejection| {
+    ///     let mut response = http::Response::new(format!("<h1>{}</h1>", rejection.message()));
+    ///     *response.status_mut() = rejection.status();
+    ///     response
+    /// });
+    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// ```
+    pub fn respond_with<F, T>(self, respond: F) -> Self
+    where
+        F: Fn(&Rejection) -> Response<T> + Send + Sync + 'static,
+        T: Into<Bytes> + 'static,
+    {
+        self.respond(FromFn(respond))
+    }
+
+    /// Lets a request without a key through, without a [`Client`](crate::Client). A wrong key is
+    /// still refused.
+    ///
+    /// A guard further in finds an [`Anonymous`](crate::service::Anonymous) in the extensions, from
+    /// which it can answer as this layer does.
+    pub fn optional(self) -> Self {
+        self.with(|policy| policy.optional = true)
+    }
+
+    /// Asks for no key on this path, whatever the method. It may be called several times.
+    ///
+    /// The path is compared byte for byte with `uri.path()` as this layer sees it, so that only the
+    /// very path that the router matches is open: `/health/`, `//health`, `/Health` and `/%68ealth`
+    /// are other paths. Inside an axum `nest` the prefix is gone already.
+    ///
+    /// # Panics
+    ///
+    /// On a path that does not begin with `/` or holds a `?` or `#`: it would match nothing.
+    #[track_caller]
+    #[allow(clippy::panic, reason = "at start-up; such a path would match nothing")]
+    pub fn exempt_path(self, path: impl Into<String>) -> Self {
+        let path = path.into();
+        if !path.starts_with('/') || path.contains(['?', '#']) {
+            panic!("an exempt path begins with `/` and has neither query nor fragment");
+        }
+        self.with(|policy| policy.exempt_paths.push(path))
+    }
+
+    /// Asks for no key where a predicate says so. It may be called several times.
+    ///
+    /// Mind that the router decides by its own reading of the request. Rules on prefixes, on decoded
+    /// or lower-cased paths, or on the `Host` header were opened by `/%61dmin`, `//admin`,
+    /// `/admin;x`, `/public/../admin` or a forged host (CVE-2026-22031, CVE-2026-26205,
+    /// CVE-2026-48746). An open route is best left outside the layer: in axum, added after it.
+    pub fn exempt_if<F>(self, exempt: F) -> Self
+    where
+        F: Fn(Head<'_>) -> bool + Send + Sync + 'static,
+    {
+        self.with(|policy| policy.exempt_if.push(Arc::new(exempt)))
+    }
+
+    /// Lets CORS preflights through: OPTIONS with `Origin` and `Access-Control-Request-Method`, and
+    /// no other OPTIONS. Off by default.
+    ///
+    /// A CORS layer outside this one answers preflights before they come here, and then this is not
+    /// needed.
+    pub fn pass_preflight(self) -> Self {
+        self.with(|policy| policy.pass_preflight = true)
+    }
+
+    /// Leaves keys in the request, for an inner service that wants them itself. Their headers are
+    /// marked sensitive. By default keys of all configured places are taken out.
+    pub fn forward_key(self) -> Self {
+        self.with(|policy| policy.forward_key = true)
+    }
+
+    /// Refuses keys of more bytes than this, before they are hashed. By default 1,024.
+    pub fn max_key_len(self, bytes: usize) -> Self {
+        self.with(|policy| policy.max_key_len = bytes)
+    }
+
+    /// Adds no `Vary`, `Cache-Control` and `Referrer-Policy` to the inner service's responses.
+    ///
+    /// By default a GET or HEAD gets `Vary` with the headers that may hold a key, a response to a
+    /// client `Cache-Control: private` (unless it says private, no-store, public or s-maxage), and one
+    /// to a key in the URL `Referrer-Policy: no-referrer` (unless it has one). Rejections are
+    /// `no-store` in any case.
+    pub fn no_cache_headers(self) -> Self {
+        self.with(|policy| policy.cache_headers = false)
+    }
+
+    /// Tells an observer of every decision. One: the last replaces those before.
+    pub fn observe<O2>(self, observe: O2) -> ApiKeyLayer<E, V, O2>
+    where
+        V: Verify,
+        O2: Observe<<V::Answer as Answer>::Client>,
+    {
+        let Config { extract, verify, observe: _, policy } = &*self.config;
+        ApiKeyLayer {
+            config: Arc::new(Config {
+                extract: Arc::clone(extract),
+                verify: Arc::clone(verify),
+                observe: Arc::new(observe),
+                policy: Arc::clone(policy),
+            }),
+        }
+    }
+
+    /// Where a key may stand, in the extractor's order.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.config.policy.places
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(Arc::make_mut(&mut Arc::make_mut(&mut self.config).policy));
+        self
+    }
+}
+
+impl<S, E, V, O> Layer<S> for ApiKeyLayer<E, V, O> {
+    type Service = ApiKeyService<S, E, V, O>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ApiKeyService::with_config(inner, Arc::clone(&self.config))
+    }
+}
+
+impl<E, V, O> Clone for ApiKeyLayer<E, V, O> {
+    fn clone(&self) -> Self {
+        Self { config: Arc::clone(&self.config) }
+    }
+}
+
+impl<E, V, O> Clone for Config<E, V, O> {
+    fn clone(&self) -> Self {
+        Self {
+            extract: Arc::clone(&self.extract),
+            verify: Arc::clone(&self.verify),
+            observe: Arc::clone(&self.observe),
+            policy: Arc::clone(&self.policy),
+        }
+    }
+}
+
+impl<E, V, O> fmt::Debug for ApiKeyLayer<E, V, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt("ApiKeyLayer", f)
+    }
+}
+
+impl<E, V, O> Config<E, V, O> {
+    /// What was configured, and nothing that could hold a key.
+    pub(crate) fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = &*self.policy;
+        f.debug_struct(name)
+            .field("places", &policy.places)
+            .field("realm", &policy.realm)
+            .field("optional", &policy.optional)
+            .field("exempt_paths", &policy.exempt_paths)
+            .field("pass_preflight", &policy.pass_preflight)
+            .field("forward_key", &policy.forward_key)
+            .field("max_key_len", &policy.max_key_len)
+            .field("cache_headers", &policy.cache_headers)
+            .finish_non_exhaustive()
+    }
+}

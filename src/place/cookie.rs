@@ -1,0 +1,82 @@
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+use crate::key::trim;
+
+/// The values of all cookies of this name, over all `Cookie` lines (HTTP/2 may split them,
+/// RFC 9113 §8.2.3), each without the one pair of quotes that may surround it.
+pub(crate) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| split(pair).filter(|(found, _)| *found == name.as_bytes()))
+        .map(|(_, value)| match value {
+            [b'"', quoted @ .., b'"'] => quoted,
+            value => value,
+        })
+}
+
+/// Drops the cookies of this name. All else stays, byte for byte; a line left empty goes.
+pub(crate) fn take_out(headers: &mut HeaderMap, name: &str) {
+    if values(headers, name).next().is_none() {
+        return;
+    }
+    let http::header::Entry::Occupied(lines) = headers.entry(COOKIE) else { return };
+    let (_, lines) = lines.remove_entry_mult();
+    let lines: Vec<_> = lines.filter_map(|line| without(&line, name)).collect();
+    for line in lines {
+        headers.append(COOKIE, line);
+    }
+}
+
+fn without(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let is_ours = |pair: &&[u8]| split(pair).is_some_and(|(found, _)| found == name.as_bytes());
+    let pairs = || line.as_bytes().split(|byte| *byte == b';');
+    if !pairs().any(|pair| is_ours(&pair)) {
+        return Some(line.clone());
+    }
+    let left = pairs().filter(|pair| !is_ours(pair)).collect::<Vec<_>>().join(&b';');
+    let left = trim(&left);
+    // A part of a valid value is one, too.
+    if left.is_empty() { None } else { HeaderValue::from_bytes(left).ok() }
+}
+
+/// A cookie's name and value; what has no `=` has no name (RFC 6265 §5.2).
+fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = pair.split_at_checked(at)?;
+    Some((trim(name), trim(value.get(1..)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cookies(lines: &[&str]) -> HeaderMap {
+        lines.iter().map(|line| (COOKIE, line.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_the_pair_goes_and_only_an_empty_line() {
+        for (before, after) in [
+            (&["sid=k"][..], &[][..]),
+            (&["a=1; sid=k; b=2"], &["a=1; b=2"]),
+            (&["sid=k; b=2"], &["b=2"]),
+            (&["a=1;  sid = k ;b=\"x\"; "], &["a=1;b=\"x\"; "]),
+            (&["a=1", "sid=k", "b=2;sid="], &["a=1", "b=2"]),
+            (&["SID=k; sid2=k; xsid=k; sid"], &["SID=k; sid2=k; xsid=k; sid"]),
+        ] {
+            let mut headers = cookies(before);
+            take_out(&mut headers, "sid");
+            let left: Vec<_> = headers.get_all(COOKIE).iter().map(|v| v.as_bytes()).collect();
+            let after: Vec<_> = after.iter().map(|line| line.trim_end().as_bytes()).collect();
+            assert_eq!(left, after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn one_pair_of_quotes_is_no_part_of_the_value() {
+        let headers = cookies(&["sid=\"k\"; sid=\"\"k\"\"; sid=\"k; sid=a=b; sid=\""]);
+        let values: Vec<_> = values(&headers, "sid").collect();
+        assert_eq!(values, [&b"k"[..], b"\"k\"", b"\"k", b"a=b", b"\""]);
+    }
+}

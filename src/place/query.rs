@@ -1,0 +1,125 @@
+use std::borrow::Cow;
+
+use http::{
+    Uri,
+    uri::{Parts, PathAndQuery},
+};
+use percent_encoding::percent_decode;
+
+/// What stands behind the `=` of a pair.
+pub(crate) enum Value<'a> {
+    Decoded(Cow<'a, [u8]>),
+    /// A `%` without two hexadecimal digits: no key was ever encoded so.
+    BadEscape,
+}
+
+/// The values of all pairs with this decoded name.
+pub(crate) fn values<'a>(uri: &'a Uri, name: &str) -> impl Iterator<Item = Value<'a>> {
+    let pairs = uri.query().map(|query| query.split('&')).into_iter().flatten();
+    pairs.filter(move |pair| has_name(pair, name)).map(|pair| {
+        let value = pair.split_once('=').map_or("", |(_, value)| value);
+        if has_bad_escape(value) { Value::BadEscape } else { Value::Decoded(decode(value)) }
+    })
+}
+
+/// Drops the pairs with this decoded name; without any pair left, the `?` goes too.
+pub(crate) fn take_out(uri: &mut Uri, name: &str) {
+    let Some(query) = uri.query() else { return };
+    if !query.split('&').any(|pair| has_name(pair, name)) {
+        return;
+    }
+    let pairs = query.split('&').filter(|pair| !has_name(pair, name));
+    let path = uri.path_and_query().map_or("", |whole| match whole.as_str().split_once('?') {
+        Some((path, _)) => path,
+        None => whole.path(),
+    });
+    let mut whole = String::with_capacity(path.len() + query.len());
+    whole.push_str(path);
+    let mut before = '?';
+    for pair in pairs {
+        whole.push(before);
+        whole.push_str(pair);
+        before = '&';
+    }
+    // A part of a valid path and query is one, too; were it not, the query would go as a whole.
+    let left = PathAndQuery::try_from(whole).unwrap_or(PathAndQuery::from_static("/"));
+    let mut parts = Parts::from(std::mem::take(uri));
+    parts.path_and_query = Some(left);
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn has_name(pair: &str, name: &str) -> bool {
+    let found = pair.split_once('=').map_or(pair, |(found, _)| found);
+    found == name || (found.bytes().any(is_encoded) && *decode(found) == *name.as_bytes())
+}
+
+/// Form-decodes to raw bytes: `+` is a space, and nothing becomes U+FFFD.
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        Cow::Owned(percent_decode(spaced.as_bytes()).collect())
+    } else {
+        percent_decode(text.as_bytes()).into()
+    }
+}
+
+fn is_encoded(byte: u8) -> bool {
+    matches!(byte, b'%' | b'+')
+}
+
+fn has_bad_escape(text: &str) -> bool {
+    text.split('%').skip(1).any(|rest| {
+        !matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without(uri: &str) -> String {
+        let mut uri = uri.parse().unwrap();
+        take_out(&mut uri, "api_key");
+        uri.to_string()
+    }
+
+    #[test]
+    fn the_rest_of_the_query_stays_byte_for_byte() {
+        for (uri, left) in [
+            ("/p?api_key=a", "/p"),
+            ("/p?api_key", "/p"),
+            ("/p?api_key=a&api_key=b", "/p"),
+            ("/p?a=%65+x&api_key=k&b=;%zz", "/p?a=%65+x&b=;%zz"),
+            ("/p?&&api_key=k&", "/p?&&"),
+            ("/p?%61pi%5Fkey=k&x", "/p?x"),
+            ("/p?API_KEY=k&api_key2=k&xapi_key=k", "/p?API_KEY=k&api_key2=k&xapi_key=k"),
+            ("/p?x=api_key=1", "/p?x=api_key=1"),
+            ("/p?api_key=a?b=c", "/p"),
+            ("/?", "/?"),
+            ("http://h/p?api_key=k&x=1", "http://h/p?x=1"),
+            ("http://h?api_key=k", "http://h/"),
+            ("http://u@h:80/?x&api_key=k", "http://u@h:80/?x"),
+            ("//evil/p?api_key=k", "//evil/p"),
+            ("*", "*"),
+        ] {
+            assert_eq!(without(uri), left, "{uri}");
+        }
+    }
+
+    #[test]
+    fn values_are_decoded_to_raw_bytes_or_known_to_be_bad() {
+        let decoded = |uri: &str| -> Vec<Option<Vec<u8>>> {
+            let uri = uri.parse().unwrap();
+            values(&uri, "k")
+                .map(|value| match value {
+                    Value::Decoded(value) => Some(value.into_owned()),
+                    Value::BadEscape => None,
+                })
+                .collect()
+        };
+        assert_eq!(decoded("/?k=a%20b+c%2B%FF"), [Some(b"a b c+\xff".to_vec())]);
+        assert_eq!(decoded("/?k=%zz&k=%&k=%4&k=a%4g"), [None, None, None, None]);
+        assert_eq!(decoded("/?k&%6b=&k=="), [Some(vec![]), Some(vec![]), Some(b"=".to_vec())]);
+        assert!(decoded("/?kk=1&K=1&a=k;k=1").is_empty());
+    }
+}

@@ -1,0 +1,167 @@
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, HeaderName, ORIGIN, WWW_AUTHENTICATE},
+};
+
+use crate::{
+    error::{ConfigError, ConfigErrorKind},
+    extract::Head,
+    key::DEFAULT_MAX_LEN,
+    place::{Place, PlaceKind},
+    rejection::{Reason, Rejection},
+    respond::{Grpc, Json, Respond},
+};
+
+/// What a layer was told beside its extractor, verifier and observer.
+#[derive(Clone)]
+pub(crate) struct Policy {
+    pub(crate) places: Vec<Place>,
+    pub(crate) realm: String,
+    pub(crate) respond: Arc<dyn Respond + Send + Sync>,
+    pub(crate) optional: bool,
+    pub(crate) exempt_paths: Vec<String>,
+    pub(crate) exempt_if: Vec<Arc<Predicate>>,
+    pub(crate) pass_preflight: bool,
+    pub(crate) forward_key: bool,
+    pub(crate) max_key_len: usize,
+    pub(crate) cache_headers: bool,
+}
+
+/// Nothing of it could be worth printing twice: the layer's own `Debug` shows what was configured.
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Policy")
+    }
+}
+
+pub(crate) type Predicate = dyn Fn(Head<'_>) -> bool + Send + Sync;
+
+impl Policy {
+    pub(crate) fn new(places: Vec<Place>) -> Result<Self, ConfigError> {
+        if places.is_empty() {
+            return Err(ConfigError::new(ConfigErrorKind::NoPlace));
+        }
+        let mut rest = places.iter();
+        while let Some(place) = rest.next() {
+            if rest.clone().any(|other| other.is_same_as(place)) {
+                return Err(ConfigError::new(ConfigErrorKind::DuplicatePlace));
+            }
+        }
+        Ok(Self {
+            places,
+            realm: "api".to_owned(),
+            respond: Arc::new(Json::default()),
+            optional: false,
+            exempt_paths: Vec::new(),
+            exempt_if: Vec::new(),
+            pass_preflight: false,
+            forward_key: false,
+            max_key_len: DEFAULT_MAX_LEN,
+            cache_headers: true,
+        })
+    }
+
+    /// On the raw path that the router sees, byte for byte.
+    pub(crate) fn exempts(&self, head: Head<'_>) -> bool {
+        self.exempt_paths.iter().any(|path| path == head.uri().path())
+            || self.exempt_if.iter().any(|exempt| exempt(head))
+    }
+
+    /// What the Fetch standard calls a CORS-preflight request, and no other OPTIONS.
+    pub(crate) fn passes_preflight(&self, head: Head<'_>) -> bool {
+        self.pass_preflight
+            && head.method() == Method::OPTIONS
+            && head.headers().contains_key(ORIGIN)
+            && head.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// The configured place that an extractor means; of one alone it need not tell.
+    pub(crate) fn place(&self, told: Option<&Place>) -> Option<&Place> {
+        match (told, &*self.places) {
+            (None, [only]) => Some(only),
+            (told, places) => places.iter().find(|place| Some(*place) == told),
+        }
+    }
+
+    /// Empties all configured places, whichever the key came from. A key that may stay is marked
+    /// sensitive: all of them where they are forwarded, and `Authorization` on exempt paths, where
+    /// it may be meant for somebody else.
+    pub(crate) fn take_out<B>(&self, request: &mut Request<B>, exempt: bool) {
+        for place in &self.places {
+            let kind = place.kind();
+            if self.forward_key || (exempt && kind == PlaceKind::Scheme) {
+                place.mark(request.headers_mut());
+            } else if kind == PlaceKind::Query {
+                place.take_out_of_uri(request.uri_mut());
+                #[cfg(feature = "axum")]
+                crate::axum_feature::take_out_of_original_uri(place, request.extensions_mut());
+            } else {
+                place.take_out_of_headers(request.headers_mut());
+            }
+        }
+    }
+
+    /// The headers by whose absence or value a cached response could differ. A shared cache keeps
+    /// nothing that was asked for with `Authorization` (RFC 9111 §3.5), so that it counts only where
+    /// one may ask without.
+    pub(crate) fn varies_by(&self) -> impl Iterator<Item = &HeaderName> {
+        let counts = |place: &&Place| self.optional || place.kind() != PlaceKind::Scheme;
+        let mut names: Vec<_> =
+            self.places.iter().filter(counts).flat_map(Place::header_name).collect();
+        names.dedup();
+        names.into_iter()
+    }
+
+    /// The response to a rejection: the responder's, with what it cannot lose.
+    pub(crate) fn reject(&self, rejection: Rejection, grpc: Option<Grpc>) -> Response<Bytes> {
+        let mut response = match grpc {
+            Some(grpc) => grpc.respond(&rejection),
+            None => self.respond.respond(&rejection),
+        };
+        if grpc.is_none() {
+            self.challenge(&rejection, &mut response);
+        }
+        let headers = response.headers_mut();
+        if !says(headers, &CACHE_CONTROL, |directive| directive.eq_ignore_ascii_case("no-store")) {
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        response.extensions_mut().insert(rejection);
+        response
+    }
+
+    /// One line a place, `Bearer` first, with the error codes of RFC 6750 §3.1 in its line alone.
+    fn challenge(&self, rejection: &Rejection, response: &mut Response<Bytes>) {
+        let bearer = self.places.iter().filter(|place| place.is_bearer());
+        let others = self.places.iter().filter(|place| !place.is_bearer());
+        let error = match rejection.reason() {
+            Reason::Ambiguous => Some("invalid_request"),
+            Reason::Missing | Reason::Failed => None,
+            _ => rejection.place().filter(|place| place.is_bearer()).map(|_| "invalid_token"),
+        };
+        let bearer = bearer.map(|place| place.challenge(&self.realm, error));
+        let others = others.map(|place| place.challenge(&self.realm, None));
+        let lines: Vec<_> = match response.status() {
+            StatusCode::UNAUTHORIZED => bearer.chain(others).collect(),
+            StatusCode::BAD_REQUEST => bearer.collect(),
+            _ => return,
+        };
+        let headers = response.headers_mut();
+        for line in lines {
+            if !headers.get_all(WWW_AUTHENTICATE).iter().any(|theirs| theirs == line) {
+                headers.append(WWW_AUTHENTICATE, line);
+            }
+        }
+    }
+}
+
+/// Whether one of the members of a comma-separated header is wanted.
+pub(crate) fn says(headers: &HeaderMap, name: &HeaderName, wanted: impl Fn(&str) -> bool) -> bool {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .flat_map(|line| line.to_str())
+        .flat_map(|line| line.split(','))
+        .any(|it| wanted(it.trim()))
+}

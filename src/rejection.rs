@@ -1,0 +1,198 @@
+//! Rejections: why a request was turned away.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use http::StatusCode;
+
+use crate::place::Place;
+
+/// Why a request was turned away.
+///
+/// A [`Respond`](crate::respond::Respond) makes a response of it. The layer puts it into that
+/// response's extensions, where layers outside find it: to count refusals by reason, or to help a
+/// support team tell a missing key from a revoked one. The caller is told no more than the
+/// [`message`](Self::message).
+///
+/// ```
+/// use tower_api_key::Rejection;
+///
+/// fn label<B>(response: &http::Response<B>) -> &'static str {
+///     response.extensions().get::<Rejection>().map_or("accepted", |it| it.reason().as_str())
+/// }
+/// # assert_eq!(label(&http::Response::new(())), "accepted");
+/// ```
+///
+/// As an error it names the reason, and its source is what the verifier failed with.
+#[derive(Clone)]
+pub struct Rejection {
+    reason: Reason,
+    place: Option<Place>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// The four kinds of rejection, each with an answer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// There was no key: 401.
+    Missing,
+    /// There was more than one: 400.
+    Ambiguous,
+    /// The key opens nothing: 401.
+    Refused,
+    /// Nobody could say whose key it is: 503.
+    Failed,
+}
+
+/// The reason behind a rejection: for operators, not for callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// There was no key.
+    Missing,
+    /// A place held more than one value, or two places held one each.
+    Ambiguous,
+    /// The key is nobody's.
+    Unknown,
+    /// What stood in the key's place can be no key.
+    Malformed,
+    /// The key is longer than the layer reads.
+    TooLong,
+    /// The key does not work yet.
+    NotYetValid,
+    /// The key no longer works.
+    Expired,
+    /// The key was revoked.
+    Revoked,
+    /// The verifier failed.
+    Failed,
+}
+
+impl Rejection {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, place: None, cause: None }
+    }
+
+    pub(crate) fn from_place(self, place: Option<&Place>) -> Self {
+        Self { place: place.cloned(), ..self }
+    }
+
+    pub(crate) fn because(self, cause: Option<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { cause: cause.map(Arc::from), ..self }
+    }
+
+    /// What kind of rejection it is.
+    #[must_use]
+    pub fn kind(&self) -> RejectionKind {
+        match self.reason {
+            Reason::Missing => RejectionKind::Missing,
+            Reason::Ambiguous => RejectionKind::Ambiguous,
+            Reason::Failed => RejectionKind::Failed,
+            Reason::Unknown
+            | Reason::Malformed
+            | Reason::TooLong
+            | Reason::NotYetValid
+            | Reason::Expired
+            | Reason::Revoked => RejectionKind::Refused,
+        }
+    }
+
+    /// Why, in detail. Not for the caller, who could learn from it which keys there are.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Where the refused key stood.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// The status of the response: 401, 400 or 503.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self.kind() {
+            RejectionKind::Missing | RejectionKind::Refused => StatusCode::UNAUTHORIZED,
+            RejectionKind::Ambiguous => StatusCode::BAD_REQUEST,
+            RejectionKind::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        match self.kind() {
+            RejectionKind::Missing | RejectionKind::Refused => "Unauthorized access",
+            RejectionKind::Ambiguous => "More than one API key in the request",
+            RejectionKind::Failed => "Service unavailable",
+        }
+    }
+}
+
+impl RejectionKind {
+    /// A name that stays the same between versions, for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ambiguous => "ambiguous",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Reason {
+    /// A name that stays the same between versions, for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ambiguous => "ambiguous",
+            Self::Unknown => "unknown",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Missing => "no key in the request",
+            Self::Ambiguous => "more than one key in the request",
+            Self::Unknown => "the key is unknown",
+            Self::Malformed => "the key is malformed",
+            Self::TooLong => "the key is too long",
+            Self::NotYetValid => "the key is not yet valid",
+            Self::Expired => "the key has expired",
+            Self::Revoked => "the key was revoked",
+            Self::Failed => "the key could not be verified",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.text())
+    }
+}
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// Without the cause, which is not ours to print: it is the error's source.
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("reason", &self.reason)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}

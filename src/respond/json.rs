@@ -1,0 +1,61 @@
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::{Respond, response, text};
+use crate::rejection::Rejection;
+
+/// `{"error":"Unauthorized access"}`: the default.
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, Keyring, extract::header, respond::Json};
+///
+/// let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?)
+///     .respond(Json::default().message("A key, please"));
+/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Json {
+    unauthorized: Option<Box<str>>,
+}
+
+impl Json {
+    /// Changes the text of the 401, for a missing and for a refused key alike.
+    pub fn message(self, text: &str) -> Self {
+        Self { unauthorized: Some(text.into()) }
+    }
+}
+
+impl Respond for Json {
+    fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+        let text = text(rejection, self.unauthorized.as_deref());
+        response(rejection, "application/json", format!("{{\"error\":{}}}", quoted(text)))
+    }
+}
+
+/// A JSON string (RFC 8259 §7).
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            // Writing to a string does not fail.
+            '\0'..='\x1F' => drop(write!(quoted, "\\u{:04x}", u32::from(char))),
+            _ => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_a_json_string() {
+        assert_eq!(quoted("a \"b\" \\ \n\u{1f} é ☃"), r#""a \"b\" \\ \u000a\u001f é ☃""#);
+    }
+}
