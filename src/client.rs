@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 /// Whoever a key was issued to; what a handler reads.
 ///
-/// It never holds the key or its digest. A clone is one or two reference counts.
+/// It never holds the key or its digest. A clone is a reference count.
 ///
 /// ```
 /// use tower_api_key::Client;
@@ -16,28 +16,26 @@ use std::sync::Arc;
 /// the feature `axum` as an argument. An API key tells which client calls, not which person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Client {
-    shared: Arc<Shared>,
-    key_id: Option<Arc<str>>,
-}
+pub struct Client(Arc<Shared>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shared {
     id: Box<str>,
     name: Option<Box<str>>,
     scopes: Box<[Box<str>]>,
+    key_id: Option<Box<str>>,
 }
 
 impl Client {
     /// A client by its id, the name that logs show and [`revoke`](crate::Keyring::revoke) takes.
     pub fn new(id: impl Into<String>) -> Self {
         let id = id.into().into_boxed_str();
-        Self { shared: Arc::new(Shared { id, name: None, scopes: Box::default() }), key_id: None }
+        Self(Arc::new(Shared { id, name: None, scopes: Box::default(), key_id: None }))
     }
 
     /// Adds a name for people to read.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.shared).name = Some(name.into().into_boxed_str());
+        Arc::make_mut(&mut self.0).name = Some(name.into().into_boxed_str());
         self
     }
 
@@ -51,37 +49,37 @@ impl Client {
         I::Item: Into<String>,
     {
         let scopes = scopes.into_iter().map(|scope| scope.into().into_boxed_str()).collect();
-        Arc::make_mut(&mut self.shared).scopes = scopes;
+        Arc::make_mut(&mut self.0).scopes = scopes;
         self
     }
 
     /// Adds the public id of the key that was presented, where a verifier knows one.
-    pub fn with_key_id(mut self, key_id: impl Into<Arc<str>>) -> Self {
-        self.key_id = Some(key_id.into());
+    pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.0).key_id = Some(key_id.into().into_boxed_str());
         self
     }
 
     /// The client's id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.shared.id
+        &self.0.id
     }
 
     /// The client's name, if it was given one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.shared.name.as_deref()
+        self.0.name.as_deref()
     }
 
     /// The public id of the key that was presented, if one is known. Never the key.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
+        self.0.key_id.as_deref()
     }
 
     /// The scopes, in the order they were set.
     pub fn granted(&self) -> impl Iterator<Item = &str> {
-        self.shared.scopes.iter().map(AsRef::as_ref)
+        self.0.scopes.iter().map(AsRef::as_ref)
     }
 
     /// Whether the client has a scope: compared byte for byte, and never by prefix.

@@ -95,7 +95,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
         let realm = realm.into();
         match realm.bytes().position(|byte| !matches!(byte, b'\t' | 0x20..=0x7E)) {
             Some(at) => Err(ConfigError::new(ConfigErrorKind::Realm).at(at)),
-            None => Ok(self.with(|policy| policy.realm = realm)),
+            None => Ok(self.with(|policy| policy.set_realm(realm))),
         }
     }
 

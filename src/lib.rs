@@ -11,8 +11,7 @@
         clippy::unreachable,
         clippy::todo,
         clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects
+        clippy::string_slice
     )
 )]
 
@@ -21,6 +20,7 @@ mod anonymous;
 mod axum_feature;
 mod body;
 mod cache;
+mod challenge;
 mod client;
 pub mod error;
 pub mod extract;

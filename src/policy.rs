@@ -2,16 +2,17 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, HeaderName, ORIGIN, WWW_AUTHENTICATE},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN},
 };
 
 use crate::{
+    challenge::Challenges,
     error::{ConfigError, ConfigErrorKind},
     extract::Head,
     key::DEFAULT_MAX_LEN,
     place::{Place, PlaceKind},
-    rejection::{Reason, Rejection},
+    rejection::Rejection,
     respond::{Grpc, Json, Respond},
 };
 
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Policy {
     pub(crate) places: Vec<Place>,
     pub(crate) realm: String,
+    challenges: Challenges,
     pub(crate) respond: Arc<dyn Respond + Send + Sync>,
     pub(crate) optional: bool,
     pub(crate) exempt_paths: Vec<String>,
@@ -50,9 +52,11 @@ impl Policy {
                 return Err(ConfigError::new(ConfigErrorKind::DuplicatePlace));
             }
         }
+        let realm = "api".to_owned();
         Ok(Self {
+            challenges: Challenges::new(&places, &realm),
             places,
-            realm: "api".to_owned(),
+            realm,
             respond: Arc::new(Json::default()),
             optional: false,
             exempt_paths: Vec::new(),
@@ -62,6 +66,11 @@ impl Policy {
             max_key_len: DEFAULT_MAX_LEN,
             cache_headers: true,
         })
+    }
+
+    pub(crate) fn set_realm(&mut self, realm: String) {
+        self.challenges = Challenges::new(&self.places, &realm);
+        self.realm = realm;
     }
 
     /// On the raw path that the router sees, byte for byte.
@@ -109,10 +118,7 @@ impl Policy {
     /// one may ask without.
     pub(crate) fn varies_by(&self) -> impl Iterator<Item = &HeaderName> {
         let counts = |place: &&Place| self.optional || place.kind() != PlaceKind::Scheme;
-        let mut names: Vec<_> =
-            self.places.iter().filter(counts).flat_map(Place::header_name).collect();
-        names.dedup();
-        names.into_iter()
+        self.places.iter().filter(counts).flat_map(Place::header_name)
     }
 
     /// The response to a rejection: the responder's, with what it cannot lose.
@@ -122,7 +128,8 @@ impl Policy {
             None => self.respond.respond(&rejection),
         };
         if grpc.is_none() {
-            self.challenge(&rejection, &mut response);
+            let status = response.status();
+            self.challenges.write(&rejection, status, response.headers_mut());
         }
         let headers = response.headers_mut();
         if !says(headers, &CACHE_CONTROL, |directive| directive.eq_ignore_ascii_case("no-store")) {
@@ -130,30 +137,6 @@ impl Policy {
         }
         response.extensions_mut().insert(rejection);
         response
-    }
-
-    /// One line a place, `Bearer` first, with the error codes of RFC 6750 §3.1 in its line alone.
-    fn challenge(&self, rejection: &Rejection, response: &mut Response<Bytes>) {
-        let bearer = self.places.iter().filter(|place| place.is_bearer());
-        let others = self.places.iter().filter(|place| !place.is_bearer());
-        let error = match rejection.reason() {
-            Reason::Ambiguous => Some("invalid_request"),
-            Reason::Missing | Reason::Failed => None,
-            _ => rejection.place().filter(|place| place.is_bearer()).map(|_| "invalid_token"),
-        };
-        let bearer = bearer.map(|place| place.challenge(&self.realm, error));
-        let others = others.map(|place| place.challenge(&self.realm, None));
-        let lines: Vec<_> = match response.status() {
-            StatusCode::UNAUTHORIZED => bearer.chain(others).collect(),
-            StatusCode::BAD_REQUEST => bearer.collect(),
-            _ => return,
-        };
-        let headers = response.headers_mut();
-        for line in lines {
-            if !headers.get_all(WWW_AUTHENTICATE).iter().any(|theirs| theirs == line) {
-                headers.append(WWW_AUTHENTICATE, line);
-            }
-        }
     }
 }
 

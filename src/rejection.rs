@@ -73,7 +73,7 @@ impl Rejection {
         Self { reason, place: None, cause: None }
     }
 
-    pub(crate) fn from_place(self, place: Option<&Place>) -> Self {
+    pub(crate) fn at(self, place: Option<&Place>) -> Self {
         Self { place: place.cloned(), ..self }
     }
 

@@ -109,7 +109,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
         let place = policy.place(found.place());
         match found.key(policy.max_key_len) {
             Ok(key) => Asked::Verifier(self.verify.verify(Presented::new(key, place, head)), place),
-            Err(reason) => Asked::InVain(Rejection::new(reason).from_place(place)),
+            Err(reason) => Asked::InVain(Rejection::new(reason).at(place)),
         }
     }
 
@@ -128,7 +128,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
             Ok(client) => self.let_in(inner, request, place, client, started),
             Err(refusal) => {
                 let (reason, cause) = refusal.into_parts();
-                let rejection = Rejection::new(reason).from_place(place).because(cause);
+                let rejection = Rejection::new(reason).at(place).because(cause);
                 self.turn_away(&request, rejection, started)
             }
         }

@@ -94,7 +94,8 @@ impl KeyDigest {
 
 impl ConstantTimeEq for KeyDigest {
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.iter().zip(&other.0).fold(Choice::from(1), |same, (a, b)| same & a.ct_eq(b))
+        let differences = self.0.iter().zip(&other.0).fold(0, |all, (a, b)| all | a.difference(*b));
+        differences.ct_eq(&0)
     }
 }
 
@@ -130,11 +131,12 @@ impl fmt::Debug for KeyDigest {
 #[derive(Clone, Copy)]
 struct Word(u64);
 
-impl ConstantTimeEq for Word {
-    fn ct_eq(&self, other: &Self) -> Choice {
+impl Word {
+    /// The bits in which two words differ.
+    fn difference(self, other: Self) -> u64 {
         #[cfg(test)]
         tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
-        self.0.ct_eq(&other.0)
+        self.0 ^ other.0
     }
 }
 

@@ -60,8 +60,10 @@ fn is_token_byte(byte: u8) -> bool {
 
 /// RFC 9110 §11.2: at least one character, then padding.
 fn is_token68(token: &[u8]) -> bool {
-    let end = token.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    let (characters, _padding) = token.split_at_checked(end).unwrap_or_default();
+    let mut characters = token;
+    while let [rest @ .., b'='] = characters {
+        characters = rest;
+    }
     !characters.is_empty()
         && characters.iter().all(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')

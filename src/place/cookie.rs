@@ -1,4 +1,8 @@
-use http::{HeaderMap, HeaderValue, header::COOKIE};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{COOKIE, Entry},
+};
 
 use crate::key::trim;
 
@@ -7,7 +11,7 @@ use crate::key::trim;
 pub(crate) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
     lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .flat_map(pairs)
         .filter_map(|pair| split(pair).filter(|(found, _)| *found == name.as_bytes()))
         .map(|(_, value)| match value {
             [b'"', quoted @ .., b'"'] => quoted,
@@ -17,27 +21,39 @@ pub(crate) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<It
 
 /// Drops the cookies of this name. All else stays, byte for byte; a line left empty goes.
 pub(crate) fn take_out(headers: &mut HeaderMap, name: &str) {
-    if values(headers, name).next().is_none() {
-        return;
+    let Entry::Occupied(mut lines) = headers.entry(COOKIE) else { return };
+    let mut emptied = false;
+    for line in lines.iter_mut().filter(|line| pairs(line).any(|pair| has_name(pair, name))) {
+        *line = without(line, name);
+        emptied |= line.is_empty();
     }
-    let http::header::Entry::Occupied(lines) = headers.entry(COOKIE) else { return };
-    let (_, lines) = lines.remove_entry_mult();
-    let lines: Vec<_> = lines.filter_map(|line| without(&line, name)).collect();
-    for line in lines {
-        headers.append(COOKIE, line);
+    if emptied {
+        let (_, lines) = lines.remove_entry_mult();
+        let left: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        for line in left {
+            headers.append(COOKIE, line);
+        }
     }
 }
 
-fn without(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
-    let is_ours = |pair: &&[u8]| split(pair).is_some_and(|(found, _)| found == name.as_bytes());
-    let pairs = || line.as_bytes().split(|byte| *byte == b';');
-    if !pairs().any(|pair| is_ours(&pair)) {
-        return Some(line.clone());
+fn without(line: &HeaderValue, name: &str) -> HeaderValue {
+    let mut left = Vec::with_capacity(line.len());
+    for pair in pairs(line).filter(|pair| !has_name(pair, name)) {
+        // What was the first pair's neighbour has a space before it.
+        left.extend_from_slice(if left.is_empty() { pair.trim_ascii_start() } else { pair });
+        left.push(b';');
     }
-    let left = pairs().filter(|pair| !is_ours(pair)).collect::<Vec<_>>().join(&b';');
-    let left = trim(&left);
+    left.pop();
     // A part of a valid value is one, too.
-    if left.is_empty() { None } else { HeaderValue::from_bytes(left).ok() }
+    HeaderValue::from_maybe_shared(Bytes::from(left)).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn pairs(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|byte| *byte == b';')
+}
+
+fn has_name(pair: &[u8], name: &str) -> bool {
+    split(pair).is_some_and(|(found, _)| found == name.as_bytes())
 }
 
 /// A cookie's name and value; what has no `=` has no name (RFC 6265 §5.2).
@@ -62,13 +78,14 @@ mod tests {
             (&["a=1; sid=k; b=2"], &["a=1; b=2"]),
             (&["sid=k; b=2"], &["b=2"]),
             (&["a=1;  sid = k ;b=\"x\"; "], &["a=1;b=\"x\"; "]),
+            (&["sid=k; ;", "sid=", "sid=k;b=2; sid=l"], &[";", "b=2"]),
             (&["a=1", "sid=k", "b=2;sid="], &["a=1", "b=2"]),
             (&["SID=k; sid2=k; xsid=k; sid"], &["SID=k; sid2=k; xsid=k; sid"]),
         ] {
             let mut headers = cookies(before);
             take_out(&mut headers, "sid");
             let left: Vec<_> = headers.get_all(COOKIE).iter().map(|v| v.as_bytes()).collect();
-            let after: Vec<_> = after.iter().map(|line| line.trim_end().as_bytes()).collect();
+            let after: Vec<_> = after.iter().map(|line| line.as_bytes()).collect();
             assert_eq!(left, after, "{before:?}");
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn take_out(uri: &mut Uri, name: &str) {
         Some((path, _)) => path,
         None => whole.path(),
     });
-    let mut whole = String::with_capacity(path.len() + query.len());
+    let mut whole = String::with_capacity(uri.path_and_query().map_or(0, |it| it.as_str().len()));
     whole.push_str(path);
     let mut before = '?';
     for pair in pairs {

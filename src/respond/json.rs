@@ -3,7 +3,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::Response;
 
-use super::{Respond, response, text};
+use super::{Body, Respond};
 use crate::rejection::Rejection;
 
 /// `{"error":"Unauthorized access"}`: the default.
@@ -17,22 +17,23 @@ use crate::rejection::Rejection;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Json {
-    unauthorized: Option<Box<str>>,
-}
+pub struct Json(Body);
 
 impl Json {
     /// Changes the text of the 401, for a missing and for a refused key alike.
     pub fn message(self, text: &str) -> Self {
-        Self { unauthorized: Some(text.into()) }
+        Self(Body::new(write(text)))
     }
 }
 
 impl Respond for Json {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        let text = text(rejection, self.unauthorized.as_deref());
-        response(rejection, "application/json", format!("{{\"error\":{}}}", quoted(text)))
+        self.0.respond(rejection, "application/json", || write(rejection.message()))
     }
+}
+
+fn write(text: &str) -> String {
+    format!("{{\"error\":{}}}", quoted(text))
 }
 
 /// A JSON string (RFC 8259 §7).

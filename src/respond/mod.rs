@@ -20,6 +20,8 @@ mod json;
 mod problem;
 mod text;
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
 
@@ -52,17 +54,32 @@ pub trait Respond {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes>;
 }
 
-/// The responder's own text for missing and refused keys, or the message that the rejection has.
-fn text<'a>(rejection: &Rejection, own: Option<&'a str>) -> &'a str {
-    match (rejection.kind(), own) {
-        (RejectionKind::Missing | RejectionKind::Refused, Some(own)) => own,
-        _ => rejection.message(),
-    }
+/// What the responders here have in common: a body of one's own for missing and refused keys, and
+/// one that is written from the rejection's message otherwise.
+#[derive(Clone, Debug, Default)]
+struct Body {
+    unauthorized: OnceLock<Bytes>,
 }
 
-fn response(rejection: &Rejection, content_type: &'static str, body: String) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = rejection.status();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+impl Body {
+    fn new(unauthorized: String) -> Self {
+        Self { unauthorized: OnceLock::from(Bytes::from(unauthorized)) }
+    }
+
+    fn respond(
+        &self,
+        rejection: &Rejection,
+        content_type: &'static str,
+        write: impl FnOnce() -> String,
+    ) -> Response<Bytes> {
+        let mut response = Response::new(match rejection.kind() {
+            RejectionKind::Missing | RejectionKind::Refused => {
+                self.unauthorized.get_or_init(|| write().into()).clone()
+            }
+            _ => write().into(),
+        });
+        *response.status_mut() = rejection.status();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    }
 }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 
-use super::{Respond, json::quoted, response, text};
+use super::{Body, Respond, json::quoted};
 use crate::rejection::Rejection;
 
 /// Problem details (RFC 9457), as `application/problem+json`:
@@ -16,28 +16,29 @@ use crate::rejection::Rejection;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Problem {
-    unauthorized: Option<Box<str>>,
-}
+pub struct Problem(Body);
 
 impl Problem {
     /// Changes the `detail` of the 401, for a missing and for a refused key alike.
     pub fn message(self, text: &str) -> Self {
-        Self { unauthorized: Some(text.into()) }
+        Self(Body::new(write(StatusCode::UNAUTHORIZED, text)))
     }
 }
 
 impl Respond for Problem {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        let detail = text(rejection, self.unauthorized.as_deref());
-        let status = rejection.status();
-        // With `about:blank` the title is the status's own phrase (RFC 9457 §4.2.1).
-        let body = format!(
-            r#"{{"type":"about:blank","title":{},"status":{},"detail":{}}}"#,
-            quoted(status.canonical_reason().unwrap_or_default()),
-            status.as_u16(),
-            quoted(detail),
-        );
-        response(rejection, "application/problem+json", body)
+        self.0.respond(rejection, "application/problem+json", || {
+            write(rejection.status(), rejection.message())
+        })
     }
+}
+
+fn write(status: StatusCode, detail: &str) -> String {
+    // With `about:blank` the title is the status's own phrase (RFC 9457 §4.2.1).
+    format!(
+        r#"{{"type":"about:blank","title":{},"status":{},"detail":{}}}"#,
+        quoted(status.canonical_reason().unwrap_or_default()),
+        status.as_u16(),
+        quoted(detail),
+    )
 }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::{Respond, response, text};
+use super::{Body, Respond};
 use crate::rejection::Rejection;
 
 /// `Unauthorized access`, as plain text.
@@ -15,20 +15,17 @@ use crate::rejection::Rejection;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Text {
-    unauthorized: Option<Box<str>>,
-}
+pub struct Text(Body);
 
 impl Text {
     /// Changes the text of the 401, for a missing and for a refused key alike.
     pub fn message(self, text: &str) -> Self {
-        Self { unauthorized: Some(text.into()) }
+        Self(Body::new(text.to_owned()))
     }
 }
 
 impl Respond for Text {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        let text = text(rejection, self.unauthorized.as_deref());
-        response(rejection, "text/plain; charset=utf-8", text.to_owned())
+        self.0.respond(rejection, "text/plain; charset=utf-8", || rejection.message().to_owned())
     }
 }

@@ -1,6 +1,6 @@
 use std::{
     any::Any,
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fmt,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -50,7 +50,7 @@ struct Shared<C> {
 struct Index<C> {
     /// How to read a client's id: known for [`Client`], for others from the first `revoke` on.
     id_of: Option<fn(&C) -> &str>,
-    slots: HashMap<Box<str>, BTreeSet<u64>>,
+    slots: HashMap<Box<str>, Vec<u64>>,
 }
 
 impl Keyring {
@@ -148,7 +148,10 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let unwanted =
             clients.iter().filter(|(_, client)| !wanted(client)).map(|(digest, _)| *digest);
         let unwanted: Vec<_> = unwanted.collect();
-        unwanted.iter().filter(|digest| self.remove(digest).is_some()).count()
+        let mut index = self.index();
+        let removed = unwanted.iter().filter(|digest| clients.remove(*digest).is_some()).count();
+        index.renew(clients.iter());
+        removed
     }
 
     /// Takes all keys of a client away, by its id, and says how many there were: none is no error.
@@ -162,7 +165,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     {
         let mut index = self.index();
         let clients = self.shared.clients.pin();
-        index.learn(C::id, || clients.iter());
+        index.learn(C::id, clients.iter());
         let slots = index.slots.remove(id).unwrap_or_default();
         slots.into_iter().filter(|slot| clients.remove(&Slot(*slot)).is_some()).count()
     }
@@ -176,7 +179,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     {
         let mut index = self.index();
         let clients = self.shared.clients.pin();
-        index.learn(C::id, || clients.iter());
+        index.learn(C::id, clients.iter());
         index.slots.contains_key(id)
     }
 
@@ -218,8 +221,8 @@ impl<C> Index<C> {
         let Some(id_of) = self.id_of else { return };
         let id = id_of(client);
         match self.slots.get_mut(id) {
-            Some(slots) => drop(slots.insert(slot)),
-            None => drop(self.slots.insert(id.into(), BTreeSet::from([slot]))),
+            Some(slots) => slots.push(slot),
+            None => drop(self.slots.insert(id.into(), vec![slot])),
         }
     }
 
@@ -227,21 +230,31 @@ impl<C> Index<C> {
         let Some(id_of) = self.id_of else { return };
         let id = id_of(client);
         let Some(slots) = self.slots.get_mut(id) else { return };
-        slots.remove(&slot);
+        slots.retain(|theirs| *theirs != slot);
         if slots.is_empty() {
             self.slots.remove(id);
         }
     }
 
-    fn learn<'a, I>(&mut self, id_of: fn(&C) -> &str, clients: impl FnOnce() -> I)
-    where
+    fn learn<'a>(
+        &mut self,
+        id_of: fn(&C) -> &str,
+        clients: impl Iterator<Item = (&'a KeyDigest, &'a C)>,
+    ) where
         C: 'a,
-        I: Iterator<Item = (&'a KeyDigest, &'a C)>,
     {
         if self.id_of.is_none() {
             self.id_of = Some(id_of);
-            clients().for_each(|(digest, client)| self.add(client, digest.slot()));
+            self.renew(clients);
         }
+    }
+
+    fn renew<'a>(&mut self, clients: impl Iterator<Item = (&'a KeyDigest, &'a C)>)
+    where
+        C: 'a,
+    {
+        self.slots.clear();
+        clients.for_each(|(digest, client)| self.add(client, digest.slot()));
     }
 }
 

@@ -16,8 +16,8 @@ impl FromStr for Keyring {
         let keys = Self::new();
         let entries =
             list.split([',', '\n']).map(|entry| entry.trim_end_matches('\r').trim_start());
-        for (number, entry) in entries.filter(|entry| !entry.trim().is_empty()).enumerate() {
-            insert(&keys, entry).map_err(|error| error.in_entry(number + 1))?;
+        for (number, entry) in (1..).zip(entries.filter(|entry| !entry.trim().is_empty())) {
+            insert(&keys, entry).map_err(|error| error.in_entry(number))?;
         }
         if keys.is_empty() {
             return Err(ConfigError::new(ConfigErrorKind::EmptyList));

@@ -1,0 +1,55 @@
+use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+
+use crate::{
+    place::Place,
+    rejection::{Reason, Rejection},
+};
+
+/// The challenges of a layer, one line a place, `Bearer` first, as RFC 9110 §11.6.1 wants registered
+/// schemes to stand. Written when the layer is built.
+#[derive(Clone)]
+pub(crate) struct Challenges {
+    bearer: Option<Bearer>,
+    others: Vec<HeaderValue>,
+}
+
+/// The `Bearer` line, with the error codes of RFC 6750 §3.1.
+#[derive(Clone)]
+struct Bearer {
+    plain: HeaderValue,
+    invalid_token: HeaderValue,
+    invalid_request: HeaderValue,
+}
+
+impl Challenges {
+    pub(crate) fn new(places: &[Place], realm: &str) -> Self {
+        let bearer = places.iter().find(|place| place.is_bearer()).map(|place| Bearer {
+            plain: place.challenge(realm, None),
+            invalid_token: place.challenge(realm, Some("invalid_token")),
+            invalid_request: place.challenge(realm, Some("invalid_request")),
+        });
+        let others = places.iter().filter(|place| !place.is_bearer());
+        Self { bearer, others: others.map(|place| place.challenge(realm, None)).collect() }
+    }
+
+    /// Adds what a response of this status has to say, beside what a responder has said.
+    pub(crate) fn write(&self, rejection: &Rejection, status: StatusCode, headers: &mut HeaderMap) {
+        let by_bearer = || rejection.place().is_some_and(Place::is_bearer);
+        let bearer = self.bearer.as_ref().map(|bearer| match rejection.reason() {
+            Reason::Missing | Reason::Failed => &bearer.plain,
+            Reason::Ambiguous => &bearer.invalid_request,
+            _ if by_bearer() => &bearer.invalid_token,
+            _ => &bearer.plain,
+        });
+        let others: &[_] = match status {
+            StatusCode::UNAUTHORIZED => &self.others,
+            StatusCode::BAD_REQUEST => &[],
+            _ => return,
+        };
+        for line in bearer.into_iter().chain(others) {
+            if !headers.get_all(WWW_AUTHENTICATE).iter().any(|theirs| theirs == line) {
+                headers.append(WWW_AUTHENTICATE, line.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a request allocates, counted exactly; and what a key costs in memory.
+#![allow(unsafe_code, reason = "a global allocator that counts is unsafe to write")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::pin,
+    sync::atomic::{AtomicIsize, Ordering},
+    task::{Context, Poll, Waker},
+};
+
+use http::{HeaderValue, Request, Response, header};
+use tower::{Layer, Service};
+use tower_api_key::{
+    ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring,
+    extract::{Extract, bearer, cookie, header, query, scheme},
+    verify::{self, Refusal, Verify},
+};
+
+struct Counting;
+
+static BYTES: AtomicIsize = AtomicIsize::new(0);
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What glibc sets aside for a request of this size: a header of 8 bytes, in steps of 16.
+fn footprint(layout: Layout) -> isize {
+    isize::try_from((layout.size() + 8).next_multiple_of(16).max(32)).expect("a size")
+}
+
+// SAFETY: all is left to `System`; only counters are changed beside.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.fetch_add(footprint(layout), Ordering::Relaxed);
+        // SAFETY: the caller's own promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(footprint(layout), Ordering::Relaxed);
+        // SAFETY: the caller's own promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// An inner service that allocates nothing.
+#[derive(Clone)]
+struct Inner;
+
+impl<B> Service<Request<B>> for Inner {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        ready(Ok(Response::new(String::new())))
+    }
+}
+
+const KEY: &str = "sk_live_0123456_4f0pGQ8mLz2RxV7nYbT1dK";
+
+fn count<T>(act: impl FnOnce() -> T) -> (T, usize) {
+    let before = ALLOCATIONS.get();
+    let result = act();
+    (result, ALLOCATIONS.get() - before)
+}
+
+/// How often answering one request allocates, and with what status. The request is warm: the second.
+fn allocations<E, V>(layer: &ApiKeyLayer<E, V>, request: impl Fn() -> Request<()>) -> (u16, usize)
+where
+    E: Extract,
+    V: Verify,
+{
+    let mut service = layer.layer(Inner);
+    once(&mut service, request());
+    once(&mut service, request())
+}
+
+fn once<E, V>(service: &mut ApiKeyService<Inner, E, V>, request: Request<()>) -> (u16, usize)
+where
+    E: Extract,
+    V: Verify,
+{
+    let mut cx = Context::from_waker(Waker::noop());
+    let (response, allocations) = count(|| {
+        assert!(Service::<Request<()>>::poll_ready(service, &mut cx).is_ready());
+        match pin!(service.call(request)).poll(&mut cx) {
+            Poll::Ready(Ok(response)) => response,
+            _ => panic!("not at once"),
+        }
+    });
+    (response.status().as_u16(), allocations)
+}
+
+fn with(name: &'static str, value: &str) -> impl Fn() -> Request<()> {
+    let value = HeaderValue::from_str(value).expect("a header's value");
+    move || {
+        let mut request = Request::new(());
+        request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+        request.headers_mut().insert(name, value.clone());
+        request
+    }
+}
+
+fn asking(uri: &str) -> impl Fn() -> Request<()> {
+    let uri: http::Uri = uri.parse().expect("a URI");
+    move || {
+        let mut request = Request::new(());
+        *request.uri_mut() = uri.clone();
+        request
+    }
+}
+
+fn keys() -> Keyring {
+    Keyring::single(KEY).expect("a good key")
+}
+
+/// What inserting a client into a request's extensions allocates.
+fn the_insert() -> usize {
+    let (mut request, client) = (Request::new(()), Client::new("default"));
+    count(|| request.extensions_mut().insert(client)).1
+}
+
+#[test]
+fn an_accepted_request_allocates_what_inserting_its_client_does() {
+    let insert = the_insert();
+    let bare = |layer: &dyn Fn() -> (u16, usize), places: &str, more: usize| {
+        let (status, allocations) = layer();
+        assert_eq!(status, 200, "{places}");
+        assert!(allocations <= insert + more, "{places}: {allocations}, insert {insert}");
+        assert!(allocations >= insert, "{places}: counts nothing");
+    };
+    let by = format!("Bearer {KEY}");
+    let token = format!("Token {KEY}");
+    let line = format!("a=1; key={KEY}; b=2");
+    let uri = format!("/?a=1&key={KEY}&b=2");
+    macro_rules! layer {
+        ($extract:expr) => {
+            &ApiKeyLayer::new($extract, keys()).no_cache_headers()
+        };
+    }
+    bare(&|| allocations(layer!(header("x-api-key")), with("x-api-key", KEY)), "header", 0);
+    bare(&|| allocations(layer!(bearer()), with("authorization", &by)), "bearer", 0);
+    bare(&|| allocations(layer!(scheme("Token")), with("authorization", &token)), "scheme", 0);
+    let several = layer!((header("x-api-key"), bearer(), query("key")));
+    bare(&|| allocations(several, with("x-api-key", KEY)), "header of three", 0);
+    bare(&|| allocations(layer!(cookie("key")), with("cookie", &line)), "cookie", 2);
+    bare(&|| allocations(layer!(query("key")), asking(&uri)), "query", 2);
+}
+
+#[test]
+fn cache_headers_allocate_what_two_headers_do() {
+    let two_headers = count(|| {
+        let mut headers = header::HeaderMap::new();
+        headers.append(header::VARY, HeaderValue::from_static("x-api-key"));
+        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    });
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+    let (status, allocations) = allocations(&layer, with("x-api-key", KEY));
+    assert_eq!((status, allocations), (200, the_insert() + two_headers.1));
+}
+
+#[test]
+fn all_reasons_of_one_status_allocate_alike() {
+    let refused = |refusal: fn() -> Refusal| {
+        let verify = verify::from_fn(move |_| Err::<Option<Client>, _>(refusal()));
+        allocations(&ApiKeyLayer::new(header("x-api-key"), verify), with("x-api-key", KEY))
+    };
+    let by_keyring = |value: &str| {
+        allocations(&ApiKeyLayer::new(header("x-api-key"), keys()), with("x-api-key", value))
+    };
+    let unknown = by_keyring("sk_live_nobodys");
+    assert_eq!(unknown.0, 401);
+    for other in [
+        refused(Refusal::unknown),
+        refused(Refusal::expired),
+        refused(Refusal::not_yet_valid),
+        refused(Refusal::revoked),
+        by_keyring("mal\tformed"),
+        by_keyring(&"k".repeat(2000)),
+    ] {
+        assert_eq!(other, unknown);
+    }
+    // A response with three headers, a body, and the rejection in its extensions.
+    let response = count(|| {
+        let mut response = Response::new(bytes::Bytes::from(String::from("{\"error\":\"…\"}")));
+        for name in [header::CONTENT_TYPE, header::WWW_AUTHENTICATE, header::CACHE_CONTROL] {
+            response.headers_mut().append(name, HeaderValue::from_static("x"));
+        }
+        response.extensions_mut().insert(0_u64);
+        response
+    });
+    assert!(unknown.1 <= response.1 + 3, "{} for {}", unknown.1, response.1);
+}
+
+#[test]
+fn a_layered_service_and_its_clone_allocate_nothing() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+    let (service, allocations) = count(|| layer.layer(Inner));
+    assert_eq!(allocations, 0);
+    assert_eq!(count(|| service.clone()).1, 0);
+}
+
+#[test]
+fn a_key_costs_at_most_100_bytes_where_clients_are_shared() {
+    for keys in [900_000_u32, 1_000_000] {
+        let clients: Vec<_> = (0..1000).map(|id| Client::new(format!("client-{id}"))).collect();
+        let ring = Keyring::new();
+        let before = BYTES.load(Ordering::Relaxed);
+        for (number, client) in (0..keys).zip(clients.iter().cycle()) {
+            let mut digest = KeyDigest::of(number.to_le_bytes()).to_bytes();
+            digest[31] ^= 1;
+            ring.insert_digest(KeyDigest::from_bytes(digest), client.clone()).expect("a new key");
+        }
+        let bytes = BYTES.load(Ordering::Relaxed) - before;
+        let each = bytes as f64 / f64::from(keys);
+        println!("{keys} keys: {each:.1} bytes each");
+        assert!(each <= 100.0, "{keys} keys: {each:.1} bytes each");
+    }
+}

@@ -1,0 +1,231 @@
+//! What these tests share: one request's way through a layer, and all there is to see of it.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::{convert::Infallible, fmt::Write, future::ready};
+
+use bytes::Bytes;
+use http::{Request, Response, header::COOKIE, request, response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_api_key::{
+    ApiKeyLayer, Client, Keyring, Place, Rejection,
+    extract::{self, Extract, Extracted, Head, bearer, cookie, header, query, scheme},
+    observe::Observe,
+    rejection::Reason,
+    verify::{Answer, Verify},
+};
+
+/// The key of the client `mobile-app`. It is a token68, so that it can stand in every place.
+pub(crate) const KEY: &str = "key-of-the-mobile-app-0123456789";
+
+/// The key of the client `ci`.
+pub(crate) const OTHER: &str = "the-other-good-key-9876543210";
+
+/// A key of nobody's.
+pub(crate) const WRONG: &str = "a-key-that-nobody-was-given-0000";
+
+pub(crate) fn keys() -> Keyring {
+    let keys = Keyring::new();
+    keys.insert(KEY, Client::new("mobile-app")).unwrap();
+    keys.insert(OTHER, Client::new("ci")).unwrap();
+    keys
+}
+
+/// What came of one request.
+pub(crate) struct Reply {
+    pub(crate) head: response::Parts,
+    pub(crate) body: Bytes,
+    /// Whether the body ended before it was read.
+    pub(crate) ended: bool,
+    /// The request as the inner service saw it, if it did.
+    pub(crate) seen: Option<request::Parts>,
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status.as_u16()
+    }
+
+    pub(crate) fn rejection(&self) -> Option<&Rejection> {
+        self.head.extensions.get()
+    }
+
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.rejection().map(Rejection::reason)
+    }
+
+    pub(crate) fn client(&self) -> Option<&Client> {
+        self.seen.as_ref()?.extensions.get()
+    }
+
+    /// The request as the inner service saw it.
+    #[track_caller]
+    pub(crate) fn seen(&self) -> &request::Parts {
+        self.seen.as_ref().unwrap_or_else(|| panic!("turned away: {}", self.outcome()))
+    }
+
+    /// Such as `200 mobile-app`, `200 -` (let by without a client) or `401 unknown`.
+    pub(crate) fn outcome(&self) -> String {
+        let what = match (&self.seen, self.rejection()) {
+            (Some(_), None) => self.client().map_or("-", Client::id),
+            (None, Some(rejection)) => rejection.reason().as_str(),
+            (Some(_), Some(_)) => "let in and turned away",
+            (None, None) => "neither let in nor turned away",
+        };
+        format!("{} {what}", self.status())
+    }
+
+    /// All lines of one header of the response.
+    pub(crate) fn lines(&self, name: &str) -> Vec<&str> {
+        self.head.headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// Status, headers and body, byte for byte, as the caller gets them.
+    pub(crate) fn wire(&self) -> String {
+        let mut wire = format!("{:?} {}\n", self.head.version, self.status());
+        for (name, value) in &self.head.headers {
+            writeln!(wire, "{name}: {}", value.as_bytes().escape_ascii()).unwrap();
+        }
+        write!(wire, "\n{}", self.body.escape_ascii()).unwrap();
+        wire
+    }
+}
+
+/// Sends a request through a layer, to a service that answers `hello`.
+pub(crate) fn ask<E, V, O>(layer: &ApiKeyLayer<E, V, O>, request: request::Builder) -> Reply
+where
+    E: Extract,
+    V: Verify,
+    O: Observe<<V::Answer as Answer>::Client>,
+{
+    ask_of(layer, request, |_| Response::new(Full::from("hello")))
+}
+
+/// Sends a request through a layer, to a service of your own.
+pub(crate) fn ask_of<E, V, O>(
+    layer: &ApiKeyLayer<E, V, O>,
+    request: request::Builder,
+    inner: impl Fn(&request::Parts) -> Response<Full<Bytes>>,
+) -> Reply
+where
+    E: Extract,
+    V: Verify,
+    O: Observe<<V::Answer as Answer>::Client>,
+{
+    #[derive(Clone)]
+    struct Seen(request::Parts);
+
+    let inner = &inner;
+    let service = layer.layer(service_fn(move |request: Request<()>| {
+        let (seen, ()) = request.into_parts();
+        let mut response = inner(&seen);
+        response.extensions_mut().insert(Seen(seen));
+        ready(Ok::<_, Infallible>(response))
+    }));
+    block_on(async {
+        let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+        let (mut head, body) = response.into_parts();
+        let ended = body.is_end_stream();
+        let body = body.collect().await.unwrap().to_bytes();
+        let seen = head.extensions.remove::<Seen>().map(|seen| seen.0);
+        Reply { head, body, ended, seen }
+    })
+}
+
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Any extractor, so that a table can hold several: the trait is object-safe.
+pub(crate) struct Any(pub(crate) Box<dyn Extract + Send + Sync>);
+
+impl Extract for Any {
+    fn places(&self) -> Vec<Place> {
+        self.0.places()
+    }
+
+    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
+        self.0.extract(head)
+    }
+}
+
+/// One kind of place: its extractor, and how a caller puts a value there.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot {
+    pub(crate) name: &'static str,
+    pub(crate) extract: fn() -> Any,
+    pub(crate) put: fn(request::Builder, &[u8]) -> request::Builder,
+}
+
+impl Spot {
+    /// A layer that looks here alone.
+    pub(crate) fn layer<V: Verify>(&self, verify: V) -> ApiKeyLayer<Any, V> {
+        ApiKeyLayer::new((self.extract)(), verify)
+    }
+
+    /// A GET with these values here, one after another.
+    pub(crate) fn get(&self, values: &[&str]) -> request::Builder {
+        values
+            .iter()
+            .fold(Request::get("/"), |request, value| (self.put)(request, value.as_bytes()))
+    }
+}
+
+/// One of each kind.
+pub(crate) const SPOTS: [Spot; 6] = [
+    Spot {
+        name: "header `x-api-key`",
+        extract: || Any(Box::new(header("x-api-key"))),
+        put: |request, value| request.header("X-API-Key", value),
+    },
+    Spot {
+        name: "query `api_key`",
+        extract: || Any(Box::new(query("api_key"))),
+        put: |request, value| {
+            let uri = request.uri_ref().unwrap().to_string();
+            let before = if uri.contains('?') { '&' } else { '?' };
+            request.uri(format!("{uri}{before}api_key={}", escaped(value)))
+        },
+    },
+    Spot {
+        name: "cookie `sid`",
+        extract: || Any(Box::new(cookie("sid"))),
+        put: |request, value| request.header(COOKIE, [b"sid=", value].concat()),
+    },
+    Spot {
+        name: "scheme `Bearer`",
+        extract: || Any(Box::new(bearer())),
+        put: |request, value| request.header("authorization", [b"Bearer ", value].concat()),
+    },
+    Spot {
+        name: "scheme `Token`",
+        extract: || Any(Box::new(scheme("Token"))),
+        put: |request, value| request.header("authorization", [b"Token ", value].concat()),
+    },
+    Spot {
+        name: "header `x-own`",
+        extract: || {
+            Any(Box::new(extract::from_fn(Place::header("x-own"), |head| {
+                head.headers().get("x-own").into()
+            })))
+        },
+        put: |request, value| request.header("x-own", value),
+    },
+];
+
+/// Every byte percent-encoded that is not plainly a letter, a digit or a hyphen.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        match byte {
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => text.push(char::from(*byte)),
+            _ => write!(text, "%{byte:02X}").unwrap(),
+        }
+        text
+    })
+}
