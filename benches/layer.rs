@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --all-features` measures and prints a table; `benches/README.md` holds the last one.
 
+#![allow(clippy::result_large_err, reason = "tower-http's closures answer so")]
+
 use std::{
     collections::HashMap,
     convert::Infallible,

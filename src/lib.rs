@@ -1,4 +1,112 @@
-//! API-key authentication for any tower [`Service`](tower_service::Service).
+//! API-key authentication for any tower [`Service`](tower_service::Service): an axum `Router`, a
+//! tonic server, a bare hyper service, a reverse proxy. One layer, the same everywhere.
+//!
+//! ```
+//! use axum::{Extension, Router, routing::get};
+//! use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::header};
+//!
+//! async fn whoami(Extension(client): Extension<Client>) -> String {
+//!     format!("hello {}", client.id())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let app: Router = Router::new()
+//!     .route("/whoami", get(whoami))
+//!     .layer(ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A request without the key, or with a wrong one, is answered 401 with a challenge and a JSON body,
+//! and never reaches the handler. One with the key reaches it without the key, and with the
+//! [`Client`] whose key it was.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! request ─▶ extract ─▶ verify ─▶ keys taken out, Client put in ─▶ inner service ─▶ response
+//!               │          │
+//!               └──────────┴─▶ Rejection ─▶ respond ─────────────────────────────▶ response
+//! ```
+//!
+//! | part | is | where |
+//! |---|---|---|
+//! | extractor | finds a key in the request's head, and declares its [`Place`]s | [`extract`] |
+//! | verifier | says whose key it is, that it is nobody's, or that it could not tell | [`verify`] |
+//! | responder | writes a [`Rejection`] as a response, for the caller | [`respond`] |
+//! | observer | is told of every decision, for logs and metrics | [`observe`] |
+//!
+//! # More than one key
+//!
+//! A [`Keyring`] holds the digests of many keys, each with its client, and changes while requests
+//! run. An extractor can be a tuple of places:
+//!
+//! ```
+//! use tower_api_key::extract::{bearer, header, query};
+//! use tower_api_key::respond::Problem;
+//! use tower_api_key::{ApiKeyLayer, Client, KeyDigest, Keyring};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let keys = Keyring::new();
+//! keys.insert("sk_live_0123456789abcdef", Client::new("mobile-app").scopes(["reports:read"]))?;
+//! # let stored = KeyDigest::of("another").encode();
+//! keys.insert_digest(KeyDigest::parse(&stored)?, Client::new("ci"))?;
+//!
+//! let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys.clone())
+//!     .realm("reports")?
+//!     .respond(Problem::default())
+//!     .exempt_path("/health");
+//!
+//! keys.revoke("ci");      // the next request sees it
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Keys can come from the environment ([`Keyring::from_env`]), or from your own code:
+//! [`verify::from_fn`], and [`verify::from_async_fn`] for a database.
+//!
+//! # Safe without reading on
+//!
+//! | event | HTTP | gRPC | the client is told |
+//! |---|---|---|---|
+//! | no key | 401 | 16 | a challenge; `{"error":"Unauthorized access"}` |
+//! | unknown, expired, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
+//! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
+//! | the verifier failed | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause |
+//!
+//! - Only digests are stored. They are looked up in constant time for the number of keys, and compared
+//!   in constant time for their bytes. No `Debug`, error, log line or panic holds a key or digest.
+//! - An empty, blank or pasted-with-a-newline key is an `Err` when it is inserted, and so is an unset
+//!   environment variable. A keyring without keys refuses everything.
+//! - The key is taken out of the request, wherever one may stand; a [`Client`] that somebody else put
+//!   into the extensions goes, too.
+//! - Rejections are never cached (`no-store`). Responses to a client are `private` and carry `Vary`.
+//! - Bodies are not touched: not before a rejection, and frame by frame after.
+//! - The inner service that was made ready is the one that is called, and a refused request gives the
+//!   permit back that the inner service reserved for it.
+//!
+//! What is *not* promised: TLS is yours to put in front; a key identifies a client and not a person;
+//! the presented key lies in the server's buffers, which nobody here can wipe; an access log, a
+//! browser or a proxy in front sees a key in a query string before this layer does.
+//!
+//! # gRPC
+//!
+//! A POST with the content type `application/grpc`, `application/grpc-web` or
+//! `application/grpc-web-text`, alone or with a `+suffix`, is answered as gRPC wants it: 200 with a
+//! `grpc-status`, no body. It takes no dependency on tonic.
+//!
+//! # Features
+//!
+//! | name | what it adds | default |
+//! |---|---|---|
+//! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
+//!
+//! # Order of layers
+//!
+//! Outside this layer: tracing (it sees the path only if you log `uri.path()`), CORS, timeouts,
+//! limits on strangers. Inside: what is done for clients alone, such as body limits, compression, and
+//! limits by client. [`ApiKeyLayer::exempt_path`] and the like see the path that this layer sees,
+//! which inside an axum `nest` has lost its prefix.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -25,6 +133,7 @@ mod client;
 pub mod error;
 pub mod extract;
 mod future;
+mod head;
 pub mod key;
 mod layer;
 pub mod observe;
@@ -50,3 +159,7 @@ pub use {
     service::ApiKeyService,
     verify::Keyring,
 };
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

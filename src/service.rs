@@ -91,14 +91,18 @@ enum Asked<'c, A> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     Exempt,
+    Preflight,
     Anonymous,
 }
 
 impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
     fn ask(&self, head: Head<'_>) -> Asked<'_, V::Answer> {
         let policy = &*self.policy;
-        if policy.exempts(head) || policy.passes_preflight(head) {
+        if policy.exempts(head) {
             return Asked::Nothing(Open::Exempt);
+        }
+        if policy.passes_preflight(head) {
+            return Asked::Nothing(Open::Preflight);
         }
         let found = match self.extract.extract(head) {
             Extracted::Found(found) => found,
@@ -164,7 +168,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
         // Whoever put a client there, it was not us.
         request.extensions_mut().remove::<ClientOf<V>>();
         let cache = match open {
-            Open::Exempt => {
+            Open::Exempt | Open::Preflight => {
                 self.tell(Verdict::Exempt, None, &request, started);
                 None
             }

@@ -50,7 +50,19 @@ fn r7_a_scheme_is_matched_in_any_case_and_another_scheme_counts_as_no_key() {
                 assert_eq!(outcome(line), "200 mobile-app", "{case}: {line:?}");
             }
             for line in [
-                "", " ", "S", "S ", "S   ", "S\t", "Sish K", "SK", "S-K", "S_ K", "Basic K", "K", "Basic S K",
+                "",
+                " ",
+                "S",
+                "S ",
+                "S   ",
+                "S\t",
+                "Sish K",
+                "SK",
+                "S-K",
+                "S_ K",
+                "Basic K",
+                "K",
+                "Basic S K",
                 "Digest username=\"K\"",
             ] {
                 let line = line.replace('S', &case);

@@ -21,6 +21,7 @@ pub struct FromFn<F> {
 /// let layer = ApiKeyLayer::new(find, Keyring::single("12345abcde")?);
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
+#[must_use]
 pub fn from_fn<F>(place: Place, find: F) -> FromFn<F>
 where
     F: for<'a> Fn(Head<'a>) -> Extracted<'a>,

@@ -17,6 +17,7 @@ pub struct FirstOf<T>(T);
 /// let layer = ApiKeyLayer::new(find, Keyring::single("12345abcde")?);
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
+#[must_use]
 pub fn first_of<T>(extractors: T) -> FirstOf<T>
 where
     FirstOf<T>: Extract,

@@ -59,6 +59,7 @@ pub struct FromFn<F>(Arc<F>);
 /// let check = verify::from_fn(move |key| (key.digest() == mine).then(|| Client::new("me")));
 /// let layer = ApiKeyLayer::new(header("x-api-key"), check);
 /// ```
+#[must_use]
 pub fn from_fn<F, T>(verify: F) -> FromFn<F>
 where
     F: Fn(Presented<'_>) -> T,
@@ -99,6 +100,7 @@ pub struct FromAsyncFn<F>(Arc<F>);
 /// let check = verify::from_async_fn(move |digest| lookup(pool.clone(), digest));
 /// let layer = ApiKeyLayer::new(header("x-api-key"), check);
 /// ```
+#[must_use]
 pub fn from_async_fn<F, Fut>(verify: F) -> FromAsyncFn<F>
 where
     F: Fn(KeyDigest) -> Fut,

@@ -37,7 +37,7 @@ pub use self::{
 };
 pub(crate) use answer::Resume;
 
-use crate::{extract::Head, key::KeyDigest, place::Place, rejection::Reason};
+use crate::{head::Head, key::KeyDigest, place::Place, rejection::Reason};
 
 /// Says whose key it is.
 ///

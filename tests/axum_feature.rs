@@ -1,0 +1,471 @@
+//! The feature `axum`: the client as a handler's argument, and no key in `OriginalUri`.
+
+#![cfg(feature = "axum")]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{FromRequestParts, MatchedPath, OriginalUri, RawQuery},
+    http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri},
+    middleware::{self, Next},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+use tower_api_key::{
+    Anonymous, ApiKeyLayer, Client, ClientOf, Keyring, NoClient, Rejection,
+    extract::{Header, header, query},
+    rejection::Reason,
+    respond::{Problem, Text},
+};
+
+const KEY: &str = "12345abcde";
+
+#[derive(Clone, Debug, PartialEq)]
+struct Tenant {
+    slug: &'static str,
+}
+
+fn keys() -> Keyring {
+    Keyring::single(KEY).unwrap()
+}
+
+fn layer() -> ApiKeyLayer<Header, Keyring> {
+    ApiKeyLayer::new(header("x-api-key"), keys())
+}
+
+fn tenants() -> ApiKeyLayer<Header, Keyring<Tenant>> {
+    let keys = Keyring::new();
+    keys.insert(KEY, Tenant { slug: "acme" }).unwrap();
+    ApiKeyLayer::new(header("x-api-key"), keys)
+}
+
+async fn client(client: Client) -> String {
+    client.id().to_owned()
+}
+
+async fn maybe_client(client: Option<Client>) -> String {
+    client.as_ref().map_or("nobody", Client::id).to_owned()
+}
+
+async fn tenant(ClientOf(tenant): ClientOf<Tenant>) -> &'static str {
+    tenant.slug
+}
+
+async fn maybe_tenant(tenant: Option<ClientOf<Tenant>>) -> &'static str {
+    tenant.map_or("nobody", |ClientOf(tenant)| tenant.slug)
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/client", get(client).post(client))
+        .route("/maybe-client", get(maybe_client))
+        .route("/tenant", get(tenant))
+        .route("/maybe-tenant", get(maybe_tenant))
+}
+
+fn request(uri: &str, key: Option<&str>) -> Request<Body> {
+    let request = Request::builder().uri(uri);
+    match key {
+        Some(key) => request.header("x-api-key", key),
+        None => request,
+    }
+    .body(Body::empty())
+    .unwrap()
+}
+
+async fn ask(app: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
+}
+
+async fn get_text(app: &Router, uri: &str, key: Option<&str>) -> (u16, String) {
+    let (status, _, body) = ask(app, request(uri, key)).await;
+    (status.as_u16(), String::from_utf8(body.into()).unwrap())
+}
+
+// ===== the argument =====
+
+#[tokio::test]
+async fn a_handler_takes_the_client() {
+    let app = routes().layer(layer());
+    for uri in ["/client", "/maybe-client"] {
+        assert_eq!(get_text(&app, uri, Some(KEY)).await, (200, "default".to_owned()));
+        assert_eq!(get_text(&app, uri, None).await.0, 401);
+        assert_eq!(get_text(&app, uri, Some("wrong")).await.0, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_takes_a_client_of_the_user_s_own_type() {
+    let app = routes().layer(tenants());
+    for uri in ["/tenant", "/maybe-tenant"] {
+        assert_eq!(get_text(&app, uri, Some(KEY)).await, (200, "acme".to_owned()));
+        assert_eq!(get_text(&app, uri, None).await.0, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_takes_the_client_beside_state_and_a_body() {
+    async fn submit(
+        client: Client,
+        axum::extract::State(word): axum::extract::State<&'static str>,
+        ClientOf(again): ClientOf<Client>,
+        body: String,
+    ) -> String {
+        assert_eq!(client, again);
+        format!("{} {word} {body}", client.id())
+    }
+    let app = Router::new().route("/jobs", post(submit)).layer(layer()).with_state("state");
+    let request = Request::post("/jobs").header("x-api-key", KEY).body("body".into()).unwrap();
+    let (status, _, body) = ask(&app, request).await;
+    assert_eq!((status, &*body), (StatusCode::OK, &b"default state body"[..]));
+}
+
+// ===== optional routes =====
+
+#[tokio::test]
+async fn r37_an_optional_route_takes_a_client_or_none_and_no_wrong_key() {
+    let app = routes().layer(layer().optional());
+    assert_eq!(get_text(&app, "/maybe-client", None).await, (200, "nobody".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-client", Some(" ")).await, (200, "nobody".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "default".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-client", Some("wrong")).await.0, 401);
+    assert_eq!(get_text(&app, "/client", Some(KEY)).await, (200, "default".to_owned()));
+    assert_eq!(get_text(&app, "/client", Some("wrong")).await.0, 401);
+
+    let app = routes().layer(tenants().optional());
+    assert_eq!(get_text(&app, "/maybe-tenant", None).await, (200, "nobody".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-tenant", Some(KEY)).await, (200, "acme".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-tenant", Some("wrong")).await.0, 401);
+}
+
+/// The answer to a handler that wants a client on an optional route is the one of a layer that is
+/// not optional: status, headers and body, however that is configured.
+#[tokio::test]
+async fn r37_a_client_wanted_on_an_optional_route_is_the_layer_s_own_401() {
+    type Change = fn(ApiKeyLayer<Header, Keyring>) -> ApiKeyLayer<Header, Keyring>;
+    let changes: [Change; 6] = [
+        |layer| layer,
+        |layer| layer.realm("the \"reports\"").unwrap(),
+        |layer| layer.respond(Problem::default().message("A key, please")),
+        |layer| layer.respond(Text::default()),
+        |layer| layer.no_cache_headers(),
+        |layer| {
+            layer.respond_with(|rejection| {
+                let mut response = Response::new(format!("<h1>{}</h1>", rejection.message()));
+                *response.status_mut() = rejection.status();
+                response.headers_mut().insert("x-mine", "yes".parse().unwrap());
+                response
+            })
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let strict = routes().layer(change(layer()));
+        let optional = routes().layer(change(layer()).optional());
+        let (status, headers, body) = ask(&strict, request("/client", None)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        let (theirs, mut their_headers, their_body) =
+            ask(&optional, request("/client", None)).await;
+        assert_eq!((theirs, their_body), (status, body), "{number}");
+        // The handler's answer is one of the inner service, on a route that varies.
+        if number != 4 {
+            assert_eq!(their_headers.remove("vary").unwrap(), "x-api-key");
+        }
+        assert_eq!(their_headers, headers, "{number}");
+        assert!(headers.contains_key("www-authenticate"));
+        assert_eq!(headers["cache-control"], "no-store");
+    }
+}
+
+#[tokio::test]
+async fn r37_the_layer_s_401_from_a_handler_carries_its_rejection() {
+    let app = routes().layer(layer().optional());
+    let response = app.oneshot(request("/client", None)).await.unwrap();
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.reason(), Reason::Missing);
+}
+
+#[tokio::test]
+async fn r34_a_grpc_call_without_a_key_on_an_optional_route_is_answered_as_grpc() {
+    let call = Request::post("/client").header("content-type", "application/grpc");
+    let app = routes().layer(layer().optional());
+    let (status, headers, body) = ask(&app, call.body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (status, &headers["grpc-status"], body.len()),
+        (StatusCode::OK, &"16".parse().unwrap(), 0)
+    );
+}
+
+#[tokio::test]
+async fn r41_a_client_planted_from_outside_is_nobody_on_every_way_in() {
+    async fn plant(mut request: Request<Body>, next: Next) -> axum::response::Response {
+        request.extensions_mut().insert(Client::new("admin"));
+        next.run(request).await
+    }
+    let app = routes()
+        .layer(layer().optional().exempt_path("/maybe-client"))
+        .layer(middleware::from_fn(plant));
+    assert_eq!(get_text(&app, "/maybe-client", None).await.1, "nobody");
+    assert_eq!(get_text(&app, "/client", None).await.0, 401);
+    assert_eq!(get_text(&app, "/client", Some(KEY)).await.1, "default");
+}
+
+#[tokio::test]
+async fn an_anonymous_mark_of_an_outer_layer_does_not_outlive_a_client() {
+    // Outside optional, inside strict: who has come in has a key.
+    let inner = routes().layer(ApiKeyLayer::new(query("k"), keys()));
+    let app = inner.layer(layer().optional());
+    assert_eq!(
+        get_text(&app, &format!("/client?k={KEY}"), None).await,
+        (200, "default".to_owned())
+    );
+    assert_eq!(get_text(&app, "/client", None).await.0, 401);
+}
+
+// ===== no layer =====
+
+/// Everything that is logged on this thread, for as long as the guard lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        tracing::subscriber::set_default(
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_ansi(false)
+                .with_writer(move || log.clone())
+                .finish(),
+        )
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A 500 that names the fix, in the answer and in one line of the log, and no key in either.
+async fn is_a_mistake_that_names_its_fix(app: &Router, uri: &str) {
+    for key in [None, Some(KEY), Some("wrong-key-of-somebody")] {
+        let log = Log::default();
+        let guard = log.capture();
+        let (status, headers, body) = ask(app, request(uri, key)).await;
+        drop(guard);
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{uri} {key:?}");
+        assert_eq!(headers["cache-control"], "no-store");
+        let body = String::from_utf8(body.into()).unwrap();
+        let log = log.text();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        let [line] = &*lines else { panic!("one line, not {lines:?}") };
+        assert!(line.contains("tower_api_key"), "{line}");
+        for text in [&body, *line] {
+            assert!(text.contains(".layer(ApiKeyLayer::new(…))"), "{text}");
+            assert!(text.contains("Option<Client>"), "{text}");
+        }
+        for text in [body, log] {
+            assert!(!text.contains(KEY) && !text.contains("wrong-key"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_layer_a_client_is_a_500_that_names_the_fix_and_an_option_is_none() {
+    let app = routes();
+    is_a_mistake_that_names_its_fix(&app, "/client").await;
+    is_a_mistake_that_names_its_fix(&app, "/tenant").await;
+    for key in [None, Some(KEY), Some("wrong")] {
+        assert_eq!(get_text(&app, "/maybe-client", key).await, (200, "nobody".to_owned()));
+        assert_eq!(get_text(&app, "/maybe-tenant", key).await, (200, "nobody".to_owned()));
+    }
+    // After the layer is as good as without.
+    let after = Router::new().layer(layer()).merge(routes());
+    is_a_mistake_that_names_its_fix(&after, "/client").await;
+}
+
+#[tokio::test]
+async fn on_an_exempt_path_a_client_is_a_500_that_names_the_fix_and_an_option_is_none() {
+    let app = routes().layer(layer().exempt_path("/client").exempt_path("/maybe-client"));
+    is_a_mistake_that_names_its_fix(&app, "/client").await;
+    assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "nobody".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_of_another_type_is_a_500_that_names_the_fix_and_an_option_is_none() {
+    let app = routes().layer(layer());
+    let (status, _, body) = ask(&app, request("/tenant", Some(KEY))).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let body = String::from_utf8(body.into()).unwrap();
+    assert!(body.contains("a type of your own must be the verifier's client type"), "{body}");
+    assert_eq!(get_text(&app, "/maybe-tenant", Some(KEY)).await, (200, "nobody".to_owned()));
+}
+
+#[tokio::test]
+async fn a_handler_of_another_type_on_an_optional_route_tells_a_client_no_401() {
+    // A good key came, and the handler asks for a type that no layer gives: the mistake is ours.
+    let app = routes().layer(layer().optional());
+    let (status, ..) = ask(&app, request("/tenant", Some(KEY))).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn the_extractors_work_without_a_router() {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.extensions.insert(Client::new("ci"));
+    let taken = <Client as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
+    assert_eq!(taken.unwrap().id(), "ci");
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let missed = <Client as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
+    let missed: NoClient = missed.unwrap_err();
+    assert_eq!(missed.into_response().status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+// ===== OriginalUri =====
+
+/// What a handler can learn of the URI, in every way that axum offers.
+async fn uris(
+    uri: Uri,
+    OriginalUri(original): OriginalUri,
+    path: Option<MatchedPath>,
+    RawQuery(query): RawQuery,
+    extensions: Extensions,
+) -> String {
+    let left = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri.clone());
+    assert_eq!(left.as_ref(), Some(&original));
+    let path = path.as_ref().map_or("-", MatchedPath::as_str);
+    format!("{uri} | {original} | {path} | {}", query.as_deref().unwrap_or("-"))
+}
+
+#[tokio::test]
+async fn r23_a_key_in_the_query_is_gone_from_original_uri_too() {
+    let places = || (header("x-api-key"), query("api_key"));
+    let layer = || ApiKeyLayer::new(places(), keys());
+    let routes = || Router::new().route("/jobs/{id}", get(uris));
+    let nested_inside = Router::new().nest("/api", routes().layer(layer()));
+    let nested_outside = Router::new().nest("/api", routes()).layer(layer());
+    let twice = Router::new().nest("/api", Router::new().nest("/v1", routes().layer(layer())));
+    for (app, uri, expected) in [
+        (
+            &nested_inside,
+            format!("/api/jobs/7?a=1&api_key={KEY}&b=%20"),
+            "/jobs/7?a=1&b=%20 | /api/jobs/7?a=1&b=%20 | /api/jobs/{id} | a=1&b=%20",
+        ),
+        (
+            &nested_inside,
+            format!("/api/jobs/7?%61pi_key={KEY}"),
+            "/jobs/7 | /api/jobs/7 | /api/jobs/{id} | -",
+        ),
+        (
+            &nested_outside,
+            format!("/api/jobs/7?api_key={KEY}&b"),
+            "/jobs/7?b | /api/jobs/7?b | /api/jobs/{id} | b",
+        ),
+        (
+            &twice,
+            format!("/api/v1/jobs/7?api_key={KEY}&b"),
+            "/jobs/7?b | /api/v1/jobs/7?b | /api/v1/jobs/{id} | b",
+        ),
+        (
+            &twice,
+            format!("http://host.example:80/api/v1/jobs/7?api_key={KEY}&b"),
+            "http://host.example:80/jobs/7?b | http://host.example:80/api/v1/jobs/7?b | /api/v1/jobs/{id} | b",
+        ),
+    ] {
+        assert_eq!(get_text(app, &uri, None).await, (200, expected.to_owned()), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn r24_on_optional_and_exempt_paths_a_key_is_gone_from_original_uri_too() {
+    let layer = || ApiKeyLayer::new((header("x-api-key"), query("api_key")), keys());
+    let nest = |layer| {
+        Router::new()
+            .nest("/api", Router::new().route("/a", get(uris)).layer::<ApiKeyLayer<_, _>>(layer))
+    };
+    let left = |query: &str| {
+        (
+            200,
+            format!(
+                "/a{query} | /api/a{query} | /api/a | {}",
+                match query {
+                    "" => "-",
+                    query => &query[1..],
+                }
+            ),
+        )
+    };
+    let exempt = nest(layer().exempt_path("/a"));
+    for uri in ["/api/a?api_key=wrong-key&b", "/api/a?api_key=one&b&api_key=two"] {
+        assert_eq!(get_text(&exempt, uri, None).await, left("?b"));
+    }
+    let optional = nest(layer().optional());
+    // An empty value is none, and is gone as well.
+    assert_eq!(get_text(&optional, "/api/a?api_key=&b", None).await, left("?b"));
+    assert_eq!(get_text(&optional, "/api/a?api_key=", None).await, left(""));
+    assert_eq!(get_text(&optional, &format!("/api/a?api_key={KEY}"), None).await, left(""));
+    // By header, with a blank one in the query.
+    assert_eq!(get_text(&optional, "/api/a?b&api_key=+", Some(KEY)).await, left("?b"));
+}
+
+#[tokio::test]
+async fn a_forwarded_key_stays_in_original_uri() {
+    let layer = ApiKeyLayer::new(query("api_key"), keys()).forward_key();
+    let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer));
+    let (_, body) = get_text(&app, &format!("/api/a?api_key={KEY}"), None).await;
+    let query = format!("?api_key={KEY}");
+    assert_eq!(body, format!("/a{query} | /api/a{query} | /api/a | {}", &query[1..]));
+}
+
+#[tokio::test]
+async fn original_uri_without_a_query_place_is_left_alone() {
+    let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer()));
+    let body = get_text(&app, "/api/a?x-api-key=1&b=%zz", Some(KEY)).await.1;
+    assert_eq!(
+        body,
+        "/a?x-api-key=1&b=%zz | /api/a?x-api-key=1&b=%zz | /api/a | x-api-key=1&b=%zz"
+    );
+}
+
+#[tokio::test]
+async fn r23_a_slow_verifier_leaves_no_key_behind_either() {
+    let later = tower_api_key::verify::from_async_fn(|_| async {
+        tokio::task::yield_now().await;
+        Some(Client::new("default"))
+    });
+    let layer = ApiKeyLayer::new(query("api_key"), later);
+    let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer));
+    let body = get_text(&app, &format!("/api/a?api_key={KEY}"), None).await.1;
+    assert_eq!(body, "/a | /api/a | /api/a | -");
+}
+
+#[tokio::test]
+async fn anonymous_is_there_for_guards_of_the_user_s_own() {
+    async fn members(request: Request<Body>, next: Next) -> axum::response::Response {
+        match request.extensions().get::<Anonymous>() {
+            Some(anonymous) => anonymous.reject().map(Body::from),
+            None => next.run(request).await,
+        }
+    }
+    let app = routes().layer(middleware::from_fn(members)).layer(layer().optional());
+    assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "default".to_owned()));
+    let (status, body) = get_text(&app, "/maybe-client", None).await;
+    assert_eq!((status, &*body), (401, r#"{"error":"Unauthorized access"}"#));
+}
