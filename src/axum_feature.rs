@@ -1,11 +1,11 @@
 use axum::{
     body::Body,
-    extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri},
-    http::{Extensions, StatusCode, header::CACHE_CONTROL, request::Parts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    http::{StatusCode, header::CACHE_CONTROL, request::Parts},
     response::{IntoResponse, Response},
 };
 
-use crate::{Anonymous, Client, place::Place};
+use crate::{Anonymous, Client};
 
 /// A client type of your own as a handler's argument; [`Client`] is one by itself.
 ///
@@ -92,12 +92,5 @@ impl IntoResponse for NoClient {
                    or take `Option<Client>`; a type of your own must be the verifier's client type.";
         tracing::error!("{fix}");
         (StatusCode::INTERNAL_SERVER_ERROR, [(CACHE_CONTROL, "no-store")], fix).into_response()
-    }
-}
-
-/// axum remembers the URI as it was before `nest` took its prefix, with the key in it.
-pub(crate) fn take_out_of_original_uri(place: &Place, extensions: &mut Extensions) {
-    if let Some(OriginalUri(uri)) = extensions.get_mut() {
-        place.take_out_of_uri(uri);
     }
 }

@@ -5,6 +5,7 @@ use http::Response;
 use tower_layer::Layer;
 
 use crate::{
+    config::Config,
     error::{ConfigError, ConfigErrorKind, literal},
     extract::{Extract, Head},
     observe::Observe,
@@ -48,13 +49,6 @@ pub struct ApiKeyLayer<E, V, O = ()> {
     config: Arc<Config<E, V, O>>,
 }
 
-pub(crate) struct Config<E, V, O> {
-    pub(crate) extract: Arc<E>,
-    pub(crate) verify: Arc<V>,
-    pub(crate) observe: Arc<O>,
-    pub(crate) policy: Arc<Policy>,
-}
-
 impl<E: Extract, V: Verify> ApiKeyLayer<E, V> {
     /// A layer that wants a key.
     ///
@@ -73,15 +67,7 @@ impl<E: Extract, V: Verify> ApiKeyLayer<E, V> {
     ///
     /// Where the extractor names one place twice, or none.
     pub fn try_new(extract: E, verify: V) -> Result<Self, ConfigError> {
-        let policy = Policy::new(extract.places())?;
-        Ok(Self {
-            config: Arc::new(Config {
-                extract: Arc::new(extract),
-                verify: Arc::new(verify),
-                observe: Arc::new(()),
-                policy: Arc::new(policy),
-            }),
-        })
+        Ok(Self { config: Arc::new(Config::new(extract, verify)?) })
     }
 }
 
@@ -129,7 +115,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// Lets a request without a key through, without a [`Client`](crate::Client). A wrong key is
     /// still refused.
     ///
-    /// A guard further in finds an [`Anonymous`](crate::service::Anonymous) in the extensions, from
+    /// A guard further in finds an [`Anonymous`](crate::Anonymous) in the extensions, from
     /// which it can answer as this layer does.
     pub fn optional(self) -> Self {
         self.with(|policy| policy.optional = true)
@@ -203,15 +189,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
         V: Verify,
         O2: Observe<<V::Answer as Answer>::Client>,
     {
-        let Config { extract, verify, observe: _, policy } = &*self.config;
-        ApiKeyLayer {
-            config: Arc::new(Config {
-                extract: Arc::clone(extract),
-                verify: Arc::clone(verify),
-                observe: Arc::new(observe),
-                policy: Arc::clone(policy),
-            }),
-        }
+        ApiKeyLayer { config: Arc::new(self.config.observed_by(observe)) }
     }
 
     /// Where a key may stand, in the extractor's order.
@@ -240,36 +218,8 @@ impl<E, V, O> Clone for ApiKeyLayer<E, V, O> {
     }
 }
 
-impl<E, V, O> Clone for Config<E, V, O> {
-    fn clone(&self) -> Self {
-        Self {
-            extract: Arc::clone(&self.extract),
-            verify: Arc::clone(&self.verify),
-            observe: Arc::clone(&self.observe),
-            policy: Arc::clone(&self.policy),
-        }
-    }
-}
-
 impl<E, V, O> fmt::Debug for ApiKeyLayer<E, V, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.config.fmt("ApiKeyLayer", f)
-    }
-}
-
-impl<E, V, O> Config<E, V, O> {
-    /// What was configured, and nothing that could hold a key.
-    pub(crate) fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policy = &*self.policy;
-        f.debug_struct(name)
-            .field("places", &policy.places)
-            .field("realm", &policy.realm)
-            .field("optional", &policy.optional)
-            .field("exempt_paths", &policy.exempt_paths)
-            .field("pass_preflight", &policy.pass_preflight)
-            .field("forward_key", &policy.forward_key)
-            .field("max_key_len", &policy.max_key_len)
-            .field("cache_headers", &policy.cache_headers)
-            .finish_non_exhaustive()
     }
 }

@@ -130,6 +130,7 @@ mod body;
 mod cache;
 mod challenge;
 mod client;
+mod config;
 pub mod error;
 pub mod extract;
 mod future;

@@ -105,8 +105,11 @@ impl Policy {
                 place.mark(request.headers_mut());
             } else if kind == PlaceKind::Query {
                 place.take_out_of_uri(request.uri_mut());
+                // axum remembers the URI as it was before `nest` took its prefix.
                 #[cfg(feature = "axum")]
-                crate::axum_feature::take_out_of_original_uri(place, request.extensions_mut());
+                if let Some(axum::extract::OriginalUri(uri)) = request.extensions_mut().get_mut() {
+                    place.take_out_of_uri(uri);
+                }
             } else {
                 place.take_out_of_headers(request.headers_mut());
             }

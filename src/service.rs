@@ -12,9 +12,10 @@ use crate::{
     anonymous::Anonymous,
     body::ResponseBody,
     cache::CacheHeaders,
+    config::Config,
+    error::literal,
     extract::{Extract, Extracted, Head},
     future::{Refused, ResponseFuture, Step},
-    layer::{ApiKeyLayer, Config},
     observe::{Decision, Observe, Verdict},
     place::Place,
     rejection::{Reason, Rejection},
@@ -22,8 +23,8 @@ use crate::{
     verify::{Answer, Presented, Refusal, Resume, Verify},
 };
 
-/// Lets only requests with a key through to the inner service. Made by [`ApiKeyLayer`], where the
-/// examples are.
+/// Lets only requests with a key through to the inner service. Made by
+/// [`ApiKeyLayer`](crate::ApiKeyLayer), where the examples are.
 pub struct ApiKeyService<S, E, V, O = ()> {
     inner: S,
     config: Arc<Config<E, V, O>>,
@@ -239,14 +240,14 @@ impl<S, B, E, V, O> fmt::Debug for Rest<S, B, E, V, O> {
 }
 
 impl<S, E: Extract, V: Verify> ApiKeyService<S, E, V> {
-    /// Wraps a service, as [`ApiKeyLayer::new`] and its `layer` would.
+    /// Wraps a service, as [`ApiKeyLayer::new`](crate::ApiKeyLayer::new) and its `layer` would.
     ///
     /// # Panics
     ///
-    /// As [`ApiKeyLayer::new`] does.
+    /// As [`ApiKeyLayer::new`](crate::ApiKeyLayer::new) does.
     #[track_caller]
     pub fn new(inner: S, extract: E, verify: V) -> Self {
-        tower_layer::Layer::layer(&ApiKeyLayer::new(extract, verify), inner)
+        Self { inner, config: Arc::new(literal(Config::new(extract, verify))) }
     }
 }
 
