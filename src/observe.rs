@@ -17,6 +17,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -50,6 +51,17 @@ impl<C> Observe<C> for () {
     #[inline]
     fn start(&self) -> Option<Instant> {
         None
+    }
+}
+
+/// For an observer that is read elsewhere, such as a counter.
+impl<C, O: Observe<C> + ?Sized> Observe<C> for Arc<O> {
+    fn decided(&self, event: &Decision<'_, C>) {
+        (**self).decided(event);
+    }
+
+    fn start(&self) -> Option<Instant> {
+        (**self).start()
     }
 }
 

@@ -95,6 +95,17 @@ pub trait Extract {
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a>;
 }
 
+/// For extractors that are chosen at run time.
+impl<E: Extract + ?Sized> Extract for Box<E> {
+    fn places(&self) -> Vec<Place> {
+        (**self).places()
+    }
+
+    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
+        (**self).extract(head)
+    }
+}
+
 /// What an extractor found.
 #[derive(Debug)]
 pub enum Extracted<'a> {

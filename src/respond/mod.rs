@@ -20,7 +20,7 @@ mod json;
 mod problem;
 mod text;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
@@ -52,6 +52,13 @@ use crate::rejection::{Rejection, RejectionKind};
 pub trait Respond {
     /// Writes the response.
     fn respond(&self, rejection: &Rejection) -> Response<Bytes>;
+}
+
+/// For a responder that several layers share.
+impl<R: Respond + ?Sized> Respond for Arc<R> {
+    fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+        (**self).respond(rejection)
+    }
 }
 
 /// What the responders here have in common: a body of one's own for missing and refused keys, and

@@ -27,7 +27,7 @@ mod keyring;
 mod list;
 mod or;
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 pub use self::{
     answer::{Answer, Later},
@@ -63,7 +63,8 @@ use crate::{head::Head, key::KeyDigest, place::Place, rejection::Reason};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say whose key it is",
     label = "not a verifier",
-    note = "use a `Keyring`, or wrap a closure in `verify::from_fn(|presented| …)` or `verify::from_async_fn(|digest| …)`"
+    note = "use a `Keyring`, or wrap a closure in `verify::from_fn(|presented| …)` or `verify::from_async_fn(|digest| …)`",
+    note = "building a keyring can fail: put a `?` behind `Keyring::single(…)` and `Keyring::from_env(…)`"
 )]
 pub trait Verify {
     /// `Result<C, Refusal>`, or a [`Later`] of such a future.
@@ -95,6 +96,15 @@ pub trait Verify {
         V::Answer: Answer<Client = C>,
     {
         Or::new(self, next)
+    }
+}
+
+/// For a verifier that several layers share.
+impl<V: Verify + ?Sized> Verify for Arc<V> {
+    type Answer = V::Answer;
+
+    fn verify(&self, key: Presented<'_>) -> V::Answer {
+        (**self).verify(key)
     }
 }
 
