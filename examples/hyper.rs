@@ -72,12 +72,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
             continue;
         };
         let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = connections.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                eprintln!("a connection broke: {error}");
-            }
-        });
+        // It fails where the caller breaks off, which is no concern of ours.
+        tokio::spawn(connections.watch(connection.into_owned()));
     }
 
     // Nobody new is let in, and requests that run may end.

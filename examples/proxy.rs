@@ -69,7 +69,7 @@ impl Upstream {
     ) -> Result<Response<Either<Incoming, String>>, Infallible> {
         let response = self.forward(request).await.map(|response| response.map(Either::Left));
         Ok(response.unwrap_or_else(|error| {
-            eprintln!("no response from upstream: {error}");
+            eprintln!("no response from upstream: {error:?}");
             let mut response = Response::new(Either::Right("Bad gateway\n".to_owned()));
             *response.status_mut() = StatusCode::BAD_GATEWAY;
             response
@@ -89,7 +89,7 @@ impl Upstream {
         let headers = request.headers_mut();
         keep_end_to_end(headers);
         headers.remove(HOST); // the upstream's own is set in its place
-        headers.insert(CLIENT_ID, HeaderValue::from_str(client.id())?);
+        headers.insert(CLIENT_ID, HeaderValue::from_bytes(client.id().as_bytes())?);
 
         let mut response = self.http.request(request).await?;
         *response.version_mut() = Version::HTTP_11;
@@ -152,12 +152,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         };
         let service = TowerToHyperService::new(service.clone());
         let connection = server.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                eprintln!("a connection broke: {error}");
-            }
-        });
+        // It fails where the caller breaks off, which is no concern of ours.
+        tokio::spawn(connections.watch(connection.into_owned()));
     }
 
     // Nobody new is let in, and requests that run may end.

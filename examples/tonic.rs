@@ -4,23 +4,25 @@
 //! API_KEYS='mobile-app=12345abcde' cargo run --example tonic
 //! ```
 //!
-//! It listens on 127.0.0.1:50051, or on `ADDR`. From another terminal, with the health service's own
-//! client, with [grpcurl], or with curl, for a call that asks about the server as a whole:
+//! It listens on 127.0.0.1:50051, or on `ADDR`. From another terminal, with the [health probe]:
 //!
 //! ```sh
-//! grpc_health_probe -addr 127.0.0.1:50051 -rpc-header 'x-api-key: 12345abcde'
+//! grpc_health_probe -addr 127.0.0.1:50051 -rpc-header 'x-api-key: 12345abcde'   # SERVING
+//! grpc_health_probe -addr 127.0.0.1:50051                                       # Unauthenticated
+//! ```
 //!
-//! grpcurl -plaintext -proto health.proto -H 'x-api-key: 12345abcde' \
-//!     127.0.0.1:50051 grpc.health.v1.Health/Check
+//! or with curl, which writes `grpc-status: 0` for the first and `grpc-status: 16` for the second:
 //!
-//! printf '\0\0\0\0\0' | curl -i --http2-prior-knowledge --data-binary @- -o - \
-//!     -H 'content-type: application/grpc' -H 'te: trailers' -H 'x-api-key: 12345abcde' \
+//! ```sh
+//! printf '\0\0\0\0\0' | curl -i --http2-prior-knowledge --data-binary @- --output - \
+//!     -H 'content-type: application/grpc' -H 'x-api-key: 12345abcde' \
+//!     http://127.0.0.1:50051/grpc.health.v1.Health/Check
+//!
+//! curl -i --http2-prior-knowledge -X POST -H 'content-type: application/grpc' \
 //!     http://127.0.0.1:50051/grpc.health.v1.Health/Check
 //! ```
 //!
-//! Without the key each of them is told UNAUTHENTICATED, which is `grpc-status: 16`.
-//!
-//! [grpcurl]: https://github.com/fullstorydev/grpcurl
+//! [health probe]: https://github.com/grpc-ecosystem/grpc-health-probe
 
 use std::{env, error::Error, process::ExitCode};
 

@@ -1,8 +1,8 @@
 //! Extractors: where a request's key is looked for.
 //!
-//! [`header`], [`query`], [`cookie`], [`bearer`] and [`scheme`] each read one place. A tuple of them
-//! reads all, and a request may use one of them; [`first_of`] takes the first that is there.
-//! [`from_fn`] and the trait [`Extract`] are for places of your own.
+//! [`header`](fn@header), [`query`](fn@query), [`cookie`](fn@cookie), [`bearer`] and [`scheme`] each
+//! read one place. A tuple of them reads all, and a request may use one of them; [`first_of`] takes
+//! the first that is there. [`from_fn`](fn@from_fn) and the trait [`Extract`] are for places of your own.
 //!
 //! ```
 //! use tower_api_key::{ApiKeyLayer, Keyring, extract::{bearer, header, query}};

@@ -50,7 +50,7 @@ pub(crate) fn take_out(uri: &mut Uri, name: &str) {
 
 fn has_name(pair: &str, name: &str) -> bool {
     let found = pair.split_once('=').map_or(pair, |(found, _)| found);
-    found == name || (found.bytes().any(is_encoded) && *decode(found) == *name.as_bytes())
+    if found.contains(['%', '+']) { *decode(found) == *name.as_bytes() } else { found == name }
 }
 
 /// Form-decodes to raw bytes: `+` is a space, and nothing becomes U+FFFD.
@@ -61,10 +61,6 @@ fn decode(text: &str) -> Cow<'_, [u8]> {
     } else {
         percent_decode(text.as_bytes()).into()
     }
-}
-
-fn is_encoded(byte: u8) -> bool {
-    matches!(byte, b'%' | b'+')
 }
 
 fn has_bad_escape(text: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Verifiers: whose key it is.
 //!
-//! A [`Keyring`] holds the digests of keys in memory. [`from_fn`] and [`from_async_fn`] ask your own
-//! code, [`or`](Verify::or) tries one after another, and the trait [`Verify`] is for types.
+//! A [`Keyring`] holds the digests of keys in memory. [`from_fn`](fn@from_fn) and [`from_async_fn`]
+//! ask your own code, [`or`](Verify::or) tries one after another, and the trait [`Verify`] is for types.
 //!
 //! ```
 //! use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -1,0 +1,265 @@
+//! What a cache between the layer and its callers is told: R29 for rejections is in `refusals.rs`.
+
+mod support;
+
+use http::{Request, Response, request};
+use http_body_util::Full;
+use support::{KEY, Reply, ask, ask_of, keys};
+use tower_api_key::{
+    ApiKeyLayer, Keyring,
+    extract::{Extract, bearer, cookie, first_of, header, query, scheme},
+};
+
+fn layer() -> ApiKeyLayer<impl Extract, Keyring> {
+    let places = (
+        header("X-Api-Key"),
+        cookie("sid"),
+        query("api_key"),
+        cookie("sid2"),
+        bearer(),
+        scheme("Token"),
+    );
+    ApiKeyLayer::new(first_of(places), keys()).exempt_path("/open")
+}
+
+const VARY: [&[&str]; 8] = [
+    &[],
+    &["*"],
+    &["Accept-Encoding"],
+    &["accept, x-API-key"],
+    &["Cookie ,X-Api-Key", "origin"],
+    &["accept", "*"],
+    &["authorization"],
+    &["x-api-keys, cookies"],
+];
+
+/// Each with whether it already says who may store the response.
+const CACHE_CONTROL: [(&[&str], bool); 15] = [
+    (&[], false),
+    (&["max-age=60"], false),
+    (&["no-cache"], false),
+    (&["must-revalidate, max-age=0"], false),
+    (&["max-age=60", "no-transform"], false),
+    (&["x-private, publicly, s-max-age=1"], false),
+    (&["private=\"set-cookie\""], false),
+    (&["private"], true),
+    (&["Private, max-age=60"], true),
+    (&["no-store"], true),
+    (&["max-age=1 , NO-STORE"], true),
+    (&["public"], true),
+    (&["s-maxage=9"], true),
+    (&["max-age=1", "S-MaxAge = 9"], true),
+    (&["max-age=1", "no-transform,public"], true),
+];
+
+const REFERRER: [&[&str]; 2] = [&[], &["origin"]];
+
+struct Case {
+    name: &'static str,
+    request: fn(&str) -> request::Builder,
+    cookies_and_headers: bool,
+    key: bool,
+    in_url: bool,
+}
+
+const CASES: [Case; 7] = [
+    Case {
+        name: "by header",
+        request: |method| Request::builder().method(method).uri("/p").header("x-api-key", KEY),
+        cookies_and_headers: true,
+        key: true,
+        in_url: false,
+    },
+    Case {
+        name: "by cookie",
+        request: |method| {
+            Request::builder().method(method).uri("/p").header("cookie", format!("sid={KEY}"))
+        },
+        cookies_and_headers: true,
+        key: true,
+        in_url: false,
+    },
+    Case {
+        name: "by bearer",
+        request: |method| {
+            Request::builder()
+                .method(method)
+                .uri("/p")
+                .header("authorization", format!("Bearer {KEY}"))
+        },
+        cookies_and_headers: true,
+        key: true,
+        in_url: false,
+    },
+    Case {
+        name: "by query",
+        request: |method| Request::builder().method(method).uri(format!("/p?api_key={KEY}")),
+        cookies_and_headers: true,
+        key: true,
+        in_url: true,
+    },
+    Case {
+        name: "anonymous",
+        request: |method| Request::builder().method(method).uri("/p"),
+        cookies_and_headers: true,
+        key: false,
+        in_url: false,
+    },
+    Case {
+        name: "exempt",
+        request: |method| Request::builder().method(method).uri("/open").header("x-api-key", KEY),
+        cookies_and_headers: false,
+        key: false,
+        in_url: false,
+    },
+    Case {
+        name: "exempt, with a key in the URL",
+        request: |method| Request::builder().method(method).uri(format!("/open?api_key={KEY}")),
+        cookies_and_headers: false,
+        key: false,
+        in_url: false,
+    },
+];
+
+fn answered(lines: [(&'static str, &[&'static str]); 3]) -> Response<Full<bytes::Bytes>> {
+    let mut response = Response::new(Full::default());
+    for (name, values) in lines {
+        for value in values {
+            response.headers_mut().append(name, value.parse().unwrap());
+        }
+    }
+    response
+}
+
+/// The members of a list header, in lower case.
+fn members(lines: &[&str]) -> Vec<String> {
+    lines.iter().flat_map(|line| line.split(',')).map(|it| it.trim().to_lowercase()).collect()
+}
+
+/// What must stand there, told apart from how the library finds it.
+fn wanted_vary(theirs: &[&str], optional: bool) -> Vec<String> {
+    let mut wanted = members(theirs);
+    if !wanted.contains(&"*".to_owned()) {
+        for name in ["x-api-key", "cookie"].into_iter().chain(optional.then_some("authorization")) {
+            if !wanted.iter().any(|it| it == name) {
+                wanted.push(name.to_owned());
+            }
+        }
+    }
+    wanted
+}
+
+// Gateways A3.8: `private` and `Vary` on successes; none of the others sets either.
+#[test]
+fn r30_all_that_is_sent_merges_with_what_the_inner_service_has_said() {
+    for optional in [false, true] {
+        let layer = if optional { layer().optional() } else { layer() };
+        for case in CASES.iter().filter(|case| optional || case.name != "anonymous") {
+            for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "X-OWN"] {
+                for vary in VARY {
+                    for (cache, decided) in CACHE_CONTROL {
+                        for referrer in REFERRER {
+                            let reply = ask_of(&layer, (case.request)(method), |_| {
+                                answered([
+                                    ("vary", vary),
+                                    ("cache-control", cache),
+                                    ("referrer-policy", referrer),
+                                ])
+                            });
+                            let what = (case.name, method, optional, vary, cache, referrer);
+                            let cacheable =
+                                matches!(method, "GET" | "HEAD") && case.cookies_and_headers;
+
+                            let sent = members(&reply.lines("vary"));
+                            let wanted =
+                                if cacheable { wanted_vary(vary, optional) } else { members(vary) };
+                            assert_eq!(sent, wanted, "{what:?}");
+                            assert_eq!(reply.lines("vary")[..vary.len()], *vary, "{what:?}");
+
+                            let private: &[_] =
+                                if cacheable && case.key && !decided { &["private"] } else { &[] };
+                            assert_eq!(
+                                reply.lines("cache-control"),
+                                [cache, private].concat(),
+                                "{what:?}"
+                            );
+
+                            let no_referrer: &[_] = match referrer {
+                                [] if cacheable && case.in_url => &["no-referrer"],
+                                theirs => theirs,
+                            };
+                            assert_eq!(reply.lines("referrer-policy"), no_referrer, "{what:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn r30_it_can_be_switched_off() {
+    let layer = layer().no_cache_headers().optional();
+    for case in &CASES {
+        assert!(ask(&layer, (case.request)("GET")).head.headers.is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn r30_responses_of_every_status_get_it() {
+    for status in [200, 204, 206, 301, 304, 401, 404, 500] {
+        let reply = ask_of(&layer(), Request::get(format!("/p?api_key={KEY}")), |_| {
+            Response::builder().status(status).body(Full::default()).unwrap()
+        });
+        assert_eq!(reply.lines("vary"), ["x-api-key", "cookie"], "{status}");
+        assert_eq!(reply.lines("cache-control"), ["private"], "{status}");
+        assert_eq!(reply.lines("referrer-policy"), ["no-referrer"], "{status}");
+    }
+}
+
+#[test]
+fn r30_a_layer_without_header_places_varies_by_nothing() {
+    let layer = ApiKeyLayer::new(query("api_key"), keys()).optional();
+    let by_key = ask(&layer, Request::get(format!("/?api_key={KEY}")));
+    assert_eq!((by_key.lines("vary").len(), by_key.lines("cache-control")), (0, vec!["private"]));
+    let anonymous = ask(&layer, Request::get("/"));
+    assert!(anonymous.head.headers.is_empty());
+    // A shared cache keeps nothing that was asked for with `Authorization` (RFC 9111 §3.5).
+    let layer = ApiKeyLayer::new(bearer(), keys());
+    let reply = ask(&layer, Request::get("/").header("authorization", format!("Bearer {KEY}")));
+    assert_eq!((reply.lines("vary").len(), reply.lines("cache-control")), (0, vec!["private"]));
+}
+
+#[test]
+fn r30_a_grpc_call_and_a_preflight_get_nothing() {
+    let layer = layer().pass_preflight();
+    let call =
+        Request::post("/p").header("content-type", "application/grpc").header("x-api-key", KEY);
+    assert!(ask(&layer, call).head.headers.is_empty());
+    let preflight = Request::options("/p").header("origin", "http://o");
+    let preflight =
+        preflight.header("access-control-request-method", "PUT").header("x-api-key", KEY);
+    assert!(ask(&layer, preflight).head.headers.is_empty());
+    // A content type alone makes no gRPC call: what may be cached is told so.
+    let get =
+        Request::get("/p").header("content-type", "application/grpc").header("x-api-key", KEY);
+    assert_eq!(ask(&layer, get).lines("cache-control"), ["private"]);
+}
+
+#[test]
+fn r30_a_header_line_that_is_no_text_is_kept() {
+    let reply: Reply = ask_of(&layer(), Request::get("/p").header("x-api-key", KEY), |_| {
+        let mut response =
+            answered([("vary", &[]), ("cache-control", &[]), ("referrer-policy", &[])]);
+        let headers = response.headers_mut();
+        headers.append("vary", http::HeaderValue::from_bytes(b"\xff, cookie").unwrap());
+        headers.append("cache-control", http::HeaderValue::from_bytes(b"\xff").unwrap());
+        response
+    });
+    let all = |name: &str| -> Vec<_> {
+        reply.head.headers.get_all(name).iter().map(|line| line.as_bytes().to_vec()).collect()
+    };
+    assert_eq!(all("vary")[0], b"\xff, cookie");
+    assert!(all("vary").contains(&b"x-api-key".to_vec()));
+    assert_eq!(all("cache-control"), [&b"\xff"[..], b"private"]);
+}
