@@ -61,8 +61,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let keys = Keyring::from_env("API_KEYS")
-        .map_err(|error| format!("{error}; set it as in API_KEYS='mobile-app=12345abcde'"))?;
+    let keys = Keyring::from_env("API_KEYS")?;
 
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await.map_err(|error| {
@@ -71,7 +70,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("Listening on http://{} until Ctrl-C", listener.local_addr()?);
 
     tokio::select! {
-        served = axum::serve(listener, app(keys)).into_future() => Ok(served?),
+        biased; // Ctrl-C is heard before anybody is served
         pressed = signal::ctrl_c() => Ok(pressed?),
+        served = axum::serve(listener, app(keys)).into_future() => Ok(served?),
     }
 }

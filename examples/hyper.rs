@@ -47,8 +47,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let keys = Keyring::from_env("API_KEYS")
-        .map_err(|error| format!("{error}; set it as in API_KEYS='mobile-app=12345abcde'"))?;
+    let keys = Keyring::from_env("API_KEYS")?;
     let layer = ApiKeyLayer::new(header("x-api-key"), keys);
     let service = TowerToHyperService::new(ServiceBuilder::new().layer(layer).service_fn(handle));
 
@@ -63,8 +62,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut ctrl_c = pin!(signal::ctrl_c());
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased; // Ctrl-C is heard before anybody is served
             pressed = &mut ctrl_c => break pressed?,
+            accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
             // Too many open files, most likely: some may be closed soon.

@@ -118,8 +118,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let keys = Keyring::from_env("API_KEYS")
-        .map_err(|error| format!("{error}; set it as in API_KEYS='mobile-app=12345abcde'"))?;
+    let keys = Keyring::from_env("API_KEYS")?;
     let layer = ApiKeyLayer::new((bearer(), header("x-api-key"), query("api_key")), keys);
 
     let authority = env::var("UPSTREAM").unwrap_or_default().parse().map_err(|error| {
@@ -142,8 +141,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut ctrl_c = pin!(signal::ctrl_c());
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased; // Ctrl-C is heard before anybody is served
             pressed = &mut ctrl_c => break pressed?,
+            accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
             // Too many open files, most likely: some may be closed soon.

@@ -89,8 +89,9 @@ and without:
     );
 
     tokio::select! {
-        served = axum::serve(listener, tutorial()?).into_future() => Ok(served?),
+        biased; // the signals are heard before anybody is served
         stopped = stopped() => Ok(stopped?),
+        served = axum::serve(listener, tutorial()?).into_future() => Ok(served?),
     }
 }
 

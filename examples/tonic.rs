@@ -42,8 +42,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let keys = Keyring::from_env("API_KEYS")
-        .map_err(|error| format!("{error}; set it as in API_KEYS='mobile-app=12345abcde'"))?;
+    let keys = Keyring::from_env("API_KEYS")?;
 
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:50051".to_owned());
     let listener = TcpListener::bind(&addr).await.map_err(|error| {
@@ -60,7 +59,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
 
     tokio::select! {
-        served = server => Ok(served?),
+        biased; // Ctrl-C is heard before anybody is served
         pressed = signal::ctrl_c() => Ok(pressed?),
+        served = server => Ok(served?),
     }
 }

@@ -151,8 +151,10 @@ impl ConfigErrorKind {
             Self::Digest => "a digest is `sha256:` and 64 hexadecimal digits",
             Self::ClientId => "the client's id is blank or holds a control character",
             Self::Scope => "a scope is one or more visible ASCII characters but `\"` and `\\`",
-            Self::EnvironmentUnset => "the variable is not set, or not Unicode",
-            Self::EmptyList => "there is no key in the list",
+            Self::EnvironmentUnset => {
+                "not set, or not Unicode: set it to `client=key,client=sha256:…`"
+            }
+            Self::EmptyList => "there is no key in the list, which is `client=key,client=sha256:…`",
             Self::ListEntry => "an entry is `client=key` or `client=sha256:…`",
         }
     }

@@ -105,7 +105,8 @@
 //!
 //! Outside this layer: tracing (it sees the path only if you log `uri.path()`), CORS, timeouts,
 //! limits on strangers. Inside: what is done for clients alone, such as body limits, compression, and
-//! limits by client. [`ApiKeyLayer::exempt_path`] and the like see the path that this layer sees,
+//! limits by client. In axum, `Router::layer` guards what has no route as well (401, not 404 or 405);
+//! `get(handler).route_layer(…)` guards the handler alone. [`ApiKeyLayer::exempt_path`] and the like see the path that this layer sees,
 //! which inside an axum `nest` has lost its prefix.
 
 #![forbid(unsafe_code)]

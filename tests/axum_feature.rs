@@ -386,7 +386,8 @@ async fn r23_a_key_in_the_query_is_gone_from_original_uri_too() {
         (
             &twice,
             format!("http://host.example:80/api/v1/jobs/7?api_key={KEY}&b"),
-            "http://host.example:80/jobs/7?b | http://host.example:80/api/v1/jobs/7?b | /api/v1/jobs/{id} | b",
+            "http://host.example:80/jobs/7?b | http://host.example:80/api/v1/jobs/7?b | \
+             /api/v1/jobs/{id} | b",
         ),
     ] {
         assert_eq!(get_text(app, &uri, None).await, (200, expected.to_owned()), "{uri}");

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt::Debug,
     future::{Ready, pending, ready},
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
@@ -51,8 +52,8 @@ fn with_key(key: &str) -> Request<String> {
 async fn guards<S, B>(mut service: S)
 where
     S: Service<Request<String>, Response = Response<B>>,
-    S::Error: std::fmt::Debug,
-    B: http_body::Body<Error: std::fmt::Debug>,
+    S::Error: Debug,
+    B: http_body::Body<Error: Debug>,
 {
     for _ in 0..20 {
         for (request, status, body) in [
@@ -60,7 +61,9 @@ where
             (with_key("wrong"), StatusCode::UNAUTHORIZED, r#"{"error":"Unauthorized access"}"#),
             (Request::default(), StatusCode::UNAUTHORIZED, r#"{"error":"Unauthorized access"}"#),
         ] {
-            let response = service.ready().await.unwrap().call(request).await.unwrap();
+            let ready = tokio::time::timeout(Duration::from_secs(10), service.ready());
+            let ready = ready.await.expect("a permit was lost").unwrap();
+            let response = ready.call(request).await.unwrap();
             assert_eq!(response.status(), status);
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
         }
@@ -147,11 +150,23 @@ async fn r39_a_buffer_inside_or_outside_loses_no_slot() {
     // The one slot that was reserved for a refused request is there again.
     guards(layer().layer(Buffer::new(service_fn(who), 1))).await;
     guards(Buffer::new(layer().layer(Buffer::new(service_fn(who), 1)), 1)).await;
-    // Other handles get it, too, while this one waits for nothing.
-    let service = layer().layer(Buffer::new(service_fn(who), 1));
-    let mut refused = service.clone();
-    let _ = refused.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
-    guards(service).await;
+}
+
+#[tokio::test]
+async fn r39_a_handle_that_was_refused_keeps_nothing_from_the_others() {
+    async fn check<
+        S: Service<Request<String>, Response = Response<String>, Error: Debug> + Clone,
+    >(
+        inner: S,
+    ) {
+        let service = layer().layer(inner);
+        let mut refused = service.clone();
+        let _ = refused.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
+        guards(service).await;
+        guards(refused).await;
+    }
+    check(ConcurrencyLimit::new(service_fn(who), 1)).await;
+    check(Buffer::new(service_fn(who), 1)).await;
 }
 
 #[tokio::test]
@@ -227,8 +242,9 @@ async fn a_rate_limit_outside_counts_refused_requests_and_one_inside_does_not() 
     for _ in 0..3 {
         let _ = inside.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
     }
-    let response = inside.ready().await.unwrap().call(with_key(KEY)).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
+    let accepted = async { inside.ready().await.unwrap().call(with_key(KEY)).await.unwrap() };
+    let response = tokio::time::timeout(Duration::from_secs(10), accepted).await;
+    assert_eq!(response.expect("the limit was used up").status(), StatusCode::OK);
 }
 
 // ===== option_layer, and bodies of one type =====

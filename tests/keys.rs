@@ -258,8 +258,9 @@ fn r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door() {
         return;
     }
     let test = "r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door";
-    let unset = format!("{VARIABLE}: the variable is not set, or not Unicode");
-    let empty = format!("{VARIABLE}: there is no key in the list");
+    let list = "client=key,client=sha256:…";
+    let unset = format!("{VARIABLE}: not set, or not Unicode: set it to `{list}`");
+    let empty = format!("{VARIABLE}: there is no key in the list, which is `{list}`");
     let blank = format!("{VARIABLE}: entry 1: the key is empty or blank");
     for (value, told) in [
         (None, &*unset),

@@ -163,7 +163,13 @@ fn it_is_told_before_the_inner_service_is_called_or_the_responder_writes() {
 
 /// Keeps what a failed verifier failed with, and how long decisions took.
 #[derive(Clone, Default)]
-struct Operator(Arc<Mutex<Vec<(Option<String>, Duration)>>>);
+struct Operator(Arc<Mutex<Vec<Told>>>);
+
+#[derive(Debug)]
+struct Told {
+    cause: Option<String>,
+    elapsed: Duration,
+}
 
 impl<C> Observe<C> for Operator {
     fn decided(&self, event: &Decision<'_, C>) {
@@ -171,7 +177,7 @@ impl<C> Observe<C> for Operator {
             event.rejection().and_then(|rejection| rejection.source()).map(ToString::to_string);
         let elapsed = event.elapsed();
         assert!(event.elapsed() >= elapsed);
-        self.0.lock().unwrap().push((cause, elapsed));
+        self.0.lock().unwrap().push(Told { cause, elapsed });
     }
 }
 
@@ -183,7 +189,7 @@ fn r36_a_failure_is_told_to_the_operator_with_its_cause() {
     let layer = ApiKeyLayer::new(header("x-api-key"), failing).observe(operator.clone());
     let reply = ask(&layer, Request::get("/").header("x-api-key", KEY));
     assert!(!reply.wire().contains("store is down"));
-    assert_eq!(operator.0.lock().unwrap()[0].0.as_deref(), Some("store is down"));
+    assert_eq!(operator.0.lock().unwrap()[0].cause.as_deref(), Some("store is down"));
 }
 
 #[test]
@@ -210,10 +216,7 @@ fn elapsed_holds_the_verifiers_own_time() {
     let layer = ApiKeyLayer::new(header("x-api-key"), later).observe(operator.clone());
     ask(&layer, Request::get("/").header("x-api-key", KEY));
     let taken = operator.0.lock().unwrap();
-    assert!(
-        taken.len() == 2 && taken.iter().all(|(_, elapsed)| *elapsed >= while_busy),
-        "{taken:?}"
-    );
+    assert!(taken.len() == 2 && taken.iter().all(|told| told.elapsed >= while_busy), "{taken:?}");
 }
 
 #[test]

@@ -126,8 +126,7 @@ fn find(digest: KeyDigest) -> Option<Client> {
 /// Answers once the gate is open: `Semaphore::close` opens it for good.
 fn behind_gate(
     gate: &Arc<Semaphore>,
-) -> impl Verify<Answer = Later<impl Future<Output = Result<Client, Refusal>> + Send + use<>>> + use<>
-{
+) -> impl Verify<Answer = Later<impl Future<Output = Result<Client, Refusal>> + use<>>> + use<> {
     let gate = Arc::clone(gate);
     verify::from_async_fn(move |digest| {
         let gate = Arc::clone(&gate);
@@ -186,11 +185,13 @@ fn refused() -> [(Request<()>, StatusCode); 5] {
     ]
 }
 
+/// Nobody else uses the service, so that it is ready at once.
 async fn ask<S, B, B2>(service: &mut S, request: Request<B>) -> Response<B2>
 where
     S: Service<Request<B>, Response = Response<B2>, Error = Infallible>,
 {
-    service.ready().await.unwrap().call(request).await.unwrap()
+    assert!(poll(pin!(service.ready())).is_ready(), "a permit was lost");
+    service.call(request).await.unwrap()
 }
 
 async fn text<B: Body<Error: fmt::Debug>>(response: Response<B>) -> String {
@@ -582,10 +583,15 @@ async fn r39_thousands_of_concurrent_requests_lose_no_permit() {
                 })
             })
             .collect();
-        let mut statuses = Vec::new();
-        for task in tasks {
-            statuses.extend(task.await.unwrap());
-        }
+        let all = async {
+            let mut statuses = Vec::new();
+            for task in tasks {
+                statuses.extend(task.await.unwrap());
+            }
+            statuses
+        };
+        let minute = Duration::from_secs(60);
+        let statuses = tokio::time::timeout(minute, all).await.expect("permits were lost");
         let count = |status| statuses.iter().filter(|it| **it == status).count();
         assert_eq!(count(StatusCode::OK), REQUESTS / 4);
         assert_eq!(count(StatusCode::UNAUTHORIZED), REQUESTS / 2);
@@ -624,14 +630,17 @@ async fn r39_a_refused_request_never_reaches_the_inner_service_and_the_next_does
     handle.allow(1);
     for (request, status) in refused() {
         assert!(service.poll_ready::<Request<()>>().is_ready());
-        assert_eq!(service.call(request).await.unwrap().status(), status);
+        let answer = tokio::time::timeout(Duration::from_secs(10), service.call(request));
+        let answer = answer.await.expect("the inner service was asked").unwrap();
+        assert_eq!(answer.status(), status);
         assert!(handle.poll_request().is_pending());
     }
     assert!(service.poll_ready::<Request<()>>().is_ready());
-    let answer = tokio::spawn(service.call(with_key(KEY)));
-    let (_, respond) = handle.next_request().await.unwrap();
-    respond.send_response(Response::new("hello".to_owned()));
-    assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+    let (answer, ()) = tokio::join!(service.call(with_key(KEY)), async {
+        let (_, respond) = handle.next_request().await.unwrap();
+        respond.send_response(Response::new("hello".to_owned()));
+    });
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
 }
 
 /// Fails where it is told to.
@@ -700,15 +709,15 @@ async fn r39_what_the_inner_service_is_asked_is_the_request_but_for_the_key() {
         .header("x-other", "two")
         .body("body".to_owned())
         .unwrap();
-    let answer = tokio::spawn(service.call(request));
     let line = "PUT http://example.com/a%2Fb?c=d HTTP/2.0".to_owned();
     let mut headers = HeaderMap::new();
     headers.append("x-other", "one".parse().unwrap());
     headers.append("x-other", "two".parse().unwrap());
-    assert_request_eq!(handle, (line, headers, "body".to_owned())).send_response(
-        Response::builder().status(418).header("x", "y").body(String::new()).unwrap(),
-    );
-    let response = answer.await.unwrap().unwrap();
+    let teapot = Response::builder().status(418).header("x", "y").body(String::new()).unwrap();
+    let (answer, ()) = tokio::join!(service.call(request), async {
+        assert_request_eq!(handle, (line, headers, "body".to_owned())).send_response(teapot);
+    });
+    let response = answer.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().len()), (418, 1));
     assert_eq!(response.headers()["x"], "y");
 }

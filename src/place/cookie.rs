@@ -45,7 +45,10 @@ fn without(line: &HeaderValue, name: &str) -> HeaderValue {
     }
     left.pop();
     // A part of a valid value is one, too.
-    HeaderValue::from_maybe_shared(Bytes::from(left)).unwrap_or(HeaderValue::from_static(""))
+    let left = HeaderValue::from_maybe_shared(Bytes::from(left));
+    let mut left = left.unwrap_or(HeaderValue::from_static(""));
+    left.set_sensitive(line.is_sensitive());
+    left
 }
 
 fn pairs(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {

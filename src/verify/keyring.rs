@@ -150,7 +150,9 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let unwanted: Vec<_> = unwanted.collect();
         let mut index = self.index();
         let removed = unwanted.iter().filter(|digest| clients.remove(*digest).is_some()).count();
-        index.renew(clients.iter());
+        if let Some(id_of) = index.id_of {
+            index.renew(id_of, clients.iter());
+        }
         removed
     }
 
@@ -163,11 +165,12 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     where
         C: Identity,
     {
-        let mut index = self.index();
+        let mut index = self.index_by_id();
         let clients = self.shared.clients.pin();
-        index.learn(C::id, clients.iter());
         let slots = index.slots.remove(id).unwrap_or_default();
-        slots.into_iter().filter(|slot| clients.remove(&Slot(*slot)).is_some()).count()
+        let is_theirs = |_: &KeyDigest, client: &C| client.id() == id;
+        let removed = slots.iter().map(|slot| clients.remove_if(&Slot(*slot), is_theirs));
+        removed.filter(|removed| matches!(removed, Ok(Some(_)))).count()
     }
 
     /// Whether a client, by its id, has a key. As with [`revoke`](Self::revoke), the first call for
@@ -177,10 +180,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     where
         C: Identity,
     {
-        let mut index = self.index();
-        let clients = self.shared.clients.pin();
-        index.learn(C::id, clients.iter());
-        index.slots.contains_key(id)
+        self.index_by_id().slots.contains_key(id)
     }
 
     /// The client of every key, in no order: a client with two keys comes twice.
@@ -216,6 +216,16 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     }
 }
 
+impl<C: Identity + Clone + Send + Sync + 'static> Keyring<C> {
+    fn index_by_id(&self) -> MutexGuard<'_, Index<C>> {
+        let mut index = self.index();
+        if index.id_of.is_none() {
+            index.renew(C::id, self.shared.clients.pin().iter());
+        }
+        index
+    }
+}
+
 impl<C> Index<C> {
     fn add(&mut self, client: &C, slot: u64) {
         let Some(id_of) = self.id_of else { return };
@@ -236,25 +246,17 @@ impl<C> Index<C> {
         }
     }
 
-    fn learn<'a>(
+    /// Writes the index anew. A panic in `id_of` leaves the old one.
+    fn renew<'a>(
         &mut self,
         id_of: fn(&C) -> &str,
         clients: impl Iterator<Item = (&'a KeyDigest, &'a C)>,
     ) where
         C: 'a,
     {
-        if self.id_of.is_none() {
-            self.id_of = Some(id_of);
-            self.renew(clients);
-        }
-    }
-
-    fn renew<'a>(&mut self, clients: impl Iterator<Item = (&'a KeyDigest, &'a C)>)
-    where
-        C: 'a,
-    {
-        self.slots.clear();
-        clients.for_each(|(digest, client)| self.add(client, digest.slot()));
+        let mut index = Self { id_of: Some(id_of), slots: HashMap::new() };
+        clients.for_each(|(digest, client)| index.add(client, digest.slot()));
+        *self = index;
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::{convert::Infallible, fmt::Write, future::ready};
+use std::{convert::Infallible, fmt::Write, future::ready, io};
 
 use bytes::Bytes;
 use http::{Request, Response, header::COOKIE, request, response};
@@ -10,11 +10,11 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place, Rejection,
-    extract::{self, Extract, Extracted, Head, bearer, cookie, header, query, scheme},
+    ApiKeyLayer, Client, KeyDigest, Keyring, Place, Rejection,
+    extract::{self, Extract, bearer, cookie, header, query, scheme},
     observe::Observe,
     rejection::Reason,
-    verify::{Answer, Verify},
+    verify::{self, Answer, Presented, Refusal, Verify},
 };
 
 /// The key of the client `mobile-app`. It is a token68, so that it can stand in every place.
@@ -31,6 +31,41 @@ pub(crate) fn keys() -> Keyring {
     keys.insert(KEY, Client::new("mobile-app")).unwrap();
     keys.insert(OTHER, Client::new("ci")).unwrap();
     keys
+}
+
+/// A keyring, and behind it a verifier that tells more.
+pub(crate) fn strict() -> impl Verify<Answer = Result<Client, Refusal>> + Clone {
+    let keys = keys();
+    keys.insert("key-to-be-revoked", Client::new("former")).unwrap();
+    keys.insert("key-to-be-removed", Client::new("another")).unwrap();
+    assert_eq!(keys.revoke("former"), 1);
+    assert!(keys.remove(&KeyDigest::of("key-to-be-removed")).is_some());
+    keys.or(verify::from_fn(|key: Presented<'_>| match key.expose() {
+        b"key-that-has-expired" => Err(Refusal::expired()),
+        b"key-that-is-not-yet-valid" => Err(Refusal::not_yet_valid()),
+        b"key-that-was-revoked" => Err(Refusal::revoked()),
+        b"key-of-a-store-that-is-down" => {
+            Err(Refusal::failed(io::Error::other("connection refused")))
+        }
+        _ => Ok(None),
+    }))
+}
+
+/// What a caller presents who is in this case.
+pub(crate) fn value(case: &str) -> Vec<u8> {
+    match case {
+        "unknown" => WRONG.into(),
+        "revoked" => "key-to-be-revoked".into(),
+        "removed" => "key-to-be-removed".into(),
+        "expired" => "key-that-has-expired".into(),
+        "not_yet_valid" => "key-that-is-not-yet-valid".into(),
+        "told_revoked" => "key-that-was-revoked".into(),
+        "malformed" => b"what\xffever".into(),
+        "over_long" => "k".repeat(1025).into(),
+        "failed" => "key-of-a-store-that-is-down".into(),
+        "good" => KEY.into(),
+        _ => unreachable!("{case}"),
+    }
 }
 
 /// What came of one request.
@@ -142,18 +177,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-/// Any extractor, so that a table can hold several: the trait is object-safe.
-pub(crate) struct Any(pub(crate) Box<dyn Extract + Send + Sync>);
-
-impl Extract for Any {
-    fn places(&self) -> Vec<Place> {
-        self.0.places()
-    }
-
-    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
-        self.0.extract(head)
-    }
-}
+/// Any extractor, so that a table can hold several.
+pub(crate) type Any = Box<dyn Extract + Send + Sync>;
 
 /// One kind of place: its extractor, and how a caller puts a value there.
 #[derive(Clone, Copy)]
@@ -181,12 +206,12 @@ impl Spot {
 pub(crate) const SPOTS: [Spot; 6] = [
     Spot {
         name: "header `x-api-key`",
-        extract: || Any(Box::new(header("x-api-key"))),
+        extract: || Box::new(header("x-api-key")),
         put: |request, value| request.header("X-API-Key", value),
     },
     Spot {
         name: "query `api_key`",
-        extract: || Any(Box::new(query("api_key"))),
+        extract: || Box::new(query("api_key")),
         put: |request, value| {
             let uri = request.uri_ref().unwrap().to_string();
             let before = if uri.contains('?') { '&' } else { '?' };
@@ -195,25 +220,25 @@ pub(crate) const SPOTS: [Spot; 6] = [
     },
     Spot {
         name: "cookie `sid`",
-        extract: || Any(Box::new(cookie("sid"))),
+        extract: || Box::new(cookie("sid")),
         put: |request, value| request.header(COOKIE, [b"sid=", value].concat()),
     },
     Spot {
         name: "scheme `Bearer`",
-        extract: || Any(Box::new(bearer())),
+        extract: || Box::new(bearer()),
         put: |request, value| request.header("authorization", [b"Bearer ", value].concat()),
     },
     Spot {
         name: "scheme `Token`",
-        extract: || Any(Box::new(scheme("Token"))),
+        extract: || Box::new(scheme("Token")),
         put: |request, value| request.header("authorization", [b"Token ", value].concat()),
     },
     Spot {
         name: "header `x-own`",
         extract: || {
-            Any(Box::new(extract::from_fn(Place::header("x-own"), |head| {
+            Box::new(extract::from_fn(Place::header("x-own"), |head| {
                 head.headers().get("x-own").into()
-            })))
+            }))
         },
         put: |request, value| request.header("x-own", value),
     },

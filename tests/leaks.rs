@@ -1,0 +1,624 @@
+//! A key, its digest and fragments of either appear in nothing that is printed, logged or answered.
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    error::Error,
+    fmt,
+    future::ready,
+    io::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use http::{
+    HeaderValue, Request, Response,
+    header::{AUTHORIZATION, COOKIE},
+    request,
+};
+use http_body_util::Full;
+use support::{Reply, ask, ask_of};
+use tower::{Layer, Service, service_fn};
+use tower_api_key::{
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, Place,
+    extract::{self, Extract, Extracted, Head, bearer, cookie, first_of, header, query, scheme},
+    observe::{Decision, Observe},
+    respond::{Json, Problem, Respond, Text},
+    verify::{self, Later, Presented, Refusal, Verify},
+};
+use tower_http::trace::{DefaultMakeSpan, MakeSpan};
+
+/// Presented in every place, and known to the keyring in most of what follows.
+const CANARY: &str = "Zk3xQ9mWv7Lr2Tb8Yp5Nc4Hd";
+
+/// Another, for where two are needed.
+const SECOND: &str = "uE6sJ1gXo0Ka.Ri/Vf+Bw~Cq";
+
+// --------------------------------------------------------------------------------------------
+// What to look for.
+
+/// All that would give a secret away: itself and its digest, as text, hexadecimal, base64 or lists of
+/// numbers, and any eight characters of the first three.
+struct Traces {
+    fragments: BTreeSet<String>,
+}
+
+impl Traces {
+    fn new() -> Self {
+        let mut fragments = BTreeSet::new();
+        for key in [CANARY, SECOND] {
+            let digest = KeyDigest::of(key).to_bytes();
+            let texts = [
+                key.to_owned(),
+                key.to_lowercase(),
+                hex(key.as_bytes()),
+                hex(&digest),
+                base64(key.as_bytes(), b"+/"),
+                base64(&digest, b"+/"),
+                base64(&digest, b"-_"),
+                support::escaped(key.as_bytes()),
+            ];
+            for text in texts {
+                fragments.extend((0..=text.len() - 8).map(|at| text[at..at + 8].to_owned()));
+            }
+            // As `{:?}` prints bytes and words, once the white space of `{:#?}` is gone.
+            for bytes in [key.as_bytes(), &digest] {
+                let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
+                fragments.extend(numbers.windows(4).map(|window| window.join(",")));
+            }
+            for word in digest.chunks_exact(8).map(|word| <[u8; 8]>::try_from(word).unwrap()) {
+                fragments.extend(
+                    [u64::from_ne_bytes(word), u64::from_be_bytes(word)].map(|it| it.to_string()),
+                );
+                fragments.insert(i64::from_ne_bytes(word).to_string());
+            }
+        }
+        Self { fragments }
+    }
+
+    fn find(&self, text: &str) -> Option<&str> {
+        let dense: String = text.split_whitespace().collect();
+        let lower = dense.to_lowercase();
+        let found =
+            |fragment: &&String| dense.contains(&***fragment) || lower.contains(&***fragment);
+        self.fragments.iter().find(found).map(String::as_str)
+    }
+
+    #[track_caller]
+    fn are_not_in(&self, text: &str) {
+        if let Some(fragment) = self.find(text) {
+            panic!("{fragment} is in {text}");
+        }
+    }
+
+    #[track_caller]
+    fn are_not_in_debug(&self, value: &impl fmt::Debug) {
+        for text in [
+            format!("{value:?}"),
+            format!("{value:#?}"),
+            format!("{value:x?}"),
+            format!("{value:#X?}"),
+        ] {
+            self.are_not_in(&text);
+            assert!(!text.is_empty());
+        }
+    }
+
+    #[track_caller]
+    fn are_not_in_error(&self, error: &(dyn Error + 'static)) {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.are_not_in(&error.to_string());
+            self.are_not_in_debug(&error);
+            next = error.source();
+        }
+    }
+
+    #[track_caller]
+    fn are_not_in_reply(&self, reply: &Reply) {
+        self.are_not_in(&reply.wire());
+        self.are_not_in_debug(&reply.head);
+        if let Some(rejection) = reply.rejection() {
+            self.are_not_in_debug(rejection);
+            self.are_not_in_error(rejection);
+        }
+        if let Some(seen) = &reply.seen {
+            self.are_not_in_debug(seen);
+            self.are_not_in_debug(&Request::from_parts(seen.clone(), ()));
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn base64(bytes: &[u8], last_two: &[u8; 2]) -> String {
+    let alphabet: Vec<u8> =
+        (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*last_two).collect();
+    let sextets = |chunk: &[u8]| {
+        let bits = chunk.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        let digits =
+            [18, 12, 6, 0].map(|shift| char::from(alphabet[(bits >> shift & 63) as usize]));
+        digits.into_iter().take(chunk.len() + 1).collect::<String>()
+    };
+    bytes.chunks(3).map(sextets).collect()
+}
+
+#[test]
+fn the_search_itself_finds_what_it_looks_for() {
+    let traces = Traces::new();
+    let digest = KeyDigest::of(CANARY);
+    let words: Vec<_> =
+        digest.to_bytes().chunks(8).map(|it| u64::from_ne_bytes(it.try_into().unwrap())).collect();
+    for leak in [
+        CANARY.to_owned(),
+        CANARY[3..11].to_owned(),
+        CANARY.to_uppercase().to_lowercase(),
+        digest.encode(),
+        digest.encode().to_uppercase(),
+        format!("{:?}", CANARY.as_bytes()),
+        format!("{:#?}", &digest.to_bytes()[9..15]),
+        format!("{words:?}"),
+        base64(&digest.to_bytes(), b"+/"),
+    ] {
+        assert!(traces.find(&leak).is_some(), "{leak}");
+    }
+    assert_eq!((base64(b"Man", b"+/"), base64(b"Ma", b"+/")), ("TWFu".into(), "TWE".into()));
+    assert_eq!(traces.find(&format!("{} {:?}", support::KEY, Client::new("mobile-app"))), None);
+}
+
+// --------------------------------------------------------------------------------------------
+// What could give it away.
+
+fn canary_keys() -> Keyring {
+    let keys = Keyring::new();
+    keys.insert(CANARY, Client::new("mobile-app").scopes(["a"])).unwrap();
+    keys.insert_digest(KeyDigest::of(SECOND), Client::new("ci").with_key_id("k_1")).unwrap();
+    keys
+}
+
+/// All five places, of which a request may fill several.
+fn everywhere() -> impl Extract + fmt::Debug {
+    first_of((header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token")))
+}
+
+fn full(method: &str) -> request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(format!("/p?api_key={CANARY}"))
+        .header("x-api-key", CANARY)
+        .header(COOKIE, format!("sid={CANARY}"))
+        .header(AUTHORIZATION, format!("Bearer {CANARY}"))
+        .header(AUTHORIZATION, format!("Token {SECOND}"))
+}
+
+/// Everything that is handed out on a request's way says nothing of it either.
+struct Nosy(Arc<Traces>, Arc<Mutex<usize>>);
+
+impl Nosy {
+    fn note(&self, value: &impl fmt::Debug) {
+        self.0.are_not_in_debug(value);
+        *self.1.lock().unwrap() += 1;
+    }
+}
+
+impl Observe for Nosy {
+    fn decided(&self, event: &Decision<'_>) {
+        self.note(event);
+        self.note(&(event.outcome(), event.client(), event.key_id(), event.place(), event.path()));
+    }
+}
+
+impl Extract for Nosy {
+    fn places(&self) -> Vec<Place> {
+        vec![Place::header("x-own"), Place::query("own")]
+    }
+
+    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
+        self.note(&head);
+        let extracted = Extracted::from(head.headers().get("x-own"));
+        self.note(&extracted);
+        if let Extracted::Found(found) = &extracted {
+            self.note(found);
+        }
+        extracted
+    }
+}
+
+impl Verify for Nosy {
+    type Answer = Result<Client, Refusal>;
+
+    fn verify(&self, key: Presented<'_>) -> Self::Answer {
+        self.note(&key);
+        self.note(&key.head());
+        self.note(&key.digest());
+        let refusal = Refusal::unknown();
+        self.note(&refusal);
+        let client = Client::new("nosy");
+        self.note(&Later::<std::future::Ready<Result<Client, Refusal>>>::Now(Ok(client.clone())));
+        if key.expose() == CANARY.as_bytes() { Ok(client) } else { Err(refusal) }
+    }
+}
+
+impl Respond for Nosy {
+    fn respond(&self, rejection: &tower_api_key::Rejection) -> Response<bytes::Bytes> {
+        self.note(rejection);
+        self.0.are_not_in_error(rejection);
+        Json::default().respond(rejection)
+    }
+}
+
+#[test]
+fn r26_nothing_that_is_handed_out_on_a_requests_way_prints_the_key() {
+    let (traces, notes) = (Arc::new(Traces::new()), Arc::new(Mutex::new(0)));
+    let nosy = || Nosy(Arc::clone(&traces), Arc::clone(&notes));
+    let layer = ApiKeyLayer::new(nosy(), nosy()).respond(nosy()).observe(nosy());
+    let optional = layer.clone().optional().exempt_path("/open");
+    for (layer, request, outcome) in [
+        (&layer, Request::get("/p").header("x-own", CANARY), "200 nosy"),
+        (&layer, Request::get("/p").header("x-own", SECOND), "401 unknown"),
+        (&layer, Request::get(format!("/p?own={SECOND}")).header("x-other", "1"), "401 missing"),
+        (&layer, Request::get("/p").header("x-own", format!("{CANARY}\u{e9}")), "401 malformed"),
+        (&layer, Request::get("/p").header("x-own", CANARY.repeat(50)), "401 too_long"),
+        (&optional, Request::get(format!("/p?own={SECOND}")), "200 -"),
+        (&optional, Request::get(format!("/open?own={SECOND}")).header("x-own", CANARY), "200 -"),
+    ] {
+        let reply = ask(layer, request);
+        assert_eq!(reply.outcome(), outcome);
+        traces.are_not_in_reply(&reply);
+    }
+    assert!(*notes.lock().unwrap() > 30);
+}
+
+// Peers §7.6: `{:?}` of layer, service, key set, identity and error.
+#[test]
+fn r26_no_public_type_prints_a_key_or_a_digest() {
+    let traces = Traces::new();
+    let keys = canary_keys();
+    traces.are_not_in_debug(&keys);
+    traces.are_not_in_debug(&KeyDigest::of(CANARY));
+    traces.are_not_in_debug(&Some([KeyDigest::of(CANARY), KeyDigest::of(SECOND)]));
+    traces.are_not_in_debug(&keys.clients().collect::<Vec<_>>());
+    traces.are_not_in_debug(&keys.clone().or(canary_keys()));
+
+    // Closures that have captured a key say nothing of what they hold.
+    let captured = CANARY.to_owned();
+    let from_fn = verify::from_fn(move |key: Presented<'_>| {
+        (key.expose() == captured.as_bytes()).then(|| Client::new("x"))
+    });
+    traces.are_not_in_debug(&from_fn);
+    let digest = KeyDigest::of(CANARY);
+    let from_async_fn =
+        verify::from_async_fn(move |it| ready((it == digest).then(|| Client::new("x"))));
+    traces.are_not_in_debug(&from_async_fn);
+    traces.are_not_in_debug(&keys.clone().or(from_async_fn.clone()));
+    let captured = CANARY.to_owned();
+    let find = extract::from_fn(Place::header("x-own"), move |_| Some(captured.clone()).into());
+    traces.are_not_in_debug(&find);
+    traces.are_not_in_debug(&(everywhere(), find));
+
+    let captured = CANARY.to_owned();
+    let layer = ApiKeyLayer::new(everywhere(), keys.or(from_async_fn))
+        .realm("r")
+        .unwrap()
+        .respond_with(move |_| Response::new(captured.clone()))
+        .exempt_if(|head| head.uri().query() == Some(CANARY))
+        .exempt_path("/open");
+    traces.are_not_in_debug(&layer);
+    traces.are_not_in_debug(&layer.places());
+    // An inner service may hold what it likes, and print it where it is printed itself.
+    let service =
+        layer.layer(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(())))));
+    traces.are_not_in_debug(&service);
+    let held = ApiKeyService::new(CANARY.to_owned(), header("x-api-key"), canary_keys());
+    traces.are_not_in_debug(&held);
+    for responder in [
+        Box::new(Json::default()) as Box<dyn fmt::Debug>,
+        Box::new(Problem::default().message("No")),
+        Box::new(Text::default()),
+    ] {
+        traces.are_not_in_debug(&responder);
+    }
+}
+
+#[test]
+fn r26_no_future_and_no_body_prints_a_key() {
+    let traces = Traces::new();
+    let layer = ApiKeyLayer::new(
+        everywhere(),
+        canary_keys().or(verify::from_async_fn(|_| async {
+            tokio::task::yield_now().await;
+            None::<Client>
+        })),
+    );
+    let mut service = layer
+        .layer(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new("hello")))));
+    for key in [CANARY, &CANARY[..20], "", &CANARY.repeat(50)] {
+        let request =
+            Request::get(format!("/?api_key={key}")).header("x-api-key", key).body(()).unwrap();
+        let mut reply = pin!(service.call(request));
+        traces.are_not_in_debug(&reply);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            traces.are_not_in_debug(&reply);
+            if let Poll::Ready(reply) = reply.as_mut().poll(&mut context) {
+                let reply = reply.unwrap();
+                traces.are_not_in_debug(&reply);
+                traces.are_not_in_debug(reply.body());
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn r26_no_error_of_a_configuration_repeats_what_was_configured() {
+    let traces = Traces::new();
+    let digest = KeyDigest::of(CANARY).encode();
+    let keys = canary_keys();
+    let client = || Client::new("ci");
+    for error in [
+        keys.insert(CANARY, client()).unwrap_err(),
+        keys.insert_digest(KeyDigest::of(SECOND), client()).unwrap_err(),
+        keys.insert(format!("{CANARY}\n"), client()).unwrap_err(),
+        keys.insert(format!("{CANARY}\0{SECOND}"), client()).unwrap_err(),
+        keys.insert(CANARY.repeat(50), client()).unwrap_err(),
+        keys.insert("fine", Client::new("ci").scopes([format!("{CANARY} x")])).unwrap_err(),
+        keys.insert("fine", Client::new(format!("{CANARY}\n"))).unwrap_err(),
+        KeyDigest::parse(&format!("{digest}0")).unwrap_err(),
+        KeyDigest::parse(CANARY).unwrap_err(),
+        CANARY.parse::<Keyring>().unwrap_err(),
+        format!("a={CANARY},b={CANARY}").parse::<Keyring>().unwrap_err(),
+        format!("a={digest},b={CANARY}").parse::<Keyring>().unwrap_err(),
+        format!("a={digest}x").parse::<Keyring>().unwrap_err(),
+        format!("a=k,={CANARY}").parse::<Keyring>().unwrap_err(),
+        format!("a={CANARY} ").parse::<Keyring>().unwrap_err(),
+        Keyring::from_env("TOWER_API_KEY_TEST_THAT_IS_NOT_SET").unwrap_err(),
+        // Whoever takes the name for the key.
+        Place::try_header(&format!("{CANARY} x")).unwrap_err(),
+        Place::try_query(&format!("{CANARY} x")).unwrap_err(),
+        Place::try_cookie(&format!("{CANARY} x")).unwrap_err(),
+        Place::try_scheme(&format!("{CANARY} x")).unwrap_err(),
+        ApiKeyLayer::try_new((header(CANARY), header(CANARY)), canary_keys()).unwrap_err(),
+        ApiKeyLayer::new(bearer(), canary_keys()).realm(format!("{CANARY}\n")).unwrap_err(),
+    ] {
+        traces.are_not_in_error(&error);
+    }
+}
+
+#[test]
+fn r26_no_panic_message_repeats_what_was_configured() {
+    let traces = Traces::new();
+    let builds: [fn(); 7] = [
+        || drop(header(&format!("{CANARY} x"))),
+        || drop(query(&format!("{CANARY} x"))),
+        || drop(cookie(&format!("{CANARY} x"))),
+        || drop(scheme(&format!("{CANARY} x"))),
+        || drop(Place::header(&format!("{CANARY} x"))),
+        || drop(ApiKeyLayer::new((query(CANARY), query(CANARY)), Keyring::<Client>::new())),
+        || {
+            drop(
+                ApiKeyLayer::new(bearer(), Keyring::<Client>::new())
+                    .exempt_path(format!("/?k={CANARY}")),
+            )
+        },
+    ];
+    for build in builds {
+        let panic = catch_unwind(AssertUnwindSafe(build)).unwrap_err();
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap();
+        traces.are_not_in(message);
+    }
+}
+
+#[test]
+fn r26_no_response_repeats_what_was_presented() {
+    let traces = Traces::new();
+    let layer = ApiKeyLayer::new(everywhere(), Keyring::<Client>::new());
+    let strict = (header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token"));
+    let strict = ApiKeyLayer::new(strict, canary_keys());
+    let failing = verify::from_fn(|key: Presented<'_>| {
+        let key = String::from_utf8_lossy(key.expose());
+        Err::<Option<Client>, _>(io::Error::other(format!("SELECT … WHERE key = '{key}'")))
+    });
+    let failing = ApiKeyLayer::new(everywhere(), failing);
+    for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+        for content_type in ["text/plain", "application/grpc", "application/grpc-web-text"] {
+            let full = || full(method).header("content-type", content_type);
+            traces.are_not_in_reply(&ask(&layer, full()));
+            traces.are_not_in_reply(&ask(&layer.clone().respond(Problem::default()), full()));
+            traces.are_not_in_reply(&ask(&layer.clone().respond(Text::default()), full()));
+            traces.are_not_in_reply(&ask(&strict, full()));
+            // Even of a verifier that tells too much nothing is answered or printed.
+            let reply = ask(&failing, full());
+            traces.are_not_in(&reply.wire());
+            traces.are_not_in_debug(&reply.head);
+            let rejection = reply.rejection().unwrap();
+            traces.are_not_in_debug(rejection);
+            traces.are_not_in(&rejection.to_string());
+            assert!(
+                traces.find(&rejection.source().unwrap().to_string()).is_some(),
+                "it is theirs"
+            );
+        }
+    }
+}
+
+// R25: what stays in the request prints as `Sensitive`.
+#[test]
+fn r25_r26_the_request_that_the_inner_service_prints_shows_no_key() {
+    let traces = Traces::new();
+    let layer = ApiKeyLayer::new(everywhere(), canary_keys());
+    let preflight =
+        full("OPTIONS").header("origin", "http://o").header("access-control-request-method", "PUT");
+    for (layer, request) in [
+        (layer.clone(), full("GET")),
+        (layer.clone().optional(), full("GET")),
+        (layer.clone().exempt_path("/p"), full("GET")),
+        (layer.clone().exempt_if(|_| true), full("POST")),
+        (layer.clone().pass_preflight(), preflight),
+    ] {
+        traces.are_not_in_reply(&ask(&layer, request));
+    }
+    // A forwarded key stays in the query, which cannot be marked: its headers show nothing.
+    for layer in [layer.clone().forward_key(), layer.forward_key().exempt_path("/p")] {
+        let reply = ask(&layer, full("GET"));
+        let headers = &reply.seen().headers;
+        traces.are_not_in_debug(headers);
+        assert_eq!(headers["x-api-key"], CANARY);
+        assert!(headers.values().all(HeaderValue::is_sensitive));
+    }
+    let reply = ask(&ApiKeyLayer::new(everywhere(), canary_keys()).optional(), Request::get("/"));
+    traces.are_not_in_debug(reply.seen().extensions.get::<Anonymous>().unwrap());
+}
+
+#[cfg(feature = "axum")]
+#[test]
+fn r26_the_axum_features_types_and_answers_show_nothing() {
+    use axum::{Router, body::Body, routing::get};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    use tower_api_key::ClientOf;
+
+    let traces = Traces::new();
+    let layer = ApiKeyLayer::new(everywhere(), canary_keys()).exempt_path("/p");
+    let whoami = |client: Client| async move { format!("{:?}", ClientOf(client)) };
+    let app: Router = Router::new().route("/p", get(whoami)).route("/q", get(whoami)).layer(layer);
+    for (path, status) in [("/p", 500), ("/q", 200)] {
+        let uri = format!("{path}?api_key={CANARY}");
+        let request = full("GET").uri(uri).body(Body::empty()).unwrap();
+        let response = support::block_on(app.clone().oneshot(request)).unwrap();
+        assert_eq!(response.status(), status);
+        traces.are_not_in_debug(&response);
+        let body = support::block_on(response.into_body().collect()).unwrap().to_bytes();
+        traces.are_not_in(std::str::from_utf8(&body).unwrap());
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// Logs.
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs decisions as an operator would, with all there is to print.
+struct Logging;
+
+impl Observe for Logging {
+    fn decided(&self, event: &Decision<'_>) {
+        let rejection = event.rejection();
+        tracing::info!(?event, error = rejection.map(|it| it as &dyn Error), client = ?event.client(), "decided");
+    }
+}
+
+#[test]
+fn r26_a_whole_run_logged_at_trace_level_shows_no_key() {
+    let traces = Traces::new();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+
+    let verifier = canary_keys().or(verify::from_fn(|key: Presented<'_>| {
+        tracing::debug!(?key, head = ?key.head(), "asked");
+        if key.expose() == &CANARY.as_bytes()[1..] {
+            Err(io::Error::other("down"))
+        } else {
+            Ok(None)
+        }
+    }));
+    let layer = ApiKeyLayer::new(everywhere(), verifier)
+        .exempt_path("/open")
+        .pass_preflight()
+        .observe(Logging);
+    let preflight =
+        full("OPTIONS").header("origin", "http://o").header("access-control-request-method", "PUT");
+
+    let outcomes: Vec<_> = tracing::subscriber::with_default(subscriber, || {
+        let log = |seen: &request::Parts| {
+            // tower-http's own span, told to print what by default it does not.
+            let request = Request::from_parts(seen.clone(), ());
+            let mut span =
+                DefaultMakeSpan::new().include_headers(true).level(tracing::Level::TRACE);
+            span.make_span(&request).in_scope(|| tracing::trace!(?request, "inner"));
+            Response::new(Full::from("hello"))
+        };
+        let mut outcomes = Vec::new();
+        for (layer, request) in [
+            (layer.clone(), full("GET")),
+            (layer.clone(), Request::get(format!("/p?api_key={}&x", &CANARY[..20]))),
+            (layer.clone(), Request::get("/p").header("x-api-key", &CANARY[1..])),
+            (layer.clone(), Request::get("/p").header("x-api-key", CANARY.repeat(50))),
+            (
+                layer.clone(),
+                Request::get("/p").header(AUTHORIZATION, format!("Bearer {CANARY} {SECOND}")),
+            ),
+            (layer.clone(), Request::get(format!("/p?api_key={CANARY}&api_key={SECOND}"))),
+            (
+                layer.clone(),
+                Request::post("/p")
+                    .header("content-type", "application/grpc")
+                    .header("x-api-key", &SECOND[1..]),
+            ),
+            (layer.clone().optional(), Request::get("/p?api_key=")),
+            (layer.clone(), full("GET").uri(format!("/open?api_key={CANARY}"))),
+            (layer.clone(), preflight),
+        ] {
+            let reply = ask_of(&layer, request, log);
+            tracing::trace!(head = ?reply.head, body = ?reply.body, outcome = reply.outcome(), "answered");
+            outcomes.push(reply.outcome());
+        }
+        outcomes
+    });
+    assert_eq!(
+        outcomes,
+        [
+            "200 mobile-app",
+            "401 unknown",
+            "503 failed",
+            "401 too_long",
+            "401 malformed",
+            "400 ambiguous",
+            "200 unknown",
+            "200 -",
+            "200 -",
+            "200 -",
+        ]
+    );
+    let log = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    for line in log.lines() {
+        traces.are_not_in(line);
+    }
+    // It was the whole run that was logged.
+    for told in [
+        "decided",
+        "asked",
+        "inner",
+        "answered",
+        "mobile-app",
+        "request{method=GET",
+        "Sensitive",
+        "down",
+    ] {
+        assert!(log.contains(told), "{told} is missing in {log}");
+    }
+}

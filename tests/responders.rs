@@ -1,0 +1,206 @@
+//! Responders: what each writes, and what none of them can lose.
+
+mod support;
+
+use bytes::Bytes;
+use http::{Request, Response, request};
+use support::{KEY, WRONG, ask, keys, strict, value};
+use tower_api_key::{
+    ApiKeyLayer, Rejection,
+    extract::{bearer, header},
+    rejection::Reason,
+    respond::{Json, Problem, Respond, Text},
+};
+
+const HTTP: fn() -> request::Builder = || Request::get("/");
+
+fn body_of(
+    respond: impl Respond + Send + Sync + 'static,
+    request: request::Builder,
+) -> (String, String) {
+    let reply = ask(&ApiKeyLayer::new(header("x-api-key"), strict()).respond(respond), request);
+    let [content_type] = reply.lines("content-type")[..] else { panic!("{}", reply.wire()) };
+    (content_type.to_owned(), reply.text().to_owned())
+}
+
+#[test]
+fn text_is_the_message_alone() {
+    let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
+    for (request, text) in [
+        (HTTP(), "Unauthorized access"),
+        (HTTP().header("x-api-key", WRONG), "Unauthorized access"),
+        (twice(), "More than one API key in the request"),
+        (HTTP().header("x-api-key", value("failed")), "Service unavailable"),
+    ] {
+        let sent = body_of(Text::default(), request);
+        assert_eq!(sent, ("text/plain; charset=utf-8".to_owned(), text.to_owned()));
+    }
+}
+
+#[test]
+fn r31_problem_details_say_the_status_and_nothing_of_the_reason() {
+    let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
+    for (request, body) in [
+        (
+            HTTP(),
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}"#,
+        ),
+        (
+            HTTP().header("x-api-key", value("expired")),
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}"#,
+        ),
+        (
+            twice(),
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"More than one API key in the request"}"#,
+        ),
+        (
+            HTTP().header("x-api-key", value("failed")),
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Service unavailable"}"#,
+        ),
+    ] {
+        let layer = ApiKeyLayer::new(header("x-api-key"), strict()).respond(Problem::default());
+        let reply = ask(&layer, request);
+        assert_eq!(reply.lines("content-type"), ["application/problem+json"]);
+        assert_eq!(reply.text(), body);
+        let problem: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(problem["status"], reply.status());
+    }
+}
+
+#[test]
+fn a_message_of_ones_own_changes_the_401_for_missing_and_wrong_keys_and_nothing_else() {
+    let text = "No \"key\",\n no \\ \u{1}\u{e9}\u{1f511}";
+    for request in [
+        || HTTP(),
+        || HTTP().header("x-api-key", WRONG),
+        || HTTP().header("x-api-key", value("malformed")),
+    ] {
+        assert_eq!(body_of(Text::default().message(text), request()).1, text);
+        let json: serde_json::Value =
+            serde_json::from_str(&body_of(Json::default().message(text), request()).1).unwrap();
+        assert_eq!(json["error"], text);
+        let problem: serde_json::Value =
+            serde_json::from_str(&body_of(Problem::default().message(text), request()).1).unwrap();
+        assert_eq!((&problem["detail"], &problem["status"]), (&text.into(), &401.into()));
+    }
+    for request in [
+        || HTTP().header("x-api-key", KEY).header("x-api-key", KEY),
+        || HTTP().header("x-api-key", value("failed")),
+    ] {
+        assert_eq!(
+            body_of(Text::default().message(text), request()),
+            body_of(Text::default(), request())
+        );
+        assert_eq!(
+            body_of(Json::default().message(text), request()),
+            body_of(Json::default(), request())
+        );
+        assert_eq!(
+            body_of(Problem::default().message(text), request()),
+            body_of(Problem::default(), request())
+        );
+    }
+}
+
+#[test]
+fn one_responder_answers_every_kind_in_turn_and_mixes_nothing_up() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), strict());
+    for layer in
+        [layer.clone(), layer.clone().respond(Problem::default()), layer.respond(Text::default())]
+    {
+        let requests: [fn() -> request::Builder; 4] = [
+            || HTTP(),
+            || HTTP().header("x-api-key", KEY).header("x-api-key", KEY),
+            || HTTP().header("x-api-key", value("failed")),
+            || HTTP().header("x-api-key", WRONG),
+        ];
+        let first = requests.map(|request| ask(&layer, request()).wire());
+        let again = requests.map(|request| ask(&layer, request()).wire());
+        assert_eq!(first, again);
+        assert_eq!(first[0], first[3]);
+        assert!(first[1] != first[0] && first[2] != first[0] && first[1] != first[2]);
+    }
+}
+
+/// Says nothing of what it should.
+#[derive(Debug)]
+struct Bare;
+
+impl Respond for Bare {
+    fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from_static(b"bare"));
+        *response.status_mut() = rejection.status();
+        response
+    }
+}
+
+#[test]
+fn a_users_responder_cannot_lose_the_challenge_no_store_or_the_rejection() {
+    let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), strict()).respond(Bare);
+    for (request, status, lines) in [
+        (HTTP(), 401, 2),
+        (HTTP().header("x-api-key", WRONG), 401, 2),
+        (HTTP().header("x-api-key", KEY).header("x-api-key", KEY), 400, 1),
+        (HTTP().header("x-api-key", value("failed")), 503, 0),
+    ] {
+        let reply = ask(&layer, request);
+        assert_eq!((reply.status(), reply.text()), (status, "bare"));
+        assert_eq!(reply.lines("www-authenticate").len(), lines);
+        assert_eq!(reply.lines("cache-control"), ["no-store"]);
+        assert_eq!(reply.rejection().unwrap().status().as_u16(), status);
+    }
+}
+
+#[test]
+fn a_responder_may_add_a_challenge_and_choose_another_status() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+    let with = |status: u16, challenge: Option<&'static str>| {
+        layer.clone().respond_with(move |_| {
+            let mut response = Response::builder().status(status);
+            if let Some(challenge) = challenge {
+                response = response.header("www-authenticate", challenge);
+            }
+            response.body("theirs").unwrap()
+        })
+    };
+    let ours = r#"ApiKey realm="api", in="header", name="x-api-key""#;
+    let theirs = r#"Basic realm="other""#;
+    assert_eq!(ask(&with(401, None), HTTP()).lines("www-authenticate"), [ours]);
+    assert_eq!(ask(&with(401, Some(theirs)), HTTP()).lines("www-authenticate"), [theirs, ours]);
+    assert_eq!(ask(&with(401, Some(ours)), HTTP()).lines("www-authenticate"), [ours]);
+
+    // To hide a route: a 404 has no challenge, is not stored (R29), and is still counted as what it is.
+    for status in [404, 403, 200, 302] {
+        let reply = ask(&with(status, None), HTTP());
+        assert_eq!((reply.status(), reply.text()), (status, "theirs"));
+        assert!(reply.lines("www-authenticate").is_empty());
+        assert_eq!(reply.lines("cache-control"), ["no-store"]);
+        assert_eq!((reply.reason(), reply.seen.is_none()), (Some(Reason::Missing), true));
+    }
+}
+
+#[test]
+fn a_closure_may_answer_text_bytes_or_nothing() {
+    fn sent<T: Into<Bytes> + 'static>(body: fn() -> T) -> Bytes {
+        let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+        let layer = layer.respond_with(move |_| Response::new(body()));
+        ask(&layer, HTTP()).body
+    }
+    assert_eq!(sent(|| "text"), "text");
+    assert_eq!(sent(|| "text".to_owned()), "text");
+    assert_eq!(sent(|| b"bytes".to_vec()), "bytes");
+    assert_eq!(sent(|| Bytes::from_static(b"bytes")), "bytes");
+    assert_eq!(sent(Bytes::new), "");
+}
+
+#[test]
+fn a_rejection_planted_by_a_responder_is_replaced_by_the_true_one() {
+    let told =
+        ask(&ApiKeyLayer::new(header("x-api-key"), keys()), HTTP()).rejection().unwrap().clone();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond_with(move |_| {
+        let mut response = Response::new("");
+        response.extensions_mut().insert(told.clone());
+        response
+    });
+    assert_eq!(ask(&layer, HTTP().header("x-api-key", WRONG)).reason(), Some(Reason::Unknown));
+}
