@@ -1,3 +1,5 @@
+use std::{error::Error, fmt};
+
 use axum::{
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -84,13 +86,26 @@ impl NoClient {
 
 impl IntoResponse for NoClient {
     fn into_response(self) -> Response {
-        if let Some(anonymous) = self.0 {
+        if let Some(anonymous) = &self.0 {
             return anonymous.reject().map(Body::from);
         }
-        let fix = "A handler wants the client of a request that no `ApiKeyLayer` has verified: add \
-                   `.layer(ApiKeyLayer::new(…))` after the route, take the path out of `exempt_path`, \
-                   or take `Option<Client>`; a type of your own must be the verifier's client type.";
+        let fix = self.to_string();
         tracing::error!("{fix}");
         (StatusCode::INTERNAL_SERVER_ERROR, [(CACHE_CONTROL, "no-store")], fix).into_response()
     }
 }
+
+impl fmt::Display for NoClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Some(_) => "A handler wants a client, and the request came without a key.",
+            None => {
+                "A handler wants the client of a request that no `ApiKeyLayer` has verified: add \
+                 `.layer(ApiKeyLayer::new(…))` after the route, take the path out of `exempt_path`, \
+                 or take `Option<Client>`; a type of your own must be the verifier's client type."
+            }
+        })
+    }
+}
+
+impl Error for NoClient {}

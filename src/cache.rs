@@ -11,23 +11,25 @@ use crate::{
 };
 
 /// What keeps a cache from giving one client's response to another, or to nobody in particular.
+///
+/// It is `pub` only since a [`Step`](crate::future::Step) names it.
 #[derive(Debug)]
 pub struct CacheHeaders {
     policy: Arc<Policy>,
-    asked: Asked,
+    key: KeySent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    WithoutKey,
-    WithKey,
-    WithKeyInUrl,
+enum KeySent {
+    No,
+    Yes,
+    InUrl,
 }
 
 impl CacheHeaders {
     /// For the response to a request that came without a key.
     pub(crate) fn anonymous(policy: &Arc<Policy>, method: &Method) -> Option<Self> {
-        Self::new(policy, method, Asked::WithoutKey)
+        Self::new(policy, method, KeySent::No)
     }
 
     /// For the response to a client.
@@ -37,13 +39,13 @@ impl CacheHeaders {
         place: Option<&Place>,
     ) -> Option<Self> {
         let in_url = place.is_some_and(|place| place.kind() == PlaceKind::Query);
-        Self::new(policy, method, if in_url { Asked::WithKeyInUrl } else { Asked::WithKey })
+        Self::new(policy, method, if in_url { KeySent::InUrl } else { KeySent::Yes })
     }
 
     /// Responses to other methods are not cached.
-    fn new(policy: &Arc<Policy>, method: &Method, asked: Asked) -> Option<Self> {
+    fn new(policy: &Arc<Policy>, method: &Method, key: KeySent) -> Option<Self> {
         let cacheable = matches!(*method, Method::GET | Method::HEAD);
-        (policy.cache_headers && cacheable).then(|| Self { policy: Arc::clone(policy), asked })
+        (policy.cache_headers && cacheable).then(|| Self { policy: Arc::clone(policy), key })
     }
 
     /// Adds to what the inner service has said, and contradicts none of it.
@@ -61,10 +63,10 @@ impl CacheHeaders {
             ["private", "no-store", "public"].iter().any(|it| directive.eq_ignore_ascii_case(it))
                 || name.trim_end().eq_ignore_ascii_case("s-maxage")
         };
-        if self.asked != Asked::WithoutKey && !says(headers, &CACHE_CONTROL, decides) {
+        if self.key != KeySent::No && !says(headers, &CACHE_CONTROL, decides) {
             headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
-        if self.asked == Asked::WithKeyInUrl && !headers.contains_key(REFERRER_POLICY) {
+        if self.key == KeySent::InUrl && !headers.contains_key(REFERRER_POLICY) {
             headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
     }

@@ -1,8 +1,8 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// Whoever a key was issued to; what a handler reads.
 ///
-/// It never holds the key or its digest. A clone is a reference count.
+/// It never holds the key or its digest. Cloning costs one reference count.
 ///
 /// ```
 /// use tower_api_key::Client;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 ///
 /// Handlers find it in the request's extensions, `request.extensions().get::<Client>()`, or with
 /// the feature `axum` as an argument. An API key tells which client calls, not which person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Client(Arc<Shared>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Shared {
     id: Box<str>,
     name: Option<Box<str>>,
@@ -41,8 +41,8 @@ impl Client {
 
     /// Sets what the client may do (RFC 6749 §3.3), in place of what was set before.
     ///
-    /// This never fails: a scope that is none, with a blank in it for example, matches nothing,
-    /// and a keyring refuses it.
+    /// This never fails: a scope that is not valid, with a blank in it for example, matches nothing,
+    /// and a keyring refuses the client.
     pub fn scopes<I>(mut self, scopes: I) -> Self
     where
         I: IntoIterator,
@@ -86,6 +86,18 @@ impl Client {
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         is_scope(scope) && self.granted().any(|granted| granted == scope)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { id, name, scopes, key_id } = &*self.0;
+        f.debug_struct("Client")
+            .field("id", id)
+            .field("name", name)
+            .field("scopes", scopes)
+            .field("key_id", key_id)
+            .finish()
     }
 }
 

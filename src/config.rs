@@ -2,7 +2,8 @@ use std::{fmt, sync::Arc};
 
 use crate::{error::ConfigError, extract::Extract, policy::Policy, verify::Verify};
 
-/// All that a layer was told. Its services share one.
+/// All that a layer was told. Its services share one; its parts are shared by the layers that are
+/// made from it, whether or not they are `Clone`.
 pub(crate) struct Config<E, V, O> {
     pub(crate) extract: Arc<E>,
     pub(crate) verify: Arc<V>,

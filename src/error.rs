@@ -14,7 +14,7 @@ use std::{error::Error, fmt};
 /// assert_eq!(pasted.kind(), ConfigErrorKind::KeyEdge);
 /// assert_eq!(pasted.to_string(), "the key begins or ends with white space (at byte 10)");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     kind: ConfigErrorKind,
     variable: Option<String>,
@@ -56,7 +56,8 @@ pub enum ConfigErrorKind {
     Digest,
     /// The client's id is blank or holds a control character.
     ClientId,
-    /// A scope of the client is no scope (RFC 6749 §3.3): empty, or with a blank in it, for example.
+    /// One of the client's scopes is not a valid scope (RFC 6749 §3.3): it is empty, or has a blank in
+    /// it, for example.
     Scope,
     /// The environment variable is not set, or is not Unicode.
     EnvironmentUnset,
@@ -174,6 +175,13 @@ impl fmt::Display for ConfigError {
             (ConfigErrorKind::Scope, Some(at)) => write!(f, " (scope {at}, counted from 0)"),
             (_, Some(at)) => write!(f, " (at byte {at})"),
         }
+    }
+}
+
+/// The same text, since that is what a `main` that returns the error prints.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

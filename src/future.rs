@@ -14,6 +14,8 @@ use crate::{
 
 pin_project! {
     /// Waits for the verifier, where that takes time, and then for the inner service.
+    ///
+    /// To name it in full, write `<ApiKeyService<S, E, V> as Service<Request<B>>>::Future`.
     pub struct ResponseFuture<F, W> {
         #[pin]
         kind: Kind<F, W>,
@@ -29,7 +31,8 @@ pin_project! {
     }
 }
 
-/// What is done with a request once it is decided.
+/// What is done with a request once it is decided. It is `pub` only since the verifier's wait ends
+/// in one.
 #[derive(Debug)]
 pub enum Step<F> {
     Inner(F, Option<CacheHeaders>),

@@ -20,7 +20,7 @@ use crate::{
 /// Lets only requests with a key through to the service that it wraps.
 ///
 /// It takes an extractor, which finds the key, and a verifier, which says whose it is. All else has
-/// a default that is safe, and a method that changes it. A clone is a reference count.
+/// a default that is safe, and a method that changes it. Cloning costs one reference count.
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -123,6 +123,9 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
 
     /// Asks for no key on this path, whatever the method. It may be called several times.
     ///
+    /// A key that comes all the same is not read, and is taken out; but an `Authorization` line stays,
+    /// marked sensitive, since it may be meant for somebody further in.
+    ///
     /// The path is compared byte for byte with `uri.path()` as this layer sees it, so that only the
     /// very path that the router matches is open: `/health/`, `//health`, `/Health` and `/%68ealth`
     /// are other paths. Inside an axum `nest` the prefix is gone already.
@@ -140,7 +143,8 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
         self.with(|policy| policy.exempt_paths.push(path))
     }
 
-    /// Asks for no key where a predicate says so. It may be called several times.
+    /// Asks for no key where a predicate says so, as [`exempt_path`](Self::exempt_path) does. It may be
+    /// called several times.
     ///
     /// Mind that the router decides by its own reading of the request. Rules on prefixes, on decoded
     /// or lower-cased paths, or on the `Host` header were opened by `/%61dmin`, `//admin`,
@@ -163,7 +167,8 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     }
 
     /// Leaves keys in the request, for an inner service that wants them itself. Their headers are
-    /// marked sensitive. By default keys of all configured places are taken out.
+    /// marked sensitive. By default keys of all configured places are taken out, but for an
+    /// `Authorization` line on an exempt path.
     pub fn forward_key(self) -> Self {
         self.with(|policy| policy.forward_key = true)
     }

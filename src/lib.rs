@@ -72,15 +72,17 @@
 //! | no key | 401 | 16 | a challenge; `{"error":"Unauthorized access"}` |
 //! | unknown, expired, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
 //! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
-//! | the verifier failed | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause |
+//! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause |
 //!
-//! - Only digests are stored. They are looked up in constant time for the number of keys, and compared
-//!   in constant time for their bytes. No `Debug`, error, log line or panic holds a key or digest.
+//! - Only digests are stored. Finding one takes the same work however many there are, and comparing two
+//!   the same time wherever they differ. No `Debug`, error, log line or panic holds a key or digest.
 //! - An empty, blank or pasted-with-a-newline key is an `Err` when it is inserted, and so is an unset
 //!   environment variable. A keyring without keys refuses everything.
-//! - The key is taken out of the request, wherever one may stand; a [`Client`] that somebody else put
-//!   into the extensions goes, too.
-//! - Rejections are never cached (`no-store`). Responses to a client are `private` and carry `Vary`.
+//! - The key is taken out of the request, from every configured place and on every way in; only on an
+//!   exempt path an `Authorization` line stays, marked sensitive. A client that somebody else put into
+//!   the extensions goes, if it is of the verifier's client type.
+//! - Rejections are never cached (`no-store`). Responses to a GET or HEAD carry `Vary`, and those to a
+//!   client `Cache-Control: private`.
 //! - Bodies are not touched: not before a rejection, and frame by frame after.
 //! - The inner service that was made ready is the one that is called, and a refused request gives the
 //!   permit back that the inner service reserved for it.
@@ -103,8 +105,8 @@
 //!
 //! # Order of layers
 //!
-//! Outside this layer: tracing (it sees the path only if you log `uri.path()`), CORS, timeouts,
-//! limits on strangers. Inside: what is done for clients alone, such as body limits, compression, and
+//! Outside this layer: tracing (have it log `uri.path()` and not the URI, whose query may hold the
+//! key), CORS, timeouts, limits on strangers. Inside: what is done for clients alone, such as body limits, compression, and
 //! limits by client. In axum, `Router::layer` guards what has no route as well (401, not 404 or 405);
 //! `get(handler).route_layer(…)` guards the handler alone. [`ApiKeyLayer::exempt_path`] and the like see the path that this layer sees,
 //! which inside an axum `nest` has lost its prefix.

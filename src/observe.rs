@@ -32,8 +32,8 @@ use crate::{
 /// Is told of every decision, before the inner service is called or the rejection is written.
 ///
 /// `C` is the client's type. It runs on the request's way, so it should neither block nor panic: a
-/// panic ends the request, and lets nobody in. `()` observes nothing and costs nothing; with any
-/// other observer two readings of the clock are added.
+/// panic ends the request, and lets nobody in. `()` observes nothing and costs nothing; any other
+/// observer costs one reading of the clock, and one more for each [`Decision::elapsed`].
 pub trait Observe<C = Client> {
     /// Called once for every request.
     fn decided(&self, event: &Decision<'_, C>);
@@ -54,16 +54,21 @@ impl<C> Observe<C> for () {
     }
 }
 
-/// For an observer that is read elsewhere, such as a counter.
-impl<C, O: Observe<C> + ?Sized> Observe<C> for Arc<O> {
-    fn decided(&self, event: &Decision<'_, C>) {
-        (**self).decided(event);
-    }
+macro_rules! pointers {
+    ($($pointer:ident)+) => {$(
+        impl<C, O: Observe<C> + ?Sized> Observe<C> for $pointer<O> {
+            fn decided(&self, event: &Decision<'_, C>) {
+                (**self).decided(event);
+            }
 
-    fn start(&self) -> Option<Instant> {
-        (**self).start()
-    }
+            fn start(&self) -> Option<Instant> {
+                (**self).start()
+            }
+        }
+    )+};
 }
+
+pointers! { Box Arc }
 
 /// One decision about one request. It holds no key, no digest, and no query.
 pub struct Decision<'a, C = Client> {

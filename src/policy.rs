@@ -48,7 +48,7 @@ impl Policy {
         }
         let mut rest = places.iter();
         while let Some(place) = rest.next() {
-            if rest.clone().any(|other| other.is_same_as(place)) {
+            if rest.clone().any(|other| other == place) {
                 return Err(ConfigError::new(ConfigErrorKind::DuplicatePlace));
             }
         }

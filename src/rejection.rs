@@ -30,7 +30,7 @@ pub struct Rejection {
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// The four kinds of rejection, each with an answer of its own.
+/// The kinds of rejection, each with an answer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -69,7 +69,9 @@ pub enum Reason {
 }
 
 impl Rejection {
-    pub(crate) fn new(reason: Reason) -> Self {
+    /// A rejection without place and cause, to test a responder with.
+    #[must_use]
+    pub fn new(reason: Reason) -> Self {
         Self { reason, place: None, cause: None }
     }
 

@@ -30,19 +30,20 @@ pub struct ApiKeyService<S, E, V, O = ()> {
     config: Arc<Config<E, V, O>>,
 }
 
-type ClientOf<V> = <<V as Verify>::Answer as Answer>::Client;
-type WaitingOf<V, R> = <<V as Verify>::Answer as Answer>::Waiting<R>;
+/// The client that a verifier names, and its wait for one.
+type Named<V> = <<V as Verify>::Answer as Answer>::Client;
+type Waiting<V, R> = <<V as Verify>::Answer as Answer>::Waiting<R>;
 
 impl<S, B, B2, E, V, O> Service<Request<B>> for ApiKeyService<S, E, V, O>
 where
     S: Service<Request<B>, Response = Response<B2>> + Clone,
     E: Extract,
     V: Verify,
-    O: Observe<ClientOf<V>>,
+    O: Observe<Named<V>>,
 {
     type Response = Response<ResponseBody<B2>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, WaitingOf<V, Rest<S, B, E, V, O>>>;
+    type Future = ResponseFuture<S::Future, Waiting<V, Rest<S, B, E, V, O>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -52,13 +53,13 @@ where
         let Self { inner, config } = self;
         let started = config.observe.start();
 
-        let step = match config.ask(Head::of(&request)) {
-            Asked::Nothing(open) => {
+        let step = match config.find_way(Head::of(&request)) {
+            Way::Open(open) => {
                 config.policy.take_out(&mut request, open == Open::Exempt);
                 config.let_by(inner, request, open, started)
             }
-            Asked::InVain(rejection) => config.turn_away(&request, rejection, started),
-            Asked::Verifier(answer, place) => {
+            Way::Closed(rejection) => config.turn_away(&request, rejection, started),
+            Way::Asked(answer, place) => {
                 config.policy.take_out(&mut request, false);
                 match answer.now() {
                     Ok(answer) => config.decide(inner, request, place, answer, started),
@@ -81,11 +82,11 @@ where
     }
 }
 
-/// Whom the head of a request made us ask.
-enum Asked<'c, A> {
-    Nothing(Open),
-    InVain(Rejection),
-    Verifier(A, Option<&'c Place>),
+/// What the head of a request leads to. Where a verifier was asked, its answer may still be a wait.
+enum Way<'c, A> {
+    Open(Open),
+    Closed(Rejection),
+    Asked(A, Option<&'c Place>),
 }
 
 /// The ways in that ask for no key.
@@ -96,25 +97,25 @@ enum Open {
     Anonymous,
 }
 
-impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
-    fn ask(&self, head: Head<'_>) -> Asked<'_, V::Answer> {
+impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
+    fn find_way(&self, head: Head<'_>) -> Way<'_, V::Answer> {
         let policy = &*self.policy;
         if policy.exempts(head) {
-            return Asked::Nothing(Open::Exempt);
+            return Way::Open(Open::Exempt);
         }
         if policy.passes_preflight(head) {
-            return Asked::Nothing(Open::Preflight);
+            return Way::Open(Open::Preflight);
         }
         let found = match self.extract.extract(head) {
             Extracted::Found(found) => found,
-            Extracted::Absent if policy.optional => return Asked::Nothing(Open::Anonymous),
-            Extracted::Absent => return Asked::InVain(Rejection::new(Reason::Missing)),
-            Extracted::Ambiguous => return Asked::InVain(Rejection::new(Reason::Ambiguous)),
+            Extracted::Absent if policy.optional => return Way::Open(Open::Anonymous),
+            Extracted::Absent => return Way::Closed(Rejection::new(Reason::Missing)),
+            Extracted::Ambiguous => return Way::Closed(Rejection::new(Reason::Ambiguous)),
         };
         let place = policy.place(found.place());
         match found.key(policy.max_key_len) {
-            Ok(key) => Asked::Verifier(self.verify.verify(Presented::new(key, place, head)), place),
-            Err(reason) => Asked::InVain(Rejection::new(reason).at(place)),
+            Ok(key) => Way::Asked(self.verify.verify(Presented::new(key, head).at(place)), place),
+            Err(reason) => Way::Closed(Rejection::new(reason).at(place)),
         }
     }
 
@@ -123,7 +124,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
         inner: &mut S,
         request: Request<B>,
         place: Option<&Place>,
-        answer: Result<ClientOf<V>, Refusal>,
+        answer: Result<Named<V>, Refusal>,
         started: Option<Instant>,
     ) -> Step<S::Future>
     where
@@ -144,7 +145,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
         inner: &mut S,
         mut request: Request<B>,
         place: Option<&Place>,
-        client: ClientOf<V>,
+        client: Named<V>,
         started: Option<Instant>,
     ) -> Step<S::Future>
     where
@@ -167,7 +168,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
         S: Service<Request<B>>,
     {
         // Whoever put a client there, it was not us.
-        request.extensions_mut().remove::<ClientOf<V>>();
+        request.extensions_mut().remove::<Named<V>>();
         let cache = match open {
             Open::Exempt | Open::Preflight => {
                 self.tell(Verdict::Exempt, None, &request, started);
@@ -196,7 +197,7 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
 
     fn tell<B>(
         &self,
-        verdict: Verdict<'_, ClientOf<V>>,
+        verdict: Verdict<'_, Named<V>>,
         place: Option<&Place>,
         request: &Request<B>,
         started: Option<Instant>,
@@ -210,6 +211,8 @@ impl<E: Extract, V: Verify, O: Observe<ClientOf<V>>> Config<E, V, O> {
 }
 
 /// A request whose verifier takes its time. The key has left it already.
+///
+/// It is `pub` only since the service's `Future` names it.
 pub struct Rest<S, B, E, V, O> {
     inner: S,
     config: Arc<Config<E, V, O>>,
@@ -218,16 +221,16 @@ pub struct Rest<S, B, E, V, O> {
     started: Option<Instant>,
 }
 
-impl<S, B, E, V, O> Resume<ClientOf<V>> for Rest<S, B, E, V, O>
+impl<S, B, E, V, O> Resume<Named<V>> for Rest<S, B, E, V, O>
 where
     S: Service<Request<B>>,
     E: Extract,
     V: Verify,
-    O: Observe<ClientOf<V>>,
+    O: Observe<Named<V>>,
 {
     type Next = Step<S::Future>;
 
-    fn resume(self, answer: Result<ClientOf<V>, Refusal>) -> Self::Next {
+    fn resume(self, answer: Result<Named<V>, Refusal>) -> Self::Next {
         let Self { mut inner, config, request, place, started } = self;
         config.decide(&mut inner, request, place.as_ref(), answer, started)
     }

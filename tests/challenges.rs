@@ -205,7 +205,7 @@ fn r2_a_realm_is_quoted_and_what_cannot_stand_in_a_header_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(support::cases(1000))]
 
     #[test]
     fn r2_any_realm_comes_back_as_it_was_or_is_refused_when_the_layer_is_built(

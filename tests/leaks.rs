@@ -522,8 +522,8 @@ struct Logging;
 
 impl Observe for Logging {
     fn decided(&self, event: &Decision<'_>) {
-        let rejection = event.rejection();
-        tracing::info!(?event, error = rejection.map(|it| it as &dyn Error), client = ?event.client(), "decided");
+        let error = event.rejection().map(|rejection| rejection as &dyn Error);
+        tracing::info!(?event, error, client = ?event.client(), "decided");
     }
 }
 
@@ -584,8 +584,9 @@ fn r26_a_whole_run_logged_at_trace_level_shows_no_key() {
             (layer.clone(), preflight),
         ] {
             let reply = ask_of(&layer, request, log);
-            tracing::trace!(head = ?reply.head, body = ?reply.body, outcome = reply.outcome(), "answered");
-            outcomes.push(reply.outcome());
+            let outcome = reply.outcome();
+            tracing::trace!(head = ?reply.head, body = ?reply.body, outcome, "answered");
+            outcomes.push(outcome);
         }
         outcomes
     });

@@ -40,30 +40,25 @@ fn text_is_the_message_alone() {
 #[test]
 fn r31_problem_details_say_the_status_and_nothing_of_the_reason() {
     let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
-    for (request, body) in [
-        (
-            HTTP(),
-            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}"#,
-        ),
-        (
-            HTTP().header("x-api-key", value("expired")),
-            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}"#,
-        ),
-        (
-            twice(),
-            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"More than one API key in the request"}"#,
-        ),
+    let many = "More than one API key in the request";
+    for (request, title, status, detail) in [
+        (HTTP(), "Unauthorized", 401, "Unauthorized access"),
+        (HTTP().header("x-api-key", value("expired")), "Unauthorized", 401, "Unauthorized access"),
+        (twice(), "Bad Request", 400, many),
         (
             HTTP().header("x-api-key", value("failed")),
-            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Service unavailable"}"#,
+            "Service Unavailable",
+            503,
+            "Service unavailable",
         ),
     ] {
         let layer = ApiKeyLayer::new(header("x-api-key"), strict()).respond(Problem::default());
         let reply = ask(&layer, request);
         assert_eq!(reply.lines("content-type"), ["application/problem+json"]);
-        assert_eq!(reply.text(), body);
-        let problem: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(problem["status"], reply.status());
+        assert_eq!(reply.status(), status);
+        let members = format!(r#""title":"{title}","status":{status},"detail":"{detail}""#);
+        assert_eq!(reply.text(), format!(r#"{{"type":"about:blank",{members}}}"#));
+        assert!(serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok());
     }
 }
 

@@ -3,7 +3,7 @@ use http::header::AUTHORIZATION;
 use super::{Extract, Extracted, Head, only};
 use crate::{
     error::{ConfigError, literal},
-    place::{Credentials, Place, read_authorization},
+    place::{Place, SchemeValue, read_authorization},
 };
 
 /// Reads the key from the `Authorization` header. Made by [`bearer`] and [`scheme`].
@@ -67,9 +67,9 @@ impl Extract for Scheme {
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
         only(head.headers().get_all(AUTHORIZATION).into_iter(), |line| {
             match read_authorization(line, self.place.name()) {
-                Credentials::None => Extracted::Absent,
-                Credentials::Token68(key) => Extracted::found(key, &self.place),
-                Credentials::Other => Extracted::malformed(&self.place),
+                SchemeValue::None => Extracted::Absent,
+                SchemeValue::Token68(key) => Extracted::found(key, &self.place),
+                SchemeValue::Other => Extracted::malformed(&self.place),
             }
         })
     }

@@ -9,9 +9,11 @@ pub struct FromFn<F> {
     find: Arc<F>,
 }
 
-/// Looks for the key with a closure, which answers an [`Extracted`] or something that becomes one.
+/// Looks for the key with a closure, which answers an [`Extracted`]: an `Option` of bytes, text or a
+/// header's value becomes one with `.into()`.
 ///
-/// The place is what the closure reads: it is challenged for, marked sensitive and taken out.
+/// The place is what the closure reads: it is challenged for, and taken out or, where it stays,
+/// marked sensitive.
 /// Where it holds more than one value, the request is refused without asking the closure.
 ///
 /// ```

@@ -4,7 +4,7 @@ use super::{Extract, Extracted, Head, only};
 use crate::{
     error::{ConfigError, literal},
     key::trim,
-    place::Place,
+    place::{Place, header_name},
 };
 
 /// Reads the key from a header of its own. Made by [`header`].
@@ -40,11 +40,8 @@ impl Header {
     ///
     /// Those of [`Place::try_header`].
     pub fn try_new(name: &str) -> Result<Self, ConfigError> {
-        let place = Place::try_header(name)?;
-        match place.header_name().cloned() {
-            Some(name) => Ok(Self { name, place }),
-            None => Err(ConfigError::new(crate::error::ConfigErrorKind::HeaderName)),
-        }
+        let name = header_name(name)?;
+        Ok(Self { place: Place::of_header(name.clone()), name })
     }
 }
 

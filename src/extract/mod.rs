@@ -29,7 +29,7 @@ mod header;
 mod query;
 mod several;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::HeaderValue;
 
@@ -50,8 +50,8 @@ use crate::{
 
 /// Finds a key in the head of a request, and declares the places where it looks.
 ///
-/// An implementation can do all that the built-in ones do: what it declares is challenged for,
-/// marked sensitive and taken out.
+/// An implementation can do all that the built-in ones do: what it declares is challenged for, and
+/// taken out or, where it stays, marked sensitive.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, Place, extract::{Extract, Extracted, Head}};
@@ -95,16 +95,21 @@ pub trait Extract {
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a>;
 }
 
-/// For extractors that are chosen at run time.
-impl<E: Extract + ?Sized> Extract for Box<E> {
-    fn places(&self) -> Vec<Place> {
-        (**self).places()
-    }
+macro_rules! pointers {
+    ($($pointer:ident)+) => {$(
+        impl<E: Extract + ?Sized> Extract for $pointer<E> {
+            fn places(&self) -> Vec<Place> {
+                (**self).places()
+            }
 
-    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
-        (**self).extract(head)
-    }
+            fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
+                (**self).extract(head)
+            }
+        }
+    )+};
 }
+
+pointers! { Box Arc }
 
 /// What an extractor found.
 #[derive(Debug)]
@@ -159,6 +164,12 @@ impl<'a> Found<'a> {
     #[must_use]
     pub fn place(&self) -> Option<&'a Place> {
         self.place
+    }
+
+    /// The value, unless it is known to be malformed: for an extractor that reads a part of it.
+    #[must_use]
+    pub fn expose(&self) -> Option<&[u8]> {
+        self.value.as_deref().ok()
     }
 
     /// The value, if it can be a key. What is too long is not looked at.

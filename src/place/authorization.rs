@@ -4,7 +4,7 @@ use crate::key::trim;
 
 /// What one `Authorization` line says to somebody who waits for one scheme (RFC 9110 §11.4).
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Credentials<'a> {
+pub(crate) enum SchemeValue<'a> {
     /// Another scheme, or ours with nothing behind it.
     None,
     Token68(&'a [u8]),
@@ -12,14 +12,14 @@ pub(crate) enum Credentials<'a> {
     Other,
 }
 
-pub(crate) fn read<'a>(value: &'a HeaderValue, scheme: &str) -> Credentials<'a> {
+pub(crate) fn read<'a>(value: &'a HeaderValue, scheme: &str) -> SchemeValue<'a> {
     match after_scheme(value, scheme) {
-        None | Some([]) => Credentials::None,
+        None | Some([]) => SchemeValue::None,
         Some([b' ', rest @ ..]) => match trim_spaces(rest) {
-            token if is_token68(token) => Credentials::Token68(token),
-            _ => Credentials::Other,
+            token if is_token68(token) => SchemeValue::Token68(token),
+            _ => SchemeValue::Other,
         },
-        Some(_) => Credentials::Other,
+        Some(_) => SchemeValue::Other,
     }
 }
 
@@ -77,23 +77,23 @@ mod tests {
     #[test]
     fn r7_the_scheme_is_read_in_any_case_and_nothing_else_is_lenient() {
         for (line, read_as) in [
-            ("Bearer abc", Credentials::Token68(b"abc")),
-            ("bEARER   a-._~+/1==", Credentials::Token68(b"a-._~+/1==")),
-            ("Bearer", Credentials::None),
-            ("Bearer  ", Credentials::None),
-            ("Bearerish abc", Credentials::None),
-            ("Bearer-abc", Credentials::None),
-            ("Basic abc", Credentials::None),
-            ("", Credentials::None),
-            ("Bearer abc def", Credentials::Other),
-            ("Bearer abc, Bearer def", Credentials::Other),
-            ("Bearer \"abc\"", Credentials::Other),
-            ("Bearer ==", Credentials::Other),
-            ("Bearer a=b", Credentials::Other),
-            ("Bearer \tabc", Credentials::Other),
-            ("Bearer\tabc", Credentials::Other),
-            ("Bearer/abc", Credentials::Other),
-            ("Bearer=abc", Credentials::Other),
+            ("Bearer abc", SchemeValue::Token68(b"abc")),
+            ("bEARER   a-._~+/1==", SchemeValue::Token68(b"a-._~+/1==")),
+            ("Bearer", SchemeValue::None),
+            ("Bearer  ", SchemeValue::None),
+            ("Bearerish abc", SchemeValue::None),
+            ("Bearer-abc", SchemeValue::None),
+            ("Basic abc", SchemeValue::None),
+            ("", SchemeValue::None),
+            ("Bearer abc def", SchemeValue::Other),
+            ("Bearer abc, Bearer def", SchemeValue::Other),
+            ("Bearer \"abc\"", SchemeValue::Other),
+            ("Bearer ==", SchemeValue::Other),
+            ("Bearer a=b", SchemeValue::Other),
+            ("Bearer \tabc", SchemeValue::Other),
+            ("Bearer\tabc", SchemeValue::Other),
+            ("Bearer/abc", SchemeValue::Other),
+            ("Bearer=abc", SchemeValue::Other),
         ] {
             let value = HeaderValue::from_str(line).unwrap();
             assert_eq!(read(&value, "Bearer"), read_as, "{line:?}");

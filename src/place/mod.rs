@@ -4,12 +4,16 @@ mod authorization;
 mod cookie;
 mod query;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 pub(crate) use self::{
-    authorization::{Credentials, read as read_authorization},
+    authorization::{SchemeValue, read as read_authorization},
     cookie::values as cookie_values,
     query::{Value as QueryValue, values as query_values},
 };
@@ -38,7 +42,24 @@ enum Kind {
     Header(HeaderName),
     Query(Box<str>),
     Cookie(Box<str>),
-    Scheme(Box<str>),
+    Scheme(SchemeName),
+}
+
+/// Schemes that differ in case alone are one (RFC 9110 §11.1).
+struct SchemeName(Box<str>);
+
+impl PartialEq for SchemeName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for SchemeName {}
+
+impl Hash for SchemeName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_ascii_lowercase().hash(state);
+    }
 }
 
 /// The kinds of places there are.
@@ -87,12 +108,11 @@ impl Place {
     /// For what is no header name, and for `authorization` and `cookie`: see
     /// [`bearer`](Self::bearer), [`scheme`](Self::scheme) and [`cookie`](Self::cookie).
     pub fn try_header(name: &str) -> Result<Self, ConfigError> {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| ConfigError::new(ConfigErrorKind::HeaderName))?;
-        if name == header::AUTHORIZATION || name == header::COOKIE {
-            return Err(ConfigError::new(ConfigErrorKind::ReservedHeader));
-        }
-        Ok(Self(Arc::new(Kind::Header(name))))
+        Ok(Self::of_header(header_name(name)?))
+    }
+
+    pub(crate) fn of_header(name: HeaderName) -> Self {
+        Self(Arc::new(Kind::Header(name)))
     }
 
     /// A query parameter, by its decoded name, which is case-sensitive.
@@ -144,7 +164,7 @@ impl Place {
     /// The `Bearer` scheme of the `Authorization` header (RFC 6750).
     #[must_use]
     pub fn bearer() -> Self {
-        Self(Arc::new(Kind::Scheme(BEARER.into())))
+        Self(Arc::new(Kind::Scheme(SchemeName(BEARER.into()))))
     }
 
     /// A scheme of the `Authorization` header, named in any case.
@@ -170,7 +190,7 @@ impl Place {
         if name.eq_ignore_ascii_case(BEARER) {
             return Ok(Self::bearer());
         }
-        Ok(Self(Arc::new(Kind::Scheme(name.into()))))
+        Ok(Self(Arc::new(Kind::Scheme(SchemeName(name.into())))))
     }
 
     /// What kind of place it is.
@@ -189,22 +209,14 @@ impl Place {
     pub fn name(&self) -> &str {
         match &*self.0 {
             Kind::Header(name) => name.as_str(),
-            Kind::Query(name) | Kind::Cookie(name) | Kind::Scheme(name) => name,
+            Kind::Query(name) | Kind::Cookie(name) | Kind::Scheme(SchemeName(name)) => name,
         }
     }
 
     /// Whether it is the `Bearer` scheme.
     #[must_use]
     pub fn is_bearer(&self) -> bool {
-        matches!(&*self.0, Kind::Scheme(name) if &**name == BEARER)
-    }
-
-    /// Whether two declarations mean one place: schemes differ by more than case.
-    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
-        match (&*self.0, &*other.0) {
-            (Kind::Scheme(a), Kind::Scheme(b)) => a.eq_ignore_ascii_case(b),
-            _ => Arc::ptr_eq(&self.0, &other.0) || self == other,
-        }
+        self.kind() == PlaceKind::Scheme && self.name() == BEARER
     }
 
     /// The header whose value decides, for `Vary`; a query stands in the URL itself.
@@ -230,7 +242,7 @@ impl Place {
     /// The challenge for this place, as a 401 carries it (RFC 9110 §11.6.1).
     pub(crate) fn challenge(&self, realm: &str, error: Option<&str>) -> HeaderValue {
         let mut text = String::from(match &*self.0 {
-            Kind::Scheme(scheme) => scheme,
+            Kind::Scheme(SchemeName(scheme)) => scheme,
             Kind::Header(_) | Kind::Query(_) | Kind::Cookie(_) => "ApiKey",
         });
         text.push_str(" realm=");
@@ -256,7 +268,7 @@ impl Place {
                 headers.remove(name);
             }
             Kind::Cookie(name) => cookie::take_out(headers, name),
-            Kind::Scheme(scheme) => authorization::take_out(headers, scheme),
+            Kind::Scheme(SchemeName(scheme)) => authorization::take_out(headers, scheme),
             Kind::Query(_) => {}
         }
     }
@@ -291,6 +303,16 @@ impl fmt::Debug for Place {
 }
 
 const BEARER: &str = "Bearer";
+
+/// The name of a header that a key may stand in by itself.
+pub(crate) fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| ConfigError::new(ConfigErrorKind::HeaderName))?;
+    if name == header::AUTHORIZATION || name == header::COOKIE {
+        return Err(ConfigError::new(ConfigErrorKind::ReservedHeader));
+    }
+    Ok(name)
+}
 
 /// A token of RFC 9110 §5.6.2, by the parser of header names, which are tokens.
 fn is_token(name: &str) -> bool {

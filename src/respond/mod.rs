@@ -54,12 +54,17 @@ pub trait Respond {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes>;
 }
 
-/// For a responder that several layers share.
-impl<R: Respond + ?Sized> Respond for Arc<R> {
-    fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        (**self).respond(rejection)
-    }
+macro_rules! pointers {
+    ($($pointer:ident)+) => {$(
+        impl<R: Respond + ?Sized> Respond for $pointer<R> {
+            fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+                (**self).respond(rejection)
+            }
+        }
+    )+};
 }
+
+pointers! { Box Arc }
 
 /// What the responders here have in common: a body of one's own for missing and refused keys, and
 /// one that is written from the rejection's message otherwise.

@@ -10,16 +10,17 @@ use pin_project_lite::pin_project;
 use super::{Later, Presented, Refusal, Verify};
 use crate::key::KeyDigest;
 
-/// What a closure may answer: `Option<C>`, or `Result<Option<C>, E>`.
+/// What a closure may answer: `Option<C>`, or `Result<Option<C>, E>`. It is sealed.
 ///
 /// `None` is an unknown key. An `E` is any error, which means that it could not be told (503), or a
 /// [`Refusal`] that says more.
 #[diagnostic::on_unimplemented(
     message = "a verifier's closure cannot answer `{Self}`",
     note = "answer `Option<Client>`: `Some(Client::new(\"…\"))` for a good key, `None` for an unknown one",
-    note = "or `Result<Option<Client>, E>`, where an `Err` means that it could not be told: 503"
+    note = "or `Result<Option<Client>, E>`, where an `Err` means that it could not be told: 503",
+    note = "a bare `Result<Client, Refusal>` is for an `impl Verify`: here it is `Ok(Some(client))`"
 )]
-pub trait IntoAnswer {
+pub trait IntoAnswer: sealed::Sealed {
     /// The client's type.
     type Client;
 
@@ -29,6 +30,14 @@ pub trait IntoAnswer {
     ///
     /// The refusal, where it is one.
     fn into_answer(self) -> Result<Self::Client, Refusal>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<C> Sealed for Option<C> {}
+
+    impl<C, E> Sealed for Result<Option<C>, E> {}
 }
 
 impl<C> IntoAnswer for Option<C> {
@@ -99,6 +108,27 @@ pub struct FromAsyncFn<F>(Arc<F>);
 ///
 /// let check = verify::from_async_fn(move |digest| lookup(pool.clone(), digest));
 /// let layer = ApiKeyLayer::new(header("x-api-key"), check);
+/// ```
+///
+/// It is called for every request, so that what it captures is cloned for each future. Errors of
+/// several kinds meet in a [`Refusal`]:
+///
+/// ```
+/// # use tower_api_key::{Client, verify::{self, Refusal}};
+/// # #[derive(Clone)] struct Pool;
+/// # impl Pool { async fn find(&self, _: [u8; 32]) -> std::io::Result<Option<String>> { Ok(None) } }
+/// # let pool = Pool;
+/// let check = verify::from_async_fn(move |digest| {
+///     let pool = pool.clone();
+///     async move {
+///         let Some(id) = pool.find(digest.to_bytes()).await? else { return Ok(None) };
+///         if id.starts_with("former-") {
+///             return Err(Refusal::revoked());
+///         }
+///         Ok::<_, Refusal>(Some(Client::new(id)))
+///     }
+/// });
+/// # let _ = tower_api_key::ApiKeyLayer::new(tower_api_key::extract::bearer(), check);
 /// ```
 #[must_use]
 pub fn from_async_fn<F, Fut>(verify: F) -> FromAsyncFn<F>

@@ -19,8 +19,9 @@ use crate::{
 ///
 /// It is a handle: clones share one set of keys, so that one clone goes into the layer and another
 /// gives out and revokes keys while requests run. The next request sees a change, and no request
-/// ever waits for one. Looking a key up costs one SHA-256 and one look-up, however many there are;
-/// a change costs the same at a million keys as at ten.
+/// ever waits for one. Looking a key up costs one SHA-256 and one look-up, however many there are.
+/// Inserting one costs the same at a million keys as at ten; [`revoke`](Self::revoke) and
+/// [`remove`](Self::remove) look at the keys of that one client, and [`retain`](Self::retain) at all.
 ///
 /// A keyring without keys refuses everything. A client may have several keys: to rotate one, insert
 /// the new, wait until nobody uses the old, and [`remove`](Self::remove) it.
@@ -35,6 +36,8 @@ use crate::{
 /// assert_eq!(keys.revoke("mobile-app"), 1);      // from the next request on
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
+///
+/// Where nothing else tells the client's type, it is `Keyring::<Client>::new()`.
 pub struct Keyring<C = Client> {
     shared: Arc<Shared<C>>,
 }
@@ -66,7 +69,8 @@ impl Keyring {
     }
 
     /// The keys that an environment variable lists: `client=key` or `client=sha256:…`, separated by
-    /// commas or line breaks, several for one client if need be.
+    /// commas or line breaks, several for one client if need be. A key that holds a comma, or begins
+    /// with `sha256:`, is listed by its digest.
     ///
     /// ```no_run
     /// use tower_api_key::Keyring;
@@ -108,8 +112,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// For a key that is empty, blank, longer than 1,024 bytes, with white space at an edge (pasted,
     /// as a rule) or with a byte outside 0x20 to 0x7E; for a key that is there already, whosever it
-    /// is; for a [`Client`] whose id is blank or whose scopes are none. The error names the
-    /// position, never the value. Nothing is changed then.
+    /// is; for a [`Client`] whose id is blank, or one of whose scopes is not valid. The error names
+    /// the position, never the value. Nothing is changed then.
     pub fn insert(&self, key: impl AsRef<[u8]>, client: C) -> Result<(), ConfigError> {
         key::check(key.as_ref())?;
         self.insert_digest(KeyDigest::of(key), client)
@@ -158,7 +162,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
 
     /// Takes all keys of a client away, by its id, and says how many there were: none is no error.
     ///
-    /// Once this has returned, no request that starts gets in with one of them.
+    /// Once this has returned, no request that starts gets in with one of them. Do not count on being
+    /// able to insert one of them again: a key that was given up is not to come back.
     ///
     /// For a client type of your own the first call looks at every key, to learn the ids.
     pub fn revoke(&self, id: &str) -> usize
@@ -276,7 +281,7 @@ impl Equivalent<KeyDigest> for Slot {
     }
 }
 
-/// A client that logs could not show, or whose scopes could never match, is a mistake.
+/// A client that logs could not show, or with a scope that could never match, is a mistake.
 fn check(client: &dyn Any) -> Result<(), ConfigError> {
     let Some(client) = client.downcast_ref::<Client>() else { return Ok(()) };
     if client.id().trim().is_empty() || client.id().chars().any(char::is_control) {

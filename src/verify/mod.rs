@@ -99,14 +99,19 @@ pub trait Verify {
     }
 }
 
-/// For a verifier that several layers share.
-impl<V: Verify + ?Sized> Verify for Arc<V> {
-    type Answer = V::Answer;
+macro_rules! pointers {
+    ($($pointer:ident)+) => {$(
+        impl<V: Verify + ?Sized> Verify for $pointer<V> {
+            type Answer = V::Answer;
 
-    fn verify(&self, key: Presented<'_>) -> V::Answer {
-        (**self).verify(key)
-    }
+            fn verify(&self, key: Presented<'_>) -> V::Answer {
+                (**self).verify(key)
+            }
+        }
+    )+};
 }
+
+pointers! { Box Arc }
 
 /// A key as a request presented it.
 #[derive(Clone, Copy)]
@@ -117,8 +122,14 @@ pub struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    pub(crate) fn new(key: &'a [u8], place: Option<&'a Place>, head: Head<'a>) -> Self {
-        Self { key, place, head }
+    /// A key as the layer hands it on, to test a verifier with. It has no place.
+    #[must_use]
+    pub fn new(key: &'a [u8], head: Head<'a>) -> Self {
+        Self { key, place: None, head }
+    }
+
+    pub(crate) fn at(self, place: Option<&'a Place>) -> Self {
+        Self { place, ..self }
     }
 
     /// The key itself: bytes from 0x20 to 0x7E, not blank at the edges, not over-long.
@@ -160,17 +171,20 @@ impl fmt::Debug for Presented<'_> {
 /// failed: 503, and never an open door.
 ///
 /// ```
-/// use tower_api_key::{Client, verify::{Presented, Refusal}};
+/// use tower_api_key::{ApiKeyLayer, Client, KeyDigest, extract::bearer};
+/// use tower_api_key::verify::{self, Presented, Refusal};
 ///
-/// fn verify(key: Presented<'_>) -> Result<Client, Refusal> {
-///     let list = std::fs::read_to_string("digests")?;          // `?`: failed
-///     let digest = key.digest().encode();
-///     if list.lines().any(|line| line == digest) {             // public by itself: a digest
-///         Ok(Client::new("listed"))
-///     } else {
-///         Err(Refusal::unknown())
+/// fn verify(key: Presented<'_>) -> Result<Option<Client>, Refusal> {
+///     let digest = key.digest();
+///     for line in std::fs::read_to_string("digests")?.lines() {        // `?`: failed
+///         if KeyDigest::parse(line)? == digest {                       // in constant time
+///             return Ok(Some(Client::new("listed")));
+///         }
 ///     }
+///     Err(Refusal::unknown())                                          // or `Ok(None)`
 /// }
+///
+/// let layer = ApiKeyLayer::new(bearer(), verify::from_fn(verify));
 /// ```
 pub struct Refusal {
     reason: Reason,

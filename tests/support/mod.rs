@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, header::COOKIE, request, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use proptest::test_runner::Config as ProptestConfig;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring, Place, Rejection,
@@ -171,6 +172,11 @@ where
         let seen = head.extensions.remove::<Seen>().map(|seen| seen.0);
         Reply { head, body, ended, seen }
     })
+}
+
+/// So many cases of a property, and no file of those that failed.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
 }
 
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
