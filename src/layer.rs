@@ -44,6 +44,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A function that returns one names its parts, such as `ApiKeyLayer<Header, Keyring>`. Where one is a
+/// closure it says what the closure answers, so that servers can tell that its future is `Send`:
+/// `ApiKeyLayer<impl Extract, impl Verify<Answer = Result<Client, Refusal>>>`.
 #[must_use]
 pub struct ApiKeyLayer<E, V, O = ()> {
     config: Arc<Config<E, V, O>>,

@@ -110,6 +110,11 @@
 //! limits by client. In axum, `Router::layer` guards what has no route as well (401, not 404 or 405);
 //! `get(handler).route_layer(…)` guards the handler alone. [`ApiKeyLayer::exempt_path`] and the like see the path that this layer sees,
 //! which inside an axum `nest` has lost its prefix.
+//!
+//! A layer inside another finds no key any more, and refuses, unless it looks in another place or the
+//! outer one has [`forward_key`](ApiKeyLayer::forward_key). The layer changes the type of response
+//! bodies to [`ResponseBody`], so that tower's `option_layer` wants both sides boxed: in axum, apply the
+//! layer in an `if` instead.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -153,6 +153,8 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     {
         self.tell(Verdict::Accepted(&client), place, &request, started);
         let cache = CacheHeaders::keyed(&self.policy, request.method(), place);
+        // An optional layer outside may have let it pass as nobody's.
+        request.extensions_mut().remove::<Anonymous>();
         request.extensions_mut().insert(client);
         Step::Inner(inner.call(request), cache)
     }
@@ -169,6 +171,7 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     {
         // Whoever put a client there, it was not us.
         request.extensions_mut().remove::<Named<V>>();
+        request.extensions_mut().remove::<Anonymous>();
         let cache = match open {
             Open::Exempt | Open::Preflight => {
                 self.tell(Verdict::Exempt, None, &request, started);

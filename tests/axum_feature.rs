@@ -219,7 +219,7 @@ async fn r41_a_client_planted_from_outside_is_nobody_on_every_way_in() {
 }
 
 #[tokio::test]
-async fn an_anonymous_mark_of_an_outer_layer_does_not_outlive_a_client() {
+async fn a_client_counts_more_than_an_outer_layer_s_anonymous_mark() {
     // Outside optional, inside strict: who has come in has a key.
     let inner = routes().layer(ApiKeyLayer::new(query("k"), keys()));
     let app = inner.layer(layer().optional());

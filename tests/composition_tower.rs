@@ -25,7 +25,7 @@ use tower::{
     },
 };
 use tower_api_key::{
-    ApiKeyLayer, ApiKeyService, Client, Keyring, Rejection, ResponseBody,
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, Keyring, Rejection, ResponseBody,
     extract::{Header, Query, header, query},
     verify,
 };
@@ -309,6 +309,21 @@ async fn two_layers_on_two_places_want_two_keys_and_the_inner_names_the_client()
     }
     let response = service.oneshot(request("/?k=second-key").unwrap()).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "second");
+}
+
+/// `Anonymous` says that a request came without a key, which is not so of one that has a client.
+#[tokio::test]
+async fn an_outer_layer_s_anonymous_mark_is_gone_once_an_inner_layer_knows_the_client() {
+    let inner = ApiKeyLayer::new(query("k"), Keyring::single(KEY).unwrap());
+    let seen = |request: Request<String>| {
+        assert!(request.extensions().get::<Client>().is_some());
+        let is_marked = request.extensions().get::<Anonymous>().is_some();
+        ready(Ok::<_, Infallible>(Response::new(is_marked.to_string())))
+    };
+    let service = ServiceBuilder::new().layer(layer().optional()).layer(inner).service_fn(seen);
+    let request = Request::get(format!("/?k={KEY}")).body(String::new()).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "false");
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn a_trace_layer_outside_sees_every_refusal_and_its_reason() {
 
 #[tokio::test]
 async fn a_grpc_trace_layer_outside_counts_a_refusal_as_unauthenticated() {
-    let seen: Arc<Mutex<Vec<(i32, Option<String>)>>> = Arc::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let failures = Arc::clone(&seen);
     let trace = TraceLayer::new_for_grpc().on_failure(move |class, _: Duration, _: &Span| {
         let GrpcFailureClass::Status(status) = class else { panic!("{class}") };

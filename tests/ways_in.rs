@@ -14,7 +14,7 @@ use std::{
 use http::{Method, Request, request};
 use support::{KEY, OTHER, SPOTS, WRONG, ask, keys};
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, Client, Identity, Keyring,
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, Identity, Keyring,
     extract::{Head, bearer, header, query},
     verify::{self, Refusal},
 };
@@ -325,6 +325,14 @@ fn a_layer_is_configured_in_any_order_and_a_clone_is_its_own() {
     assert_eq!(ask(&revoking, Request::get("/").header("x-api-key", KEY)).outcome(), "401 unknown");
     let reply = ask(&revoking, Request::get("/").header("x-api-key", OTHER));
     assert_eq!(reply.seen().headers["x-api-key"], OTHER);
+}
+
+#[test]
+fn a_service_can_be_built_without_a_layer_and_gives_its_inner_service_back() {
+    let mut service = ApiKeyService::new("inner".to_owned(), header("x-api-key"), keys());
+    assert_eq!(service.get_ref(), "inner");
+    service.get_mut().push('!');
+    assert_eq!(service.clone().into_inner(), "inner!");
 }
 
 #[test]
