@@ -54,6 +54,8 @@ pub enum ConfigErrorKind {
     DuplicateKey,
     /// Not `sha256:` and 64 hexadecimal digits.
     Digest,
+    /// A key that begins with `sha256:`: a digest, most likely, which must open nothing by itself.
+    DigestAsKey,
     /// The client's id is blank or holds a control character.
     ClientId,
     /// One of the client's scopes is not a valid scope (RFC 6749 §3.3): it is empty, or has a blank in
@@ -122,6 +124,7 @@ impl ConfigErrorKind {
             Self::KeyByte => "key_byte",
             Self::DuplicateKey => "duplicate_key",
             Self::Digest => "digest",
+            Self::DigestAsKey => "digest_as_key",
             Self::ClientId => "client_id",
             Self::Scope => "scope",
             Self::EnvironmentUnset => "environment_unset",
@@ -150,6 +153,7 @@ impl ConfigErrorKind {
             Self::KeyByte => "the key holds a byte outside 0x20 to 0x7E",
             Self::DuplicateKey => "the key is in the keyring already",
             Self::Digest => "a digest is `sha256:` and 64 hexadecimal digits",
+            Self::DigestAsKey => "this is a digest and no key: use `insert_digest`",
             Self::ClientId => "the client's id is blank or holds a control character",
             Self::Scope => "a scope is one or more visible ASCII characters but `\"` and `\\`",
             Self::EnvironmentUnset => {

@@ -38,6 +38,21 @@ fn text_is_the_message_alone() {
 }
 
 #[test]
+fn r31_the_type_of_a_problem_can_be_a_page_of_ones_own() {
+    let mine = Problem::default().message("Ask us").type_uri("https://example.com/\"keys\"");
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(mine);
+    let body = |request: request::Builder| {
+        let reply = ask(&layer, request);
+        serde_json::from_str::<serde_json::Value>(reply.text()).unwrap()
+    };
+    let missing = body(Request::get("/"));
+    assert_eq!(missing["type"], "https://example.com/\"keys\"");
+    assert_eq!(missing["detail"], "Ask us");
+    let two = body(Request::get("/").header("x-api-key", KEY).header("x-api-key", KEY));
+    assert_eq!((&two["type"], &two["status"]), (&"about:blank".into(), &400.into()));
+}
+
+#[test]
 fn r31_problem_details_say_the_status_and_nothing_of_the_reason() {
     let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
     let many = "More than one API key in the request";

@@ -260,6 +260,17 @@ fn r41_a_client_that_was_there_before_is_gone_on_every_way_in() {
     assert_eq!(ask(&layer, Request::get("/").extension(planted())).outcome(), "401 missing");
 }
 
+#[test]
+fn r41_the_mark_of_an_anonymous_request_is_this_layers_own_too() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).exempt_path("/open");
+    let outer = ask(&layer.clone().optional(), Request::get("/"));
+    let mark = || outer.seen().extensions.get::<Anonymous>().unwrap().clone();
+    let accepted = Request::get("/").header("x-api-key", KEY).extension(mark());
+    for reply in [ask(&layer, accepted), ask(&layer, Request::get("/open").extension(mark()))] {
+        assert!(reply.seen().extensions.get::<Anonymous>().is_none(), "{}", reply.outcome());
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct Tenant(&'static str);
 

@@ -61,6 +61,12 @@ impl KeyDigest {
         Ok(Self::from_bytes(bytes))
     }
 
+    /// Whether a text means to be a digest, in whatever case, so that it is no key.
+    pub(crate) fn is_meant_by(text: &[u8]) -> bool {
+        let prefix = text.split_at_checked(PREFIX.len()).map(|(prefix, _)| prefix);
+        prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX.as_bytes()))
+    }
+
     /// `sha256:` and 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn encode(&self) -> String {

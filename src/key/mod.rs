@@ -37,11 +37,12 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 
 /// Says what keeps a key from being inserted.
 pub(crate) fn check(key: &[u8]) -> Result<(), ConfigError> {
-    use ConfigErrorKind::{BlankKey, KeyByte, KeyEdge, KeyTooLong};
+    use ConfigErrorKind::{BlankKey, DigestAsKey, KeyByte, KeyEdge, KeyTooLong};
 
     let wrong = |kind, at| Err(ConfigError::new(kind).at(at));
     match key {
         blank if blank.trim_ascii().is_empty() => Err(ConfigError::new(BlankKey)),
+        digest if KeyDigest::is_meant_by(digest) => Err(ConfigError::new(DigestAsKey)),
         long if long.len() > DEFAULT_MAX_LEN => Err(ConfigError::new(KeyTooLong)),
         [first, ..] if first.is_ascii_whitespace() => wrong(KeyEdge, 0),
         [.., last] if last.is_ascii_whitespace() => wrong(KeyEdge, key.trim_ascii_end().len()),

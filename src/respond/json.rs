@@ -17,23 +17,26 @@ use crate::rejection::Rejection;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Json(Body);
+pub struct Json {
+    message: Option<Box<str>>,
+    unauthorized: Body,
+}
 
 impl Json {
     /// Changes the text of the 401, for a missing and for a refused key alike.
     pub fn message(self, text: &str) -> Self {
-        Self(Body::new(write(text)))
+        Self { message: Some(text.into()), unauthorized: Body::default() }
     }
 }
 
 impl Respond for Json {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        self.0.respond(rejection, "application/json", || write(rejection.message()))
+        self.unauthorized.respond(rejection, "application/json", |is_401| {
+            let own = self.message.as_deref().filter(|_| is_401);
+            let text = own.unwrap_or(rejection.message());
+            format!("{{\"error\":{}}}", quoted(text))
+        })
     }
-}
-
-fn write(text: &str) -> String {
-    format!("{{\"error\":{}}}", quoted(text))
 }
 
 /// A JSON string (RFC 8259 §7).

@@ -23,11 +23,11 @@ mod text;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
 pub(crate) use self::{from_fn::FromFn, grpc::Grpc};
 pub use self::{json::Json, problem::Problem, text::Text};
-use crate::rejection::{Rejection, RejectionKind};
+use crate::rejection::Rejection;
 
 /// Writes a rejection as a response.
 ///
@@ -66,31 +66,27 @@ macro_rules! pointers {
 
 pointers! { Box Arc }
 
-/// What the responders here have in common: a body of one's own for missing and refused keys, and
-/// one that is written from the rejection's message otherwise.
+/// What the responders here have in common: the body of a 401 is written once, and others each time.
 #[derive(Clone, Debug, Default)]
 struct Body {
     unauthorized: OnceLock<Bytes>,
 }
 
 impl Body {
-    fn new(unauthorized: String) -> Self {
-        Self { unauthorized: OnceLock::from(Bytes::from(unauthorized)) }
-    }
-
+    /// `write` is told whether the body is that of a 401, whose texts can be changed.
     fn respond(
         &self,
         rejection: &Rejection,
         content_type: &'static str,
-        write: impl FnOnce() -> String,
+        write: impl FnOnce(bool) -> String,
     ) -> Response<Bytes> {
-        let mut response = Response::new(match rejection.kind() {
-            RejectionKind::Missing | RejectionKind::Refused => {
-                self.unauthorized.get_or_init(|| write().into()).clone()
-            }
-            _ => write().into(),
+        let status = rejection.status();
+        let mut response = Response::new(if status == StatusCode::UNAUTHORIZED {
+            self.unauthorized.get_or_init(|| write(true).into()).clone()
+        } else {
+            write(false).into()
         });
-        *response.status_mut() = rejection.status();
+        *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
     }

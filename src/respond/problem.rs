@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 
 use super::{Body, Respond, json::quoted};
 use crate::rejection::Rejection;
@@ -16,29 +16,37 @@ use crate::rejection::Rejection;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Problem(Body);
+pub struct Problem {
+    type_uri: Option<Box<str>>,
+    detail: Option<Box<str>>,
+    unauthorized: Body,
+}
 
 impl Problem {
     /// Changes the `detail` of the 401, for a missing and for a refused key alike.
     pub fn message(self, text: &str) -> Self {
-        Self(Body::new(write(StatusCode::UNAUTHORIZED, text)))
+        Self { detail: Some(text.into()), unauthorized: Body::default(), ..self }
+    }
+
+    /// Changes the `type` of the 401, by default `about:blank` (RFC 9457 §4.2.1): a URI that tells
+    /// people what the problem is.
+    pub fn type_uri(self, uri: &str) -> Self {
+        Self { type_uri: Some(uri.into()), unauthorized: Body::default(), ..self }
     }
 }
 
 impl Respond for Problem {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        self.0.respond(rejection, "application/problem+json", || {
-            write(rejection.status(), rejection.message())
+        self.unauthorized.respond(rejection, "application/problem+json", |is_401| {
+            let own = |own: &'_ Option<Box<str>>| own.as_deref().filter(|_| is_401).map(quoted);
+            let status = rejection.status();
+            format!(
+                r#"{{"type":{},"title":{},"status":{},"detail":{}}}"#,
+                own(&self.type_uri).unwrap_or_else(|| quoted("about:blank")),
+                quoted(status.canonical_reason().unwrap_or_default()),
+                status.as_u16(),
+                own(&self.detail).unwrap_or_else(|| quoted(rejection.message())),
+            )
         })
     }
-}
-
-fn write(status: StatusCode, detail: &str) -> String {
-    // With `about:blank` the title is the status's own phrase (RFC 9457 §4.2.1).
-    format!(
-        r#"{{"type":"about:blank","title":{},"status":{},"detail":{}}}"#,
-        quoted(status.canonical_reason().unwrap_or_default()),
-        status.as_u16(),
-        quoted(detail),
-    )
 }

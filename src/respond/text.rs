@@ -15,17 +15,24 @@ use crate::rejection::Rejection;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Text(Body);
+pub struct Text {
+    message: Option<Box<str>>,
+    unauthorized: Body,
+}
 
 impl Text {
     /// Changes the text of the 401, for a missing and for a refused key alike.
     pub fn message(self, text: &str) -> Self {
-        Self(Body::new(text.to_owned()))
+        Self { message: Some(text.into()), unauthorized: Body::default() }
     }
 }
 
 impl Respond for Text {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        self.0.respond(rejection, "text/plain; charset=utf-8", || rejection.message().to_owned())
+        self.unauthorized.respond(rejection, "text/plain; charset=utf-8", |is_401| {
+            let own = self.message.as_deref().filter(|_| is_401);
+            let text = own.unwrap_or(rejection.message());
+            text.to_owned()
+        })
     }
 }

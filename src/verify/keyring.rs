@@ -111,7 +111,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// # Errors
     ///
     /// For a key that is empty, blank, longer than 1,024 bytes, with white space at an edge (pasted,
-    /// as a rule) or with a byte outside 0x20 to 0x7E; for a key that is there already, whosever it
+    /// as a rule) or with a byte outside 0x20 to 0x7E; for the text of a digest (`sha256:…`); for a key that is there already, whosever it
     /// is; for a [`Client`] whose id is blank, or one of whose scopes is not valid. The error names
     /// the position, never the value. Nothing is changed then.
     pub fn insert(&self, key: impl AsRef<[u8]>, client: C) -> Result<(), ConfigError> {

@@ -31,7 +31,7 @@ fn insert(keys: &Keyring, entry: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::new(ConfigErrorKind::ListEntry));
     };
     let client = Client::new(id.trim_end());
-    if key.starts_with("sha256:") {
+    if KeyDigest::is_meant_by(key.as_bytes()) {
         keys.insert_digest(KeyDigest::parse(key)?, client)
     } else {
         keys.insert(key, client)
