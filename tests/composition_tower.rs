@@ -39,6 +39,7 @@ fn layer() -> KeyLayer {
 }
 
 /// Answers with the client's id.
+#[allow(clippy::needless_pass_by_value, reason = "`service_fn` hands it over")]
 fn who(request: Request<String>) -> Ready<Result<Response<String>, Infallible>> {
     let client = request.extensions().get::<Client>();
     ready(Ok(Response::new(client.map_or("nobody", Client::id).to_owned())))

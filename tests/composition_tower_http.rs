@@ -45,6 +45,7 @@ fn layer() -> ApiKeyLayer<(Header, Query), Keyring> {
 }
 
 /// Answers with the client's id, and enough behind it to be worth compressing.
+#[allow(clippy::needless_pass_by_value, reason = "`service_fn` hands it over")]
 fn who<B>(request: Request<B>) -> Answer {
     let client = request.extensions().get::<Client>().map_or("nobody", Client::id);
     ready(Ok(Response::new(format!("{client}{}", " hello".repeat(20)).into())))
