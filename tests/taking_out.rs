@@ -3,7 +3,7 @@
 mod support;
 
 use http::{
-    HeaderValue, Request, Version,
+    HeaderName, HeaderValue, Request, Version,
     header::{AUTHORIZATION, COOKIE},
     request,
 };
@@ -277,6 +277,29 @@ fn r25_what_somebody_outside_marked_sensitive_stays_so() {
     for name in [AUTHORIZATION, COOKIE] {
         let all = reply.seen().headers.get_all(&name).iter().all(HeaderValue::is_sensitive);
         assert!(all, "{name}: {:?}", reply.seen().headers);
+    }
+}
+
+#[test]
+fn r28_a_full_header_map_makes_nothing_panic() {
+    let places = first_of((header("x-api-key"), bearer(), cookie("sid")));
+    let layer = ApiKeyLayer::new(places, keys());
+    for layer in [layer.clone(), layer.clone().forward_key(), layer.exempt_path("/")] {
+        let mut request = Request::get("/")
+            .header("x-api-key", KEY)
+            .header("authorization", format!("Bearer {KEY}"))
+            .header("authorization", "Basic dTpw")
+            .header("cookie", format!("sid={KEY}"))
+            .header("cookie", format!("a=1; sid={KEY}"));
+        let headers = request.headers_mut().unwrap();
+        for number in 0.. {
+            let name = HeaderName::try_from(format!("x-{number}")).unwrap();
+            if headers.try_append(name, number.into()).is_err() {
+                break;
+            }
+        }
+        assert!(headers.len() > 20_000);
+        assert_eq!(ask(&layer, request).status(), 200);
     }
 }
 

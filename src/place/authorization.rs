@@ -1,5 +1,6 @@
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
+use super::keep;
 use crate::key::trim;
 
 /// What one `Authorization` line says to somebody who waits for one scheme (RFC 9110 §11.4).
@@ -25,14 +26,9 @@ pub(crate) fn read<'a>(value: &'a HeaderValue, scheme: &str) -> SchemeValue<'a> 
 
 /// Drops the lines of this scheme. Those of other schemes stay, in their order.
 pub(crate) fn take_out(headers: &mut HeaderMap, scheme: &str) {
-    let http::header::Entry::Occupied(lines) = headers.entry(AUTHORIZATION) else { return };
-    if lines.iter().all(|line| after_scheme(line, scheme).is_none()) {
-        return;
-    }
-    let (_, lines) = lines.remove_entry_mult();
-    let others: Vec<_> = lines.filter(|line| after_scheme(line, scheme).is_none()).collect();
-    for line in others {
-        headers.append(AUTHORIZATION, line);
+    let is_ours = |line: &HeaderValue| after_scheme(line, scheme).is_some();
+    if headers.get_all(AUTHORIZATION).iter().any(is_ours) {
+        keep(headers, &AUTHORIZATION, |line| !is_ours(line));
     }
 }
 

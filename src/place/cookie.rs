@@ -1,9 +1,7 @@
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue,
-    header::{COOKIE, Entry},
-};
+use http::{HeaderMap, HeaderValue, header::COOKIE};
 
+use super::keep;
 use crate::key::trim;
 
 /// The values of all cookies of this name, over all `Cookie` lines (HTTP/2 may split them,
@@ -21,18 +19,14 @@ pub(crate) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<It
 
 /// Drops the cookies of this name. All else stays, byte for byte; a line left empty goes.
 pub(crate) fn take_out(headers: &mut HeaderMap, name: &str) {
-    let Entry::Occupied(mut lines) = headers.entry(COOKIE) else { return };
+    let lines = headers.iter_mut().filter(|(header, _)| *header == COOKIE);
     let mut emptied = false;
-    for line in lines.iter_mut().filter(|line| pairs(line).any(|pair| has_name(pair, name))) {
+    for (_, line) in lines.filter(|(_, line)| pairs(line).any(|pair| has_name(pair, name))) {
         *line = without(line, name);
         emptied |= line.is_empty();
     }
     if emptied {
-        let (_, lines) = lines.remove_entry_mult();
-        let left: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
-        for line in left {
-            headers.append(COOKIE, line);
-        }
+        keep(headers, &COOKIE, |line| !line.is_empty());
     }
 }
 

@@ -282,9 +282,9 @@ impl Place {
 
     /// Marks the header that holds the key sensitive, so that `Debug` and HPACK keep it out.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
-        let Some(name) = self.header_name() else { return };
-        if let header::Entry::Occupied(mut values) = headers.entry(name) {
-            values.iter_mut().for_each(|value| value.set_sensitive(true));
+        let name = self.header_name();
+        for (_, line) in headers.iter_mut().filter(|(header, _)| Some(*header) == name) {
+            line.set_sensitive(true);
         }
     }
 }
@@ -299,6 +299,17 @@ impl fmt::Display for Place {
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Place({self})")
+    }
+}
+
+/// Keeps the lines of a header that are wanted, in their order. (`HeaderMap::entry` would make room for
+/// one more, and panics where there is none.)
+fn keep(headers: &mut HeaderMap, name: &HeaderName, wanted: impl Fn(&HeaderValue) -> bool) {
+    let lines = headers.get_all(name).into_iter();
+    let wanted: Vec<_> = lines.filter(|line| wanted(line)).cloned().collect();
+    headers.remove(name);
+    for line in wanted {
+        headers.append(name, line);
     }
 }
 
