@@ -1,0 +1,149 @@
+//! The names that other code is written against, each used as its users would.
+
+use std::{convert::Infallible, io};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_api_key::{
+    ApiKeyLayer, ApiKeyService, Client, Identity, KeyDigest, Keyring, Place, Rejection,
+    ResponseBody, ResponseFuture,
+    extract::{self, Extract, Extracted, Head, bearer, cookie, first_of, header, query, scheme},
+    observe::{Decision, Observe},
+    respond::{Json, Problem, Respond, Text},
+    verify::{self, Answer, Later, Presented, Refusal},
+};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Clone)]
+struct Tenant(&'static str);
+
+impl Identity for Tenant {
+    fn id(&self) -> &str {
+        self.0
+    }
+}
+
+struct Silent;
+
+impl<C> Observe<C> for Silent {
+    fn decided(&self, _: &Decision<'_, C>) {}
+}
+
+struct Own;
+
+impl Respond for Own {
+    fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+        Json::default().respond(rejection)
+    }
+}
+
+async fn handle(request: Request<String>) -> std::result::Result<Response<String>, Infallible> {
+    let client = request.extensions().get::<Client>().map(Client::id);
+    Ok(Response::new(client.unwrap_or("nobody").to_owned()))
+}
+
+async fn status<L>(layer: L, request: http::request::Builder) -> StatusCode
+where
+    L: Layer<tower::util::BoxCloneSyncService<Request<String>, Response<String>, Infallible>>,
+    L::Service: Service<Request<String>, Response = Response<ResponseBody<String>>>,
+    <L::Service as Service<Request<String>>>::Error: std::fmt::Debug,
+{
+    let inner = tower::util::BoxCloneSyncService::new(tower::service_fn(handle));
+    let request = request.body(String::new()).unwrap();
+    layer.layer(inner).oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_layer_with_everything_said_about_it() -> Result {
+    let keys = Keyring::new();
+    keys.insert("sk_live_0", Client::new("mobile-app").scopes(["reports:read"]))?;
+    keys.insert_digest(KeyDigest::parse(&KeyDigest::of("ci-key").encode())?, Client::new("ci"))?;
+    let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys.clone())
+        .realm("reports")?
+        .respond(Problem::default())
+        .respond(Text::default())
+        .respond(Own)
+        .respond_with(|rejection| {
+            let mut response = Response::new("no");
+            *response.status_mut() = rejection.status();
+            response
+        })
+        .optional()
+        .exempt_path("/health")
+        .exempt_if(|head| head.uri().path() == "/version")
+        .pass_preflight()
+        .forward_key()
+        .max_key_len(2048)
+        .no_cache_headers()
+        .observe(Silent);
+    assert_eq!(layer.places().len(), 3);
+
+    let asked = || Request::get("/").header("authorization", "Bearer ci-key");
+    assert_eq!(status(layer.clone(), asked()).await, StatusCode::OK);
+    assert_eq!(keys.revoke("ci"), 1);
+    assert_eq!(status(layer.clone(), asked()).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(layer, Request::get("/")).await, StatusCode::OK);
+
+    keys.retain(|client| client.id() != "mobile-app");
+    assert!(keys.remove(&KeyDigest::of("sk_live_0")).is_none());
+    assert!(keys.is_empty() && !keys.contains_client("ci") && keys.clients().next().is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn decisions_of_ones_own() -> Result {
+    let good = || Request::get("/").header("x-key", "k");
+    let find = || {
+        extract::from_fn(Place::header("x-key"), |head: Head<'_>| {
+            head.headers().get("x-key").into()
+        })
+    };
+    let known = |key: Presented<'_>| (key.expose() == b"k").then(|| Client::new("me"));
+    let layer = ApiKeyLayer::new(find(), verify::from_fn(known));
+    assert_eq!(status(layer, good()).await, StatusCode::OK);
+
+    async fn lookup(digest: KeyDigest) -> io::Result<Option<Client>> {
+        if digest == KeyDigest::of("k") { Ok(Some(Client::new("me"))) } else { Ok(None) }
+    }
+    let layer = ApiKeyLayer::new(find(), verify::from_async_fn(lookup));
+    assert_eq!(status(layer, good()).await, StatusCode::OK);
+
+    let down = verify::from_async_fn(|_| async { Err::<Option<Client>, _>("the store is down") });
+    let layer = ApiKeyLayer::new(find(), Keyring::single("other")?.or(down));
+    assert_eq!(status(layer, good()).await, StatusCode::SERVICE_UNAVAILABLE);
+
+    let tenants: Keyring<Tenant> = Keyring::new();
+    tenants.insert("k", Tenant("acme"))?;
+    let layer = ApiKeyLayer::new(first_of((cookie("sid"), scheme("Key"), find())), tenants.clone());
+    assert_eq!(status(layer, good()).await, StatusCode::OK);
+    assert_eq!(tenants.revoke("acme"), 1);
+    Ok(())
+}
+
+#[test]
+fn types_and_traits_as_they_were_agreed() -> Result {
+    fn debug_clone_send_sync<T: std::fmt::Debug + Clone + Send + Sync + 'static>(_: &T) {}
+    fn is_answer<A: Answer<Client = Client>>() {}
+    is_answer::<std::result::Result<Client, Refusal>>();
+    is_answer::<Later<std::future::Ready<std::result::Result<Client, Refusal>>>>();
+
+    let _: Box<dyn Extract> = Box::new((header("a"), query("b")));
+    let _: fn(Option<&'static [u8]>) -> Extracted<'static> = Extracted::from;
+    let _ = [Refusal::unknown(), Refusal::expired(), Refusal::revoked(), Refusal::not_yet_valid()];
+    let _ = (Refusal::failed("down"), Refusal::from(io::Error::other("down")));
+    let _ = ResponseBody::<Full<Bytes>>::default();
+
+    let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?);
+    debug_clone_send_sync(&layer);
+    let service: ApiKeyService<_, _, _> =
+        ApiKeyService::new(tower::service_fn(handle), bearer(), Keyring::single("k")?);
+    let _: &_ = service.get_ref();
+    let mut service = ServiceBuilder::new().layer(layer).service(service.into_inner());
+    let _: &mut _ = service.get_mut();
+    let future: ResponseFuture<_, _> = service.call(Request::new(String::new()));
+    drop(future);
+    Ok(())
+}
