@@ -1,7 +1,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
 use crate::{
-    place::Place,
+    place::{Place, PlaceKind},
     rejection::{Reason, Rejection},
 };
 
@@ -24,12 +24,12 @@ struct Bearer {
 impl Challenges {
     pub(crate) fn new(places: &[Place], realm: &str) -> Self {
         let bearer = places.iter().find(|place| place.is_bearer()).map(|place| Bearer {
-            plain: place.challenge(realm, None),
-            invalid_token: place.challenge(realm, Some("invalid_token")),
-            invalid_request: place.challenge(realm, Some("invalid_request")),
+            plain: challenge(place, realm, None),
+            invalid_token: challenge(place, realm, Some("invalid_token")),
+            invalid_request: challenge(place, realm, Some("invalid_request")),
         });
         let others = places.iter().filter(|place| !place.is_bearer());
-        Self { bearer, others: others.map(|place| place.challenge(realm, None)).collect() }
+        Self { bearer, others: others.map(|place| challenge(place, realm, None)).collect() }
     }
 
     /// Adds what a response of this status has to say, beside what a responder has said.
@@ -52,4 +52,33 @@ impl Challenges {
             }
         }
     }
+}
+
+/// One line: a scheme names itself, and what is no scheme of `Authorization` says where it stands.
+fn challenge(place: &Place, realm: &str, error: Option<&str>) -> HeaderValue {
+    let is_scheme = place.kind() == PlaceKind::Scheme;
+    let mut line = String::from(if is_scheme { place.name() } else { "ApiKey" });
+    push_quoted(&mut line, " realm=", realm);
+    if let Some(error) = error {
+        push_quoted(&mut line, ", error=", error);
+    }
+    if !is_scheme {
+        push_quoted(&mut line, ", in=", place.kind().as_str());
+        push_quoted(&mut line, ", name=", place.name());
+    }
+    // Realm and names were checked to be ASCII without control characters.
+    HeaderValue::try_from(line).unwrap_or(HeaderValue::from_static("ApiKey"))
+}
+
+/// A parameter, with its value as a quoted-string (RFC 9110 §5.6.4).
+fn push_quoted(line: &mut String, name: &str, value: &str) {
+    line.push_str(name);
+    line.push('"');
+    for char in value.chars() {
+        if matches!(char, '"' | '\\') {
+            line.push('\\');
+        }
+        line.push(char);
+    }
+    line.push('"');
 }

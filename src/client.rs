@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc};
 
+use crate::error::{ConfigError, ConfigErrorKind};
+
 /// Whoever a key was issued to; what a handler reads.
 ///
 /// It never holds the key or its digest. Cloning costs one reference count.
@@ -82,6 +84,17 @@ impl Client {
         self.0.scopes.iter().map(AsRef::as_ref)
     }
 
+    /// A client that logs could not show, or with a scope that could never match, is a mistake.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.id().trim().is_empty() || self.id().chars().any(char::is_control) {
+            return Err(ConfigError::new(ConfigErrorKind::ClientId));
+        }
+        match self.granted().position(|scope| !is_scope(scope)) {
+            Some(at) => Err(ConfigError::new(ConfigErrorKind::Scope).at(at)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the client has a scope: compared byte for byte, and never by prefix.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
@@ -156,7 +169,7 @@ impl Identity for Client {
 }
 
 /// A scope-token of RFC 6749 §3.3.
-pub(crate) fn is_scope(scope: &str) -> bool {
+fn is_scope(scope: &str) -> bool {
     !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
 }
 

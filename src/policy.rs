@@ -32,7 +32,7 @@ pub(crate) struct Policy {
     pub(crate) cache_headers: bool,
 }
 
-/// Nothing of it could be worth printing twice: the layer's own `Debug` shows what was configured.
+/// The layer's own `Debug` shows what was configured.
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Policy")

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod cookie;
+mod kind;
 mod query;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+pub use self::kind::PlaceKind;
 pub(crate) use self::{
     authorization::{SchemeValue, read as read_authorization},
     cookie::values as cookie_values,
@@ -59,33 +61,6 @@ impl Eq for SchemeName {}
 impl Hash for SchemeName {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.to_ascii_lowercase().hash(state);
-    }
-}
-
-/// The kinds of places there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PlaceKind {
-    /// A header of its own, such as `x-api-key`.
-    Header,
-    /// A parameter of the URL's query.
-    Query,
-    /// A cookie.
-    Cookie,
-    /// A scheme of the `Authorization` header, such as `Bearer`.
-    Scheme,
-}
-
-impl PlaceKind {
-    /// A name that stays the same between versions; the first three are OpenAPI's `in`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Header => "header",
-            Self::Query => "query",
-            Self::Cookie => "cookie",
-            Self::Scheme => "scheme",
-        }
     }
 }
 
@@ -239,28 +214,6 @@ impl Place {
         }
     }
 
-    /// The challenge for this place, as a 401 carries it (RFC 9110 §11.6.1).
-    pub(crate) fn challenge(&self, realm: &str, error: Option<&str>) -> HeaderValue {
-        let mut text = String::from(match &*self.0 {
-            Kind::Scheme(SchemeName(scheme)) => scheme,
-            Kind::Header(_) | Kind::Query(_) | Kind::Cookie(_) => "ApiKey",
-        });
-        text.push_str(" realm=");
-        push_quoted(&mut text, realm);
-        if let Some(error) = error {
-            text.push_str(", error=");
-            push_quoted(&mut text, error);
-        }
-        if self.kind() != PlaceKind::Scheme {
-            text.push_str(", in=");
-            push_quoted(&mut text, self.kind().as_str());
-            text.push_str(", name=");
-            push_quoted(&mut text, self.name());
-        }
-        // Realm and names were checked to be ASCII without control characters.
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("ApiKey"))
-    }
-
     /// Takes every key that stands in this place out of the headers.
     pub(crate) fn take_out_of_headers(&self, headers: &mut HeaderMap) {
         match &*self.0 {
@@ -328,16 +281,4 @@ pub(crate) fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
 /// A token of RFC 9110 §5.6.2, by the parser of header names, which are tokens.
 fn is_token(name: &str) -> bool {
     HeaderName::from_bytes(name.as_bytes()).is_ok()
-}
-
-/// A quoted-string of RFC 9110 §5.6.4.
-fn push_quoted(to: &mut String, text: &str) {
-    to.push('"');
-    for char in text.chars() {
-        if matches!(char, '"' | '\\') {
-            to.push('\\');
-        }
-        to.push(char);
-    }
-    to.push('"');
 }

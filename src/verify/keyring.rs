@@ -1,16 +1,15 @@
 use std::{
     any::Any,
-    collections::HashMap,
     fmt,
-    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use papaya::Equivalent;
-
-use super::{Presented, Refusal, Verify};
+use super::{
+    Presented, Refusal, Verify,
+    index::{Index, Slot},
+};
 use crate::{
-    client::{Client, Identity, is_scope},
+    client::{Client, Identity},
     error::{ConfigError, ConfigErrorKind},
     key::{self, KeyDigest},
 };
@@ -47,13 +46,6 @@ struct Shared<C> {
     clients: papaya::HashMap<KeyDigest, C, foldhash::fast::RandomState>,
     /// Held by whoever changes something, and never by a request.
     index: Mutex<Index<C>>,
-}
-
-/// Which keys are whose, so that revoking need not look at all of them.
-struct Index<C> {
-    /// How to read a client's id: known for [`Client`], for others from the first `revoke` on.
-    id_of: Option<fn(&C) -> &str>,
-    slots: HashMap<Box<str>, Vec<u64>>,
 }
 
 impl Keyring {
@@ -96,14 +88,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// A keyring without keys, which refuses everything.
     #[must_use]
     pub fn new() -> Self {
-        let by_id: fn(&Client) -> &str = Client::id;
-        let id_of = (&by_id as &dyn Any).downcast_ref().copied();
-        Self {
-            shared: Arc::new(Shared {
-                clients: papaya::HashMap::default(),
-                index: Mutex::new(Index { id_of, slots: HashMap::new() }),
-            }),
-        }
+        let clients = papaya::HashMap::default();
+        Self { shared: Arc::new(Shared { clients, index: Mutex::new(Index::new()) }) }
     }
 
     /// Adds a key, of which only the digest is kept.
@@ -111,9 +97,9 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// # Errors
     ///
     /// For a key that is empty, blank, longer than 1,024 bytes, with white space at an edge (pasted,
-    /// as a rule) or with a byte outside 0x20 to 0x7E; for the text of a digest (`sha256:…`); for a key that is there already, whosever it
-    /// is; for a [`Client`] whose id is blank, or one of whose scopes is not valid. The error names
-    /// the position, never the value. Nothing is changed then.
+    /// as a rule) or with a byte outside 0x20 to 0x7E; for the text of a digest (`sha256:…`); for a key
+    /// that is there already, whosever it is; for a [`Client`] whose id is blank, or one of whose
+    /// scopes is not valid. The error names the position, never the value. Nothing is changed then.
     pub fn insert(&self, key: impl AsRef<[u8]>, client: C) -> Result<(), ConfigError> {
         key::check(key.as_ref())?;
         self.insert_digest(KeyDigest::of(key), client)
@@ -125,7 +111,9 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// As [`insert`](Self::insert), but for the key's own form, which the digest does not show.
     pub fn insert_digest(&self, digest: KeyDigest, client: C) -> Result<(), ConfigError> {
-        check(&client)?;
+        if let Some(client) = (&client as &dyn Any).downcast_ref::<Client>() {
+            client.check()?;
+        }
         let mut index = self.index();
         let clients = self.shared.clients.pin();
         if clients.contains_key(&Slot(digest.slot())) {
@@ -154,9 +142,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let unwanted: Vec<_> = unwanted.collect();
         let mut index = self.index();
         let removed = unwanted.iter().filter(|digest| clients.remove(*digest).is_some()).count();
-        if let Some(id_of) = index.id_of {
-            index.renew(id_of, clients.iter());
-        }
+        index.renew(clients.iter());
         removed
     }
 
@@ -172,7 +158,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     {
         let mut index = self.index_by_id();
         let clients = self.shared.clients.pin();
-        let slots = index.slots.remove(id).unwrap_or_default();
+        let slots = index.take(id);
         let is_theirs = |_: &KeyDigest, client: &C| client.id() == id;
         let removed = slots.iter().map(|slot| clients.remove_if(&Slot(*slot), is_theirs));
         removed.filter(|removed| matches!(removed, Ok(Some(_)))).count()
@@ -185,7 +171,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     where
         C: Identity,
     {
-        self.index_by_id().slots.contains_key(id)
+        self.index_by_id().contains(id)
     }
 
     /// The client of every key, in no order: a client with two keys comes twice.
@@ -224,72 +210,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
 impl<C: Identity + Clone + Send + Sync + 'static> Keyring<C> {
     fn index_by_id(&self) -> MutexGuard<'_, Index<C>> {
         let mut index = self.index();
-        if index.id_of.is_none() {
-            index.renew(C::id, self.shared.clients.pin().iter());
-        }
+        index.learn(C::id, self.shared.clients.pin().iter());
         index
-    }
-}
-
-impl<C> Index<C> {
-    fn add(&mut self, client: &C, slot: u64) {
-        let Some(id_of) = self.id_of else { return };
-        let id = id_of(client);
-        match self.slots.get_mut(id) {
-            Some(slots) => slots.push(slot),
-            None => drop(self.slots.insert(id.into(), vec![slot])),
-        }
-    }
-
-    fn forget(&mut self, client: &C, slot: u64) {
-        let Some(id_of) = self.id_of else { return };
-        let id = id_of(client);
-        let Some(slots) = self.slots.get_mut(id) else { return };
-        slots.retain(|theirs| *theirs != slot);
-        if slots.is_empty() {
-            self.slots.remove(id);
-        }
-    }
-
-    /// Writes the index anew. A panic in `id_of` leaves the old one.
-    fn renew<'a>(
-        &mut self,
-        id_of: fn(&C) -> &str,
-        clients: impl Iterator<Item = (&'a KeyDigest, &'a C)>,
-    ) where
-        C: 'a,
-    {
-        let mut index = Self { id_of: Some(id_of), slots: HashMap::new() };
-        clients.for_each(|(digest, client)| index.add(client, digest.slot()));
-        *self = index;
-    }
-}
-
-/// Finds a key again by a quarter of its digest, to spare the index the rest. No two keys share it:
-/// the second would be refused as a duplicate, which chance brings about once in 2^64 pairs.
-struct Slot(u64);
-
-impl Hash for Slot {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0);
-    }
-}
-
-impl Equivalent<KeyDigest> for Slot {
-    fn equivalent(&self, digest: &KeyDigest) -> bool {
-        self.0 == digest.slot()
-    }
-}
-
-/// A client that logs could not show, or with a scope that could never match, is a mistake.
-fn check(client: &dyn Any) -> Result<(), ConfigError> {
-    let Some(client) = client.downcast_ref::<Client>() else { return Ok(()) };
-    if client.id().trim().is_empty() || client.id().chars().any(char::is_control) {
-        return Err(ConfigError::new(ConfigErrorKind::ClientId));
-    }
-    match client.granted().position(|scope| !is_scope(scope)) {
-        Some(at) => Err(ConfigError::new(ConfigErrorKind::Scope).at(at)),
-        None => Ok(()),
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod answer;
 mod from_fn;
+mod index;
 mod keyring;
 mod list;
 mod or;
