@@ -1,6 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use crate::error::{ConfigError, ConfigErrorKind};
+use crate::{
+    error::{ConfigError, ConfigErrorKind},
+    key::KeyId,
+};
 
 /// Whoever a key was issued to; what a handler reads.
 ///
@@ -16,15 +19,22 @@ use crate::error::{ConfigError, ConfigErrorKind};
 ///
 /// Handlers find it in the request's extensions, `request.extensions().get::<Client>()`, or with
 /// the feature `axum` as an argument. An API key tells which client calls, not which person.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// Two are equal if id, name and scopes are, whichever of its keys a client has used.
+#[derive(Clone)]
 #[must_use]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    /// Set by the keyring; beside the rest, so that a client's keys may share that.
+    key_id: Option<KeyId>,
+}
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Shared {
     id: Box<str>,
     name: Option<Box<str>>,
     scopes: Box<[Box<str>]>,
+    /// The id that a verifier of somebody's own has given.
     key_id: Option<Box<str>>,
 }
 
@@ -32,12 +42,13 @@ impl Client {
     /// A client by its id, the name that logs show and [`revoke`](crate::Keyring::revoke) takes.
     pub fn new(id: impl Into<String>) -> Self {
         let id = id.into().into_boxed_str();
-        Self(Arc::new(Shared { id, name: None, scopes: Box::default(), key_id: None }))
+        let shared = Shared { id, name: None, scopes: Box::default(), key_id: None };
+        Self { shared: Arc::new(shared), key_id: None }
     }
 
     /// Adds a name for people to read.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.0).name = Some(name.into().into_boxed_str());
+        Arc::make_mut(&mut self.shared).name = Some(name.into().into_boxed_str());
         self
     }
 
@@ -51,37 +62,43 @@ impl Client {
         I::Item: Into<String>,
     {
         let scopes = scopes.into_iter().map(|scope| scope.into().into_boxed_str()).collect();
-        Arc::make_mut(&mut self.0).scopes = scopes;
+        Arc::make_mut(&mut self.shared).scopes = scopes;
         self
     }
 
-    /// Adds the public id of the key that was presented, where a verifier knows one.
+    /// Adds the public id of the key that was presented, where a verifier of your own knows one. A
+    /// [`Keyring`](crate::Keyring) knows those of its keys, and leaves one that is set already.
     pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.0).key_id = Some(key_id.into().into_boxed_str());
+        Arc::make_mut(&mut self.shared).key_id = Some(key_id.into().into_boxed_str());
         self
     }
 
     /// The client's id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.shared.id
     }
 
     /// The client's name, if it was given one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+        self.shared.name.as_deref()
     }
 
     /// The public id of the key that was presented, if one is known. Never the key.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
-        self.0.key_id.as_deref()
+        self.shared.key_id.as_deref().or(self.key_id.as_ref().map(KeyId::as_str))
+    }
+
+    /// Says with which of a keyring's keys it comes.
+    pub(crate) fn stamp(&mut self, key_id: KeyId) {
+        self.key_id = Some(key_id);
     }
 
     /// The scopes, in the order they were set.
     pub fn granted(&self) -> impl Iterator<Item = &str> {
-        self.0.scopes.iter().map(AsRef::as_ref)
+        self.shared.scopes.iter().map(AsRef::as_ref)
     }
 
     /// A client that logs could not show, or with a scope that could never match, is a mistake.
@@ -102,14 +119,23 @@ impl Client {
     }
 }
 
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        let Shared { id, name, scopes, key_id: _ } = &*self.shared;
+        Arc::ptr_eq(&self.shared, &other.shared)
+            || (id, name, scopes) == (&other.shared.id, &other.shared.name, &other.shared.scopes)
+    }
+}
+
+impl Eq for Client {}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { id, name, scopes, key_id } = &*self.0;
         f.debug_struct("Client")
-            .field("id", id)
-            .field("name", name)
-            .field("scopes", scopes)
-            .field("key_id", key_id)
+            .field("id", &self.shared.id)
+            .field("name", &self.shared.name)
+            .field("scopes", &self.shared.scopes)
+            .field("key_id", &self.key_id())
             .finish()
     }
 }
@@ -152,6 +178,12 @@ pub trait Identity {
     fn key_id(&self) -> Option<&str> {
         None
     }
+
+    /// Is told the public id of a key that is issued to this client, or by which another one is
+    /// rotated, to be answered by [`key_id`](Self::key_id) from then on. By default it is forgotten.
+    fn set_key_id(&mut self, key_id: &str) {
+        let _ = key_id;
+    }
 }
 
 impl Identity for Client {
@@ -165,6 +197,13 @@ impl Identity for Client {
 
     fn key_id(&self) -> Option<&str> {
         self.key_id()
+    }
+
+    fn set_key_id(&mut self, key_id: &str) {
+        if self.shared.key_id.is_some() {
+            Arc::make_mut(&mut self.shared).key_id = None;
+        }
+        self.key_id = KeyId::parse(key_id).ok();
     }
 }
 

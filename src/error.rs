@@ -67,6 +67,28 @@ pub enum ConfigErrorKind {
     EmptyList,
     /// An entry of the list is not `client=key`.
     ListEntry,
+    /// Not a prefix of minted keys: letters and digits, with single underscores between them.
+    KeyPrefix,
+    /// The key is not laid out as minted keys are.
+    KeyLayout,
+    /// The key was minted with another prefix.
+    ForeignKey,
+    /// The key's checksum is wrong: a typo, or a part of a key.
+    Checksum,
+    /// Not the public id of a key, which is eight letters and digits.
+    KeyId,
+    /// Two keys have one public id.
+    DuplicateKeyId,
+    /// No key in the keyring has this public id.
+    UnknownKeyId,
+    /// The key is revoked, or its time is over.
+    DeadKey,
+    /// The key was revoked, and is not to come back.
+    RevokedKey,
+    /// The key would end before it begins.
+    Lifetime,
+    /// The operating system gave no random bytes.
+    Randomness,
 }
 
 impl ConfigError {
@@ -130,6 +152,17 @@ impl ConfigErrorKind {
             Self::EnvironmentUnset => "environment_unset",
             Self::EmptyList => "empty_list",
             Self::ListEntry => "list_entry",
+            Self::KeyPrefix => "key_prefix",
+            Self::KeyLayout => "key_layout",
+            Self::ForeignKey => "foreign_key",
+            Self::Checksum => "checksum",
+            Self::KeyId => "key_id",
+            Self::DuplicateKeyId => "duplicate_key_id",
+            Self::UnknownKeyId => "unknown_key_id",
+            Self::DeadKey => "dead_key",
+            Self::RevokedKey => "revoked_key",
+            Self::Lifetime => "lifetime",
+            Self::Randomness => "randomness",
         }
     }
 
@@ -161,7 +194,28 @@ impl ConfigErrorKind {
             }
             Self::EmptyList => "there is no key in the list, which is `client=key,client=sha256:…`",
             Self::ListEntry => "an entry is `client=key` or `client=sha256:…`",
+            Self::KeyPrefix => {
+                "a prefix is letters and digits, with single `_` between them, at most 32 in all"
+            }
+            Self::KeyLayout => "the key is not of the form prefix_id_secret",
+            Self::ForeignKey => "the key has another prefix",
+            Self::Checksum => {
+                "the key's checksum is wrong: it is mistyped, or not all of it is there"
+            }
+            Self::KeyId => "a key's id is eight letters and digits",
+            Self::DuplicateKeyId => "another key has this id already",
+            Self::UnknownKeyId => "no key has this id",
+            Self::DeadKey => "the key is revoked or its time is over: issue a new one",
+            Self::RevokedKey => "the key was revoked, and is not to come back",
+            Self::Lifetime => "the key would end before it begins",
+            Self::Randomness => "the operating system gave no random bytes",
         }
+    }
+}
+
+impl From<ConfigErrorKind> for ConfigError {
+    fn from(kind: ConfigErrorKind) -> Self {
+        Self::new(kind)
     }
 }
 

@@ -134,13 +134,17 @@ impl<'a, C> Decision<'a, C> {
         }
     }
 
-    /// The public id of the accepted key, if one is known.
+    /// The public id of the key, accepted or refused, if one is known.
     #[must_use]
     pub fn key_id(&self) -> Option<&'a str>
     where
         C: Identity,
     {
-        self.client()?.key_id()
+        match self.verdict {
+            Verdict::Accepted(client) => client.key_id(),
+            Verdict::Rejected(rejection) => rejection.key_id(),
+            Verdict::Anonymous | Verdict::Exempt => None,
+        }
     }
 
     /// Why the request was turned away; its source is what a verifier failed with.

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use http::StatusCode;
 
-use crate::place::Place;
+use crate::{key::KeyId, place::Place};
 
 /// Why a request was turned away.
 ///
@@ -27,6 +27,7 @@ use crate::place::Place;
 pub struct Rejection {
     reason: Reason,
     place: Option<Place>,
+    key_id: Option<KeyId>,
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -72,11 +73,15 @@ impl Rejection {
     /// A rejection without place and cause, to test a responder with.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self { reason, place: None, cause: None }
+        Self { reason, place: None, key_id: None, cause: None }
     }
 
     pub(crate) fn at(self, place: Option<&Place>) -> Self {
         Self { place: place.cloned(), ..self }
+    }
+
+    pub(crate) fn of_key(self, key_id: Option<KeyId>) -> Self {
+        Self { key_id, ..self }
     }
 
     pub(crate) fn because(self, cause: Option<Box<dyn Error + Send + Sync>>) -> Self {
@@ -109,6 +114,13 @@ impl Rejection {
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
+    }
+
+    /// The public id of the refused key, where a [`Keyring`](crate::Keyring) knows it: it was revoked,
+    /// for example. Not for the caller either.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_ref().map(KeyId::as_str)
     }
 
     /// The status of the response: 401, 400 or 503.
@@ -195,6 +207,7 @@ impl fmt::Debug for Rejection {
         f.debug_struct("Rejection")
             .field("reason", &self.reason)
             .field("place", &self.place)
+            .field("key_id", &self.key_id)
             .finish_non_exhaustive()
     }
 }

@@ -132,11 +132,7 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     {
         match answer {
             Ok(client) => self.let_in(inner, request, place, client, started),
-            Err(refusal) => {
-                let (reason, cause) = refusal.into_parts();
-                let rejection = Rejection::new(reason).at(place).because(cause);
-                self.turn_away(&request, rejection, started)
-            }
+            Err(refusal) => self.turn_away(&request, refusal.into_rejection().at(place), started),
         }
     }
 

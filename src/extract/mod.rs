@@ -32,6 +32,7 @@ mod several;
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::HeaderValue;
+use zeroize::Zeroizing;
 
 pub use self::{
     authorization::{Scheme, bearer, scheme},
@@ -124,8 +125,14 @@ pub enum Extracted<'a> {
 
 /// A value that was found, and its place.
 pub struct Found<'a> {
-    value: Result<Cow<'a, [u8]>, Malformed>,
+    value: Result<Value<'a>, Malformed>,
     place: Option<&'a Place>,
+}
+
+enum Value<'a> {
+    Borrowed(&'a [u8]),
+    /// A decoded one, which is wiped when it is dropped.
+    Owned(Zeroizing<Vec<u8>>),
 }
 
 #[derive(Clone, Copy)]
@@ -146,7 +153,12 @@ impl<'a> Extracted<'a> {
     }
 
     fn at(value: Cow<'a, [u8]>, place: Option<&'a Place>) -> Self {
-        if is_blank(&value) { Self::Absent } else { Self::Found(Found { value: Ok(value), place }) }
+        let value = Value::from(value);
+        if is_blank(value.bytes()) {
+            Self::Absent
+        } else {
+            Self::Found(Found { value: Ok(value), place })
+        }
     }
 
     fn or_at(self, place: &'a Place) -> Self {
@@ -169,15 +181,33 @@ impl<'a> Found<'a> {
     /// The value, unless it is known to be malformed: for an extractor that reads a part of it.
     #[must_use]
     pub fn expose(&self) -> Option<&[u8]> {
-        self.value.as_deref().ok()
+        self.value.as_ref().ok().map(Value::bytes)
     }
 
     /// The value, if it can be a key. What is too long is not looked at.
     pub(crate) fn key(&self, max_len: usize) -> Result<&[u8], Reason> {
-        match &self.value {
+        match self.value.as_ref().map(Value::bytes) {
             Ok(value) if value.len() > max_len => Err(Reason::TooLong),
             Ok(value) if is_well_formed(value) => Ok(value),
             _ => Err(Reason::Malformed),
+        }
+    }
+}
+
+impl Value<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(value) => value,
+            Self::Owned(value) => value,
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for Value<'a> {
+    fn from(value: Cow<'a, [u8]>) -> Self {
+        match value {
+            Cow::Borrowed(value) => Self::Borrowed(value),
+            Cow::Owned(value) => Self::Owned(value.into()),
         }
     }
 }

@@ -1,8 +1,16 @@
-//! Keys: what bytes they may be, and the digest that stands for one.
+//! Keys: what bytes they may be, the digest that stands for one, and how new ones are made.
+//!
+//! A key can be any string that people have given out already. New ones are best minted by a
+//! [`KeyFormat`]: at least 128 random bits, a public id, and a checksum that finds typos.
 
+mod base62;
 mod digest;
+mod format;
+mod id;
+mod minted;
 
-pub use digest::KeyDigest;
+pub(crate) use id::KeyId;
+pub use {digest::KeyDigest, format::KeyFormat, minted::MintedKey};
 
 use crate::error::{ConfigError, ConfigErrorKind};
 

@@ -5,6 +5,7 @@ use http::{
     uri::{Parts, PathAndQuery},
 };
 use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
 
 /// What stands behind the `=` of a pair.
 pub(crate) enum Value<'a> {
@@ -55,12 +56,14 @@ fn has_name(pair: &str, name: &str) -> bool {
 
 /// Form-decodes to raw bytes: `+` is a space, and nothing becomes U+FFFD.
 fn decode(text: &str) -> Cow<'_, [u8]> {
-    if text.contains('+') {
-        let spaced = text.replace('+', " ");
-        Cow::Owned(percent_decode(spaced.as_bytes()).collect())
-    } else {
-        percent_decode(text.as_bytes()).into()
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text.as_bytes());
     }
+    let spaced = Zeroizing::new(text.replace('+', " "));
+    // With room for all of it: a vector that grows leaves a part of the key behind.
+    let mut decoded = Vec::with_capacity(text.len());
+    decoded.extend(percent_decode(spaced.as_bytes()));
+    Cow::Owned(decoded)
 }
 
 fn has_bad_escape(text: &str) -> bool {

@@ -23,9 +23,7 @@
 
 mod answer;
 mod from_fn;
-mod index;
 mod keyring;
-mod list;
 mod or;
 
 use std::{error::Error, fmt, sync::Arc};
@@ -33,12 +31,17 @@ use std::{error::Error, fmt, sync::Arc};
 pub use self::{
     answer::{Answer, Later},
     from_fn::{AnswerFuture, FromAsyncFn, FromFn, IntoAnswer, from_async_fn, from_fn},
-    keyring::Keyring,
+    keyring::{Keyring, Record},
     or::Or,
 };
 pub(crate) use answer::Resume;
 
-use crate::{head::Head, key::KeyDigest, place::Place, rejection::Reason};
+use crate::{
+    head::Head,
+    key::{KeyDigest, KeyId},
+    place::Place,
+    rejection::{Reason, Rejection},
+};
 
 /// Says whose key it is.
 ///
@@ -189,12 +192,17 @@ impl fmt::Debug for Presented<'_> {
 /// ```
 pub struct Refusal {
     reason: Reason,
+    key_id: Option<KeyId>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Refusal {
     fn because(reason: Reason) -> Self {
-        Self { reason, cause: None }
+        Self { reason, key_id: None, cause: None }
+    }
+
+    fn of_key(reason: Reason, key_id: KeyId) -> Self {
+        Self { reason, key_id: Some(key_id), cause: None }
     }
 
     /// The key is nobody's.
@@ -225,7 +233,7 @@ impl Refusal {
     /// [`Rejection`](crate::Rejection).
     #[must_use]
     pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { reason: Reason::Failed, cause: Some(cause.into()) }
+        Self { cause: Some(cause.into()), ..Self::because(Reason::Failed) }
     }
 
     /// Why.
@@ -234,8 +242,8 @@ impl Refusal {
         self.reason
     }
 
-    pub(crate) fn into_parts(self) -> (Reason, Option<Box<dyn Error + Send + Sync>>) {
-        (self.reason, self.cause)
+    pub(crate) fn into_rejection(self) -> Rejection {
+        Rejection::new(self.reason).of_key(self.key_id).because(self.cause)
     }
 }
 

@@ -1,0 +1,35 @@
+use std::{fmt, str};
+
+use super::base62;
+use crate::error::{ConfigError, ConfigErrorKind};
+
+/// The public id of a key, which logs and lists may show: eight letters and digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct KeyId([u8; Self::LEN]);
+
+impl KeyId {
+    pub(crate) const LEN: usize = 8;
+
+    pub(crate) fn parse(text: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        match <[u8; Self::LEN]>::try_from(text.as_ref()) {
+            Ok(id) if base62::are_digits(&id) => Ok(Self(id)),
+            _ => Err(ConfigError::new(ConfigErrorKind::KeyId)),
+        }
+    }
+
+    pub(crate) fn random() -> Result<Self, ConfigError> {
+        let mut text = String::with_capacity(Self::LEN);
+        base62::push_random(&mut text, Self::LEN)?;
+        Self::parse(text)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}

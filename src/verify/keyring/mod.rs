@@ -1,0 +1,317 @@
+mod change;
+mod index;
+mod list;
+mod record;
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use zeroize::Zeroizing;
+
+pub use self::record::Record;
+use self::{
+    index::Index,
+    record::{Entry, Time},
+};
+use super::{Presented, Refusal, Verify};
+use crate::{
+    client::{Client, Identity},
+    error::{ConfigError, ConfigErrorKind},
+    key::{KeyDigest, KeyFormat, KeyId},
+};
+
+/// The keys that open the door, as digests, each with its client.
+///
+/// It is a handle: clones share one set of keys, so that one clone goes into the layer and another
+/// gives out and revokes keys while requests run. The next request sees a change, and no request
+/// ever waits for one. Looking a key up costs one SHA-256 and one look-up, however many there are.
+///
+/// A keyring without keys refuses everything. A client may have several keys.
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::header};
+///
+/// let keys = Keyring::new();
+/// keys.insert("sk_live_0123456789abcdef", Client::new("mobile-app").scopes(["reports:read"]))?;
+/// let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
+///
+/// assert_eq!(keys.revoke("mobile-app"), 1);      // from the next request on
+/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// ```
+///
+/// Where nothing else tells the client's type, it is `Keyring::<Client>::new()`.
+///
+/// # A key's life
+///
+/// Every key has a [`Record`]: a public id, its digest and client, when it was made and, if it was
+/// given them, when it begins and ends. [`issue`](Self::issue) makes a key and a record at once;
+/// [`insert`](Self::insert) and [`insert_record`](Self::insert_record) are for keys that there are
+/// already. Times are looked at on every request; a key that has none costs no reading of the clock.
+///
+/// To rotate a key in production:
+///
+/// 1. [`rotate`](Self::rotate) it with an overlap that is longer than its slowest reader takes to get
+///    the new one, deployments and caches included: a week, say.
+/// 2. Hand the new key to the client. Both work.
+/// 3. Watch the old key's id in the observer or the log, until nobody uses it any more.
+/// 4. It ends by itself; [`revoke_key`](Self::revoke_key) ends it sooner.
+/// 5. [`prune`](Self::prune) forgets what is dead.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_key::{Client, Keyring, key::KeyFormat};
+///
+/// let keys = Keyring::new();
+/// let first = keys.issue(&KeyFormat::new("sk_live")?, Client::new("mobile-app"))?;
+///
+/// let second = keys.rotate(first.id(), Duration::from_secs(7 * 24 * 60 * 60))?;
+/// second.reveal(|key| println!("{key}"));
+/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// ```
+#[must_use]
+pub struct Keyring<C = Client> {
+    shared: Arc<Shared<C>>,
+    formats: Arc<[KeyFormat]>,
+    clock: Option<Arc<Clock>>,
+}
+
+type Clock = dyn Fn() -> SystemTime + Send + Sync;
+
+struct Shared<C> {
+    /// Read by requests, without a lock.
+    keys: papaya::HashMap<KeyDigest, Kept<C>, foldhash::fast::RandomState>,
+    /// Held by whoever changes something, and never by a request.
+    index: Mutex<Index<C>>,
+    /// How many of the keys are revoked.
+    revoked: AtomicUsize,
+}
+
+/// What is held of a key beside its digest.
+#[derive(Clone)]
+struct Kept<C> {
+    id: KeyId,
+    entry: Entry<C>,
+}
+
+impl Keyring {
+    /// A keyring with one key, whose client is called `default`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`insert`](Self::insert): an empty key above all.
+    pub fn single(key: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let keys = Self::new();
+        keys.insert(key, Client::new("default"))?;
+        Ok(keys)
+    }
+
+    /// The keys that an environment variable lists: `client=key` or `client=sha256:…`, separated by
+    /// commas or line breaks, several for one client if need be. A key that holds a comma, or begins
+    /// with `sha256:`, is listed by its digest.
+    ///
+    /// ```no_run
+    /// use tower_api_key::Keyring;
+    ///
+    /// // API_KEYS="mobile-app=sk_live_…,ci=sha256:9f86d0…"
+    /// let keys = Keyring::from_env("API_KEYS")?;
+    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the variable is not set, is not Unicode, or lists no key, and for the first entry that
+    /// cannot be used, named by its number. An `Err` is no open door: stop on it.
+    pub fn from_env(variable: &str) -> Result<Self, ConfigError> {
+        std::env::var(variable)
+            .map_err(|_| ConfigError::new(ConfigErrorKind::EnvironmentUnset))
+            .and_then(|list| Zeroizing::new(list).parse())
+            .map_err(|error| error.in_variable(variable))
+    }
+}
+
+impl<C: Clone + Send + Sync + 'static> Keyring<C> {
+    /// A keyring without keys, which refuses everything.
+    pub fn new() -> Self {
+        let shared = Shared {
+            keys: papaya::HashMap::default(),
+            index: Mutex::new(Index::new()),
+            revoked: AtomicUsize::new(0),
+        };
+        Self { shared: Arc::new(shared), formats: Arc::default(), clock: None }
+    }
+
+    /// Adds a format that keys have. What has none of them is refused before it is hashed and looked
+    /// up, with the answer of any wrong key: a typo, a part of a key, somebody else's key. It is also
+    /// refused when it is inserted. Without a format any key works.
+    ///
+    /// This is of the handle: clones made before do not have it.
+    ///
+    /// ```
+    /// use tower_api_key::{Keyring, key::KeyFormat};
+    ///
+    /// let keys: Keyring =
+    ///     Keyring::new().format(KeyFormat::new("sk_live")?).format(KeyFormat::new("sk_test")?);
+    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// ```
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.formats = self.formats.iter().cloned().chain([format]).collect();
+        self
+    }
+
+    /// Sets the clock, for tests. It is asked only for keys that have times. As with
+    /// [`format`](Self::format), clones made before do not have it.
+    ///
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    /// use tower_api_key::Keyring;
+    ///
+    /// let keys: Keyring = Keyring::new().clock(|| UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    /// ```
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Some(Arc::new(now));
+        self
+    }
+
+    /// The client of every key that is not revoked, in no order: a client with two keys comes twice.
+    pub fn clients(&self) -> impl Iterator<Item = C> + use<C> {
+        let keys = self.shared.keys.pin();
+        let live = keys.values().filter(|kept| !kept.entry.is_revoked());
+        let clients: Vec<_> = live.map(|kept| kept.entry.client.clone()).collect();
+        clients.into_iter()
+    }
+
+    /// The record of every key, dead ones included, in no order.
+    pub fn records(&self) -> impl Iterator<Item = Record<C>> + use<C> {
+        let keys = self.shared.keys.pin();
+        let records: Vec<_> = keys.iter().map(|(digest, kept)| kept.record(*digest)).collect();
+        records.into_iter()
+    }
+
+    /// The record of the key with this public id.
+    #[must_use]
+    pub fn record(&self, key_id: &str) -> Option<Record<C>> {
+        let slot = self.index().find(KeyId::parse(key_id).ok()?)?;
+        let keys = self.shared.keys.pin();
+        keys.get_key_value(&slot).map(|(digest, kept)| kept.record(*digest))
+    }
+
+    /// Whether a client, by its id, has a key that is not revoked. For a client type of your own the
+    /// first call looks at every key, to learn the ids.
+    #[must_use]
+    pub fn contains_client(&self, id: &str) -> bool
+    where
+        C: Identity,
+    {
+        let index = self.index_by_client();
+        let keys = self.shared.keys.pin();
+        index.of_client(id).filter_map(|slot| keys.get(&slot)).any(|kept| kept.is_live_of(id))
+    }
+
+    /// How many keys there are that are not revoked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        // Two counters: a change between the two readings must not make it wrap.
+        self.shared.keys.len().saturating_sub(self.shared.revoked.load(Ordering::Relaxed))
+    }
+
+    /// Whether there are none, and everything is refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// [`Verify::or`], without importing the trait.
+    pub fn or<V>(self, next: V) -> super::Or<Self, V>
+    where
+        V: Verify,
+        V::Answer: super::Answer<Client = C>,
+    {
+        Verify::or(self, next)
+    }
+
+    /// Whether a key is of a form that was asked for. It looks at nothing but the key.
+    fn check_form(&self, key: &[u8]) -> Result<(), ConfigError> {
+        let mut wrong = None;
+        for format in &*self.formats {
+            match format.parse(key) {
+                Ok(_) => return Ok(()),
+                // The checksum is only looked at where the prefix is right, so it says most.
+                Err(error) if error.kind() == ConfigErrorKind::Checksum => wrong = Some(error),
+                Err(error) => wrong = wrong.or(Some(error)),
+            }
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    fn now(&self) -> Time {
+        self.clock.as_ref().map_or_else(SystemTime::now, |clock| clock()).into()
+    }
+}
+
+impl<C: Clone + Send + Sync + 'static> Verify for Keyring<C> {
+    type Answer = Result<C, Refusal>;
+
+    fn verify(&self, key: Presented<'_>) -> Self::Answer {
+        if self.check_form(key.expose()).is_err() {
+            return Err(Refusal::unknown());
+        }
+        // The map compares digests as they do themselves: in constant time.
+        let keys = self.shared.keys.pin();
+        let kept = keys.get(&key.digest()).ok_or_else(Refusal::unknown)?;
+        match kept.entry.refused(|| self.now()) {
+            None => Ok(kept.entry.client.clone()),
+            Some(reason) => Err(Refusal::of_key(reason, kept.id)),
+        }
+    }
+}
+
+impl<C: Clone + 'static> Kept<C> {
+    fn new(id: KeyId, mut entry: Entry<C>, now: Time) -> Self {
+        entry.created = entry.created.or(now);
+        if let Some(client) = (&mut entry.client as &mut dyn Any).downcast_mut::<Client>() {
+            client.stamp(id);
+        }
+        Self { id, entry }
+    }
+
+    fn record(&self, digest: KeyDigest) -> Record<C> {
+        Record { id: Some(self.id), digest, entry: self.entry.clone() }
+    }
+
+    fn is_live_of(&self, client: &str) -> bool
+    where
+        C: Identity,
+    {
+        self.entry.client.id() == client && !self.entry.is_revoked()
+    }
+}
+
+impl<C: Clone + Send + Sync + 'static> Default for Keyring<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C> Clone for Keyring<C> {
+    fn clone(&self) -> Self {
+        let (shared, formats) = (Arc::clone(&self.shared), Arc::clone(&self.formats));
+        Self { shared, formats, clock: self.clock.clone() }
+    }
+}
+
+/// The number of keys, and their formats.
+impl<C: Clone + Send + Sync + 'static> fmt::Debug for Keyring<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("len", &self.len())
+            .field("formats", &self.formats)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,335 @@
+use std::{
+    any::Any,
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    client::Client,
+    error::{ConfigError, ConfigErrorKind},
+    key::{KeyDigest, KeyFormat, KeyId, MintedKey},
+    rejection::Reason,
+};
+
+/// What is known of one key: whose it is, and from when until when it opens anything. Never the key.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tower_api_key::{Client, Keyring, key::KeyFormat, verify::Record};
+///
+/// let keys = Keyring::new();
+/// let minted = KeyFormat::new("sk_live")?.mint()?;
+/// let in_90_days = SystemTime::now() + Duration::from_secs(90 * 24 * 60 * 60);
+/// keys.insert_record(Record::of(&minted, Client::new("ci")).expires_at(in_90_days).note("deploys"))?;
+/// minted.reveal(|key| println!("{key}"));
+/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// ```
+///
+/// Times before 1970 count as 1970, and those after 2554 as never.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Record<C = Client> {
+    pub(super) id: Option<KeyId>,
+    pub(super) digest: KeyDigest,
+    pub(super) entry: Entry<C>,
+}
+
+/// The part of a record that a keyring holds for every key. It is small: what few keys have stands
+/// in [`Extra`].
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Entry<C> {
+    pub(super) client: C,
+    pub(super) created: Time,
+    expires: Time,
+    pub(super) format: Option<KeyFormat>,
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Extra {
+    not_before: Time,
+    /// When a key that was rotated ends, which is not how long it was meant to live.
+    retires: Time,
+    revoked: Option<Time>,
+    note: Option<Box<str>>,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self { not_before: Time::START, retires: Time::NEVER, revoked: None, note: None }
+    }
+}
+
+impl<C> Record<C> {
+    /// The record of a key by its digest. It gets an id when it is inserted.
+    pub fn new(digest: KeyDigest, client: C) -> Self {
+        let entry =
+            Entry { client, created: Time::NEVER, expires: Time::NEVER, format: None, extra: None };
+        Self { id: None, digest, entry }
+    }
+
+    /// The record of a key that was just minted.
+    pub fn of(minted: &MintedKey, client: C) -> Self {
+        let mut record = Self::new(minted.digest(), client);
+        record.id = Some(minted.key_id());
+        record.entry.format = Some(minted.format().clone());
+        record
+    }
+
+    /// Sets the public id.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrorKind::KeyId`] for anything but eight letters and digits.
+    pub fn with_id(mut self, id: &str) -> Result<Self, ConfigError> {
+        self.id = Some(KeyId::parse(id)?);
+        Ok(self)
+    }
+
+    /// Sets when the key was made. By default it is when the record is inserted.
+    pub fn created_at(mut self, time: SystemTime) -> Self {
+        self.entry.created = time.into();
+        self
+    }
+
+    /// Sets when the key ends: from that very instant it is refused.
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.entry.expires = time.into();
+        self
+    }
+
+    /// Sets when the key begins: from that very instant it works.
+    pub fn not_before(mut self, time: SystemTime) -> Self {
+        self.entry.extra_mut().not_before = time.into();
+        self
+    }
+
+    /// Sets when a key that was rotated ends, if that is sooner than its own expiry. What
+    /// [`Keyring::rotate`](crate::Keyring::rotate) sets.
+    pub fn retires_at(mut self, time: SystemTime) -> Self {
+        self.entry.extra_mut().retires = time.into();
+        self
+    }
+
+    /// Says that the key was revoked, and when.
+    pub fn revoked_at(mut self, time: SystemTime) -> Self {
+        self.entry.revoke(time.into());
+        self
+    }
+
+    /// Adds a note for people to read.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.entry.extra_mut().note = Some(note.into().into_boxed_str());
+        self
+    }
+
+    /// Sets the format by which the key is rotated. A minted key has its own.
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.entry.format = Some(format);
+        self
+    }
+
+    /// The public id: every record from a keyring has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_ref().map(KeyId::as_str)
+    }
+
+    /// The key's digest.
+    #[must_use]
+    pub fn digest(&self) -> KeyDigest {
+        self.digest
+    }
+
+    /// Whose key it is.
+    #[must_use]
+    pub fn client(&self) -> &C {
+        &self.entry.client
+    }
+
+    /// When it was made: every record from a keyring says so.
+    #[must_use]
+    pub fn created(&self) -> Option<SystemTime> {
+        self.entry.created.known()
+    }
+
+    /// When it ends by itself, if it does.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.entry.expires.known()
+    }
+
+    /// From when it works, if that was set.
+    #[must_use]
+    pub fn begins(&self) -> Option<SystemTime> {
+        let begins = self.entry.extra.as_ref()?.not_before;
+        (begins > Time::START).then(|| begins.known())?
+    }
+
+    /// When it ends because it was rotated, if it was.
+    #[must_use]
+    pub fn retires(&self) -> Option<SystemTime> {
+        self.entry.extra.as_ref()?.retires.known()
+    }
+
+    /// When it was revoked, if it was.
+    #[must_use]
+    pub fn revoked(&self) -> Option<SystemTime> {
+        self.entry.extra.as_ref()?.revoked?.known()
+    }
+
+    /// The note.
+    #[must_use]
+    pub fn noted(&self) -> Option<&str> {
+        self.entry.extra.as_ref()?.note.as_deref()
+    }
+
+    /// The format by which it is rotated, where one is known.
+    #[must_use]
+    pub fn key_format(&self) -> Option<&KeyFormat> {
+        self.entry.format.as_ref()
+    }
+
+    /// Why the key is refused at this time: for operators, not for callers. `None` if it works.
+    #[must_use]
+    pub fn refused_at(&self, time: SystemTime) -> Option<Reason> {
+        self.entry.refused(|| time.into())
+    }
+}
+
+impl<C> Entry<C> {
+    /// What a keyring takes: a client that logs can show, and a life.
+    pub(super) fn check(&self) -> Result<(), ConfigError>
+    where
+        C: 'static,
+    {
+        if let Some(client) = (&self.client as &dyn Any).downcast_ref::<Client>() {
+            client.check()?;
+        }
+        let begins = self.extra.as_ref().map_or(Time::START, |extra| extra.not_before);
+        if self.expires < begins.max(self.created.or(Time::START)) {
+            return Err(ConfigErrorKind::Lifetime.into());
+        }
+        Ok(())
+    }
+
+    /// Why the key is refused. Without times it does not ask what time it is.
+    pub(super) fn refused(&self, now: impl FnOnce() -> Time) -> Option<Reason> {
+        let extra = match &self.extra {
+            None if self.expires == Time::NEVER => return None,
+            None => return (self.expires <= now()).then_some(Reason::Expired),
+            Some(extra) => extra,
+        };
+        if extra.revoked.is_some() {
+            return Some(Reason::Revoked);
+        }
+        let ends = self.expires.min(extra.retires);
+        if (extra.not_before, ends) == (Time::START, Time::NEVER) {
+            return None;
+        }
+        let now = now();
+        if ends <= now {
+            Some(Reason::Expired)
+        } else {
+            (now < extra.not_before).then_some(Reason::NotYetValid)
+        }
+    }
+
+    /// Whether it is revoked or over, and will never work again.
+    pub(super) fn is_dead(&self, now: Time) -> bool {
+        matches!(self.refused(|| now), Some(Reason::Revoked | Reason::Expired))
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.revoked.is_some())
+    }
+
+    /// The first time that it was revoked stays.
+    pub(super) fn revoke(&mut self, now: Time) {
+        self.extra_mut().revoked.get_or_insert(now);
+    }
+
+    /// The life of the key that takes this one's place: as long, and not before this one begins.
+    pub(super) fn successor(&self, client: C, format: KeyFormat, now: Time) -> Self
+    where
+        C: Clone,
+    {
+        let extra = self.extra.as_ref().map(|extra| Extra {
+            not_before: if extra.not_before > now { extra.not_before } else { Time::START },
+            note: extra.note.clone(),
+            ..Extra::default()
+        });
+        Self {
+            client,
+            created: now,
+            expires: self.expires.moved(self.created.or(now), now),
+            format: Some(format),
+            extra: extra.filter(|extra| *extra != Extra::default()).map(Box::new),
+        }
+    }
+
+    /// Ends the key at the sooner of this time and those that were set before.
+    pub(super) fn retire(&mut self, at: Time) {
+        let extra = self.extra_mut();
+        extra.retires = extra.retires.min(at);
+    }
+
+    fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+}
+
+/// Nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Time(u64);
+
+impl Time {
+    pub(super) const START: Self = Self(0);
+    pub(super) const NEVER: Self = Self(u64::MAX);
+
+    /// Another, where there is none.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self == Self::NEVER { other } else { self }
+    }
+
+    pub(super) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanoseconds(duration)))
+    }
+
+    /// As far from `to` as this is from `from`.
+    fn moved(self, from: Self, to: Self) -> Self {
+        match self {
+            Self::NEVER => Self::NEVER,
+            time => Self(to.0.saturating_add(time.0.saturating_sub(from.0))),
+        }
+    }
+
+    fn known(self) -> Option<SystemTime> {
+        (self != Self::NEVER).then(|| UNIX_EPOCH + Duration::from_nanos(self.0))
+    }
+}
+
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Self {
+        time.duration_since(UNIX_EPOCH).map_or(Self::START, |since| Self(nanoseconds(since)))
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl<C: fmt::Debug> fmt::Debug for Record<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("client", &self.client())
+            .field("created", &self.created())
+            .field("not_before", &self.begins())
+            .field("expires", &self.expires())
+            .field("retires", &self.retires())
+            .field("revoked", &self.revoked())
+            .field("note", &self.noted())
+            .finish_non_exhaustive()
+    }
+}
