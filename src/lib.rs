@@ -144,6 +144,8 @@ pub mod extract;
 mod future;
 mod head;
 pub mod key;
+#[cfg(feature = "file")]
+pub mod key_file;
 mod layer;
 pub mod observe;
 pub mod place;

@@ -1,0 +1,187 @@
+use std::{
+    convert::Infallible,
+    path::Path,
+    sync::{
+        Arc, Weak,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    KeyFileEvent, KeyFileProblem, Shared,
+    document::Document,
+    error::Fault,
+    look::{self, Look},
+};
+use crate::{KeyDigest, Keyring};
+
+/// How often the file is looked at.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How long it has to stand still before it is read.
+const STILL: Duration = Duration::from_millis(300);
+
+/// When the clock of any file system has moved on: until then a second change may go unseen.
+const COARSEST: Duration = Duration::from_secs(3);
+
+/// What was last taken from the file, well or broken.
+#[derive(Default)]
+pub(super) struct Taken {
+    look: Option<Look>,
+    /// Of the content, where it was loaded.
+    digest: Option<KeyDigest>,
+    /// When to read it once more, whatever it looks like.
+    again: Option<Instant>,
+    is_exposed: bool,
+}
+
+/// Looks until the last handle is gone.
+pub(super) fn run(file: &Weak<Shared>, stop: &Receiver<Infallible>) {
+    let mut pause = EVERY;
+    let mut seen = Seen::default();
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(pause) {
+        let Some(file) = file.upgrade() else { return };
+        pause = file.follow(&mut seen);
+    }
+}
+
+/// A change that waits to stand still.
+#[derive(Default)]
+pub(super) struct Seen {
+    look: Option<Look>,
+    times: u32,
+}
+
+impl Shared {
+    /// Looks once, and says when to look again.
+    fn follow(&self, seen: &mut Seen) -> Duration {
+        let now = Look::at(&self.path);
+        let mut taken = self.taken();
+        let is_due = taken.again.is_some_and(|again| again <= Instant::now());
+        if taken.look == Some(now) && !is_due {
+            *seen = Seen::default();
+            return EVERY;
+        }
+        if seen.look != Some(now) {
+            *seen = Seen { look: Some(now), times: 1 };
+            return STILL;
+        }
+        seen.times += 1;
+        let events = match self.load(&mut taken, now, Some(seen.times)) {
+            Ok(Loaded::Is(events)) => events,
+            Ok(Loaded::NotYet) => return STILL,
+            Err((fault, line)) => self.break_off(&mut taken, now, fault, line),
+        };
+        *seen = Seen::default();
+        drop(taken);
+        events.into_iter().for_each(|event| self.tell(&event));
+        EVERY
+    }
+
+    /// Loads what the file holds, if it still looks like this; it may have been seen before.
+    pub(super) fn load(
+        &self,
+        taken: &mut Taken,
+        look: Look,
+        seen: Option<u32>,
+    ) -> Result<Loaded, (Fault, Option<usize>)> {
+        let Some(text) = look::read(&self.path, look).map_err(|fault| (fault, None))? else {
+            return Ok(Loaded::NotYet);
+        };
+        let digest = KeyDigest::of(&text);
+        let was_broken = self.status().problem.is_some();
+        let mut events = Vec::new();
+        if taken.digest != Some(digest) || was_broken {
+            let document = match seen {
+                Some(_) if text.is_empty() => Document::default(),
+                _ => Document::read(&text)?,
+            };
+            // What is empty may be about to be written: it has to stand still for longer.
+            if document.records().next().is_none() && seen.is_some_and(|times| times < 3) {
+                return Ok(Loaded::NotYet);
+            }
+            fill(&self.keys, document)?;
+            let keys = self.loaded();
+            events.push(match keys {
+                0 => KeyFileEvent::Emptied,
+                keys if was_broken => KeyFileEvent::Recovered { keys },
+                keys => KeyFileEvent::Loaded { keys },
+            });
+        }
+        let is_exposed = is_writable_by_others(&self.path);
+        if is_exposed && !taken.is_exposed {
+            events.push(KeyFileEvent::WritableByOthers);
+        }
+        *taken = Taken { digest: Some(digest), is_exposed, ..Taken::of(look) };
+        Ok(Loaded::Is(events))
+    }
+
+    /// Keeps the keys, and says what is wrong.
+    fn break_off(
+        &self,
+        taken: &mut Taken,
+        look: Look,
+        fault: Fault,
+        line: Option<usize>,
+    ) -> Vec<KeyFileEvent> {
+        // What the operating system could not do it may do next time.
+        let is_of_the_file = !matches!(fault, Fault::Io(..)) || matches!(look, Look::Unseen(_));
+        let look = if is_of_the_file { Taken::of(look) } else { Taken::default() };
+        *taken = Taken { is_exposed: taken.is_exposed, ..look };
+        let error = Arc::new(fault.at(&self.path, line));
+        let mut status = self.status();
+        let before = status.problem.take();
+        let is_known = before.as_ref().is_some_and(|it| it.error.to_string() == error.to_string());
+        let since = before.map_or_else(SystemTime::now, |before| before.since);
+        status.problem = Some(KeyFileProblem { error: Arc::clone(&error), since });
+        if is_known { Vec::new() } else { vec![KeyFileEvent::Broken(error)] }
+    }
+
+    /// Notes that the keys are those of the file, and says how many there are.
+    pub(super) fn loaded(&self) -> usize {
+        let mut status = self.status();
+        (status.loaded_at, status.keys, status.problem) =
+            (SystemTime::now(), self.keys.len(), None);
+        status.keys
+    }
+}
+
+pub(super) enum Loaded {
+    /// It changes still, or is empty for the first time.
+    NotYet,
+    Is(Vec<KeyFileEvent>),
+}
+
+impl Taken {
+    pub(super) fn of(look: Look) -> Self {
+        let again = look.is_fresh(COARSEST).then(|| Instant::now() + COARSEST);
+        Self { look: Some(look), digest: None, again, is_exposed: false }
+    }
+
+    /// What we have written ourselves.
+    pub(super) fn written(&mut self, look: Look, text: &[u8]) {
+        let digest = Some(KeyDigest::of(text));
+        *self = Self { digest, is_exposed: self.is_exposed, ..Self::of(look) };
+    }
+}
+
+/// Moves a keyring to what a file holds; the error says which line it does not take.
+pub(super) fn fill(keys: &Keyring, document: Document<'_>) -> Result<(), (Fault, Option<usize>)> {
+    let lines = document.lines();
+    keys.replace(document.into_records()).map_err(|error| {
+        let line = error.entry().and_then(|entry| lines.get(entry.checked_sub(1)?).copied());
+        (Fault::Record(error.kind().into()), line)
+    })
+}
+
+#[cfg(unix)]
+fn is_writable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o002 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_writable_by_others(_: &Path) -> bool {
+    false
+}
