@@ -52,13 +52,20 @@ impl KeyDigest {
             return Err(wrong());
         }
         let mut bytes = [0; 32];
+        let mut is_hex = true;
         for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
             for &digit in pair {
-                let value = char::from(digit).to_digit(16).ok_or_else(wrong)?;
-                *byte = *byte << 4 | value as u8;
+                let value = match digit {
+                    b'0'..=b'9' => digit - b'0',
+                    b'a'..=b'f' => digit - b'a' + 10,
+                    b'A'..=b'F' => digit - b'A' + 10,
+                    _ => u8::MAX,
+                };
+                is_hex &= value < 16;
+                *byte = *byte << 4 | (value & 15);
             }
         }
-        Ok(Self::from_bytes(bytes))
+        if is_hex { Ok(Self::from_bytes(bytes)) } else { Err(wrong()) }
     }
 
     /// Whether a text means to be a digest, in whatever case, so that it is no key.

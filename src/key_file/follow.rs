@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    hash::BuildHasher,
     path::Path,
     sync::{
         Arc, Weak,
@@ -8,13 +9,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use foldhash::fast::RandomState;
+
 use super::{
     KeyFileEvent, KeyFileProblem, Shared,
-    document::Document,
+    document::{self, At},
     error::Fault,
     look::{self, Look},
 };
-use crate::{KeyDigest, Keyring};
+use crate::{Keyring, verify::Record};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -30,10 +33,11 @@ const COARSEST: Duration = Duration::from_secs(3);
 pub(super) struct Taken {
     look: Option<Look>,
     /// Of the content, where it was loaded.
-    digest: Option<KeyDigest>,
+    hash: Option<u64>,
     /// When to read it once more, whatever it looks like.
     again: Option<Instant>,
     is_exposed: bool,
+    seed: RandomState,
 }
 
 /// Looks until the last handle is gone.
@@ -85,23 +89,23 @@ impl Shared {
         taken: &mut Taken,
         look: Look,
         seen: Option<u32>,
-    ) -> Result<Loaded, (Fault, Option<usize>)> {
+    ) -> Result<Loaded, At> {
         let Some(text) = look::read(&self.path, look).map_err(|fault| (fault, None))? else {
             return Ok(Loaded::NotYet);
         };
-        let digest = KeyDigest::of(&text);
+        let hash = taken.hash_of(&text);
         let was_broken = self.status().problem.is_some();
         let mut events = Vec::new();
-        if taken.digest != Some(digest) || was_broken {
-            let document = match seen {
-                Some(_) if text.is_empty() => Document::default(),
-                _ => Document::read(&text)?,
+        if taken.hash != Some(hash) || was_broken {
+            let records = match seen {
+                Some(_) if text.is_empty() => Vec::new(),
+                _ => document::records(&text)?,
             };
             // What is empty may be about to be written: it has to stand still for longer.
-            if document.records().next().is_none() && seen.is_some_and(|times| times < 3) {
+            if records.is_empty() && seen.is_some_and(|times| times < 3) {
                 return Ok(Loaded::NotYet);
             }
-            fill(&self.keys, document)?;
+            fill(&self.keys, records, &text)?;
             let keys = self.loaded();
             events.push(match keys {
                 0 => KeyFileEvent::Emptied,
@@ -113,7 +117,8 @@ impl Shared {
         if is_exposed && !taken.is_exposed {
             events.push(KeyFileEvent::WritableByOthers);
         }
-        *taken = Taken { digest: Some(digest), is_exposed, ..Taken::of(look) };
+        taken.note(look);
+        (taken.hash, taken.is_exposed) = (Some(hash), is_exposed);
         Ok(Loaded::Is(events))
     }
 
@@ -127,8 +132,10 @@ impl Shared {
     ) -> Vec<KeyFileEvent> {
         // What the operating system could not do it may do next time.
         let is_of_the_file = !matches!(fault, Fault::Io(..)) || matches!(look, Look::Unseen(_));
-        let look = if is_of_the_file { Taken::of(look) } else { Taken::default() };
-        *taken = Taken { is_exposed: taken.is_exposed, ..look };
+        taken.note(look);
+        if !is_of_the_file {
+            taken.look = None;
+        }
         let error = Arc::new(fault.at(&self.path, line));
         let mut status = self.status();
         let before = status.problem.take();
@@ -154,23 +161,28 @@ pub(super) enum Loaded {
 }
 
 impl Taken {
-    pub(super) fn of(look: Look) -> Self {
-        let again = look.is_fresh(COARSEST).then(|| Instant::now() + COARSEST);
-        Self { look: Some(look), digest: None, again, is_exposed: false }
+    /// This is what was seen; the content is yet to be told.
+    pub(super) fn note(&mut self, look: Look) {
+        self.look = Some(look);
+        self.again = look.is_fresh(COARSEST).then(|| Instant::now() + COARSEST);
+        self.hash = None;
     }
 
     /// What we have written ourselves.
-    pub(super) fn written(&mut self, look: Look, text: &[u8]) {
-        let digest = Some(KeyDigest::of(text));
-        *self = Self { digest, is_exposed: self.is_exposed, ..Self::of(look) };
+    pub(super) fn wrote(&mut self, look: Look, text: &[u8]) {
+        self.note(look);
+        self.hash = Some(self.hash_of(text));
+    }
+
+    fn hash_of(&self, text: &[u8]) -> u64 {
+        self.seed.hash_one(text)
     }
 }
 
 /// Moves a keyring to what a file holds; the error says which line it does not take.
-pub(super) fn fill(keys: &Keyring, document: Document<'_>) -> Result<(), (Fault, Option<usize>)> {
-    let lines = document.lines();
-    keys.replace(document.into_records()).map_err(|error| {
-        let line = error.entry().and_then(|entry| lines.get(entry.checked_sub(1)?).copied());
+pub(super) fn fill(keys: &Keyring, records: Vec<Record>, text: &[u8]) -> Result<(), At> {
+    keys.replace(records).map_err(|error| {
+        let line = error.entry().and_then(|number| document::line_of(text, number));
         (Fault::Record(error.kind().into()), line)
     })
 }

@@ -86,7 +86,7 @@ use std::{
 };
 
 use self::{
-    document::Document,
+    document::{At, Document},
     error::Fault,
     follow::Taken,
     look::Look,
@@ -254,10 +254,7 @@ impl KeyFile {
 }
 
 impl Shared {
-    fn update<T>(
-        &self,
-        change: impl FnOnce(&Keyring) -> Result<T, ConfigError>,
-    ) -> Result<T, (Fault, Option<usize>)> {
+    fn update<T>(&self, change: impl FnOnce(&Keyring) -> Result<T, ConfigError>) -> Result<T, At> {
         let of_file = |fault| (fault, None);
         // A lock beside a file that is not there would be all that is left of this.
         if Look::at(&self.path) == Look::Unseen(std::io::ErrorKind::NotFound) && !self.create {
@@ -268,17 +265,18 @@ impl Shared {
         let text = writer.read(self.create).map_err(of_file)?;
         let document = if text.is_empty() { Document::default() } else { Document::read(&text)? };
         let keys = self.keyring_for_a_change();
-        follow::fill(&keys, document.clone())?;
+        follow::fill(&keys, document.records().cloned().collect(), &text)?;
 
         let done = change(&keys).map_err(|error| of_file(Fault::Refused(error)))?;
 
-        let changed = document.with(keys.records());
+        let records: Vec<_> = keys.records().collect();
+        let changed = document.with(&records);
         if changed.as_bytes() != text {
             writer.replace(&changed).map_err(of_file)?;
         }
-        follow::fill(&self.keys, Document::read(changed.as_bytes())?)?;
+        follow::fill(&self.keys, records, changed.as_bytes())?;
         self.loaded();
-        taken.written(Look::at(&self.path), changed.as_bytes());
+        taken.wrote(Look::at(&self.path), changed.as_bytes());
         Ok(done)
     }
 

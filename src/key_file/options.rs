@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     KeyFile, KeyFileError, KeyFileEvent, KeyFileStatus, Shared,
+    document::At,
     error::Fault,
-    follow::{self, Loaded, Taken},
+    follow::{self, Loaded},
     look::Look,
 };
 use crate::{Keyring, key::KeyFormat};
@@ -121,12 +122,12 @@ impl KeyFileOptions {
 
 impl Shared {
     /// Loads for the first time.
-    fn start(&self) -> Result<(), (Fault, Option<usize>)> {
+    fn start(&self) -> Result<(), At> {
         let mut taken = self.taken();
         for _ in 0..TRIES {
             let look = Look::at(&self.path);
             if self.create && (look == Look::Unseen(ErrorKind::NotFound) || look.is_empty()) {
-                *taken = Taken::of(look);
+                taken.note(look);
                 return Ok(());
             }
             if let Loaded::Is(events) = self.load(&mut taken, look, None)? {

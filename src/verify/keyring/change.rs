@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -20,7 +20,6 @@ use crate::{
 };
 
 type Digests = HashMap<u64, KeyDigest, RandomState>;
-type Ids = HashSet<KeyId, RandomState>;
 
 /// Changes. They come one after another, and requests go on meanwhile.
 impl<C: Clone + Send + Sync + 'static> Keyring<C> {
@@ -201,31 +200,35 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let mut index = self.index();
         let keys = self.shared.keys.pin();
         let now = self.now();
-        let (mut digests, mut ids) = (Digests::default(), Ids::default());
-        let mut new = Vec::new();
-        for (number, record) in (1..).zip(records) {
-            let Record { id, digest, entry } = record;
-            let known = id.or_else(|| keys.get(&digest).map(|kept| kept.id));
-            let id = known.map_or_else(|| index.free_id(), Ok)?;
-            entry.check().map_err(|error| error.in_entry(number))?;
-            for (is_new, kind) in [
-                (digests.insert(digest.slot(), digest).is_none(), DuplicateKey),
-                (ids.insert(id), DuplicateKeyId),
-            ] {
-                if !is_new {
-                    return Err(ConfigError::new(kind).in_entry(number));
+        let mut records: Vec<_> = records.into_iter().collect();
+        let mut next = index.of_others(records.len());
+        let mut digests = Digests::with_capacity_and_hasher(records.len(), RandomState::default());
+        for (number, record) in (1..).zip(&mut records) {
+            let slot = record.digest.slot();
+            let mut claim = || {
+                record.entry.check()?;
+                if digests.insert(slot, record.digest).is_some() {
+                    return Err(DuplicateKey.into());
                 }
-            }
-            new.push((digest, Kept::new(id, entry, now)));
+                let known = record.id.or_else(|| keys.get(&record.digest).map(|kept| kept.id));
+                let id = known.map_or_else(|| next.free_id(), Ok)?;
+                record.id = Some(id);
+                next.claim(id, slot)
+            };
+            claim().map_err(|error: ConfigError| error.in_entry(number))?;
         }
+        next.add_clients(records.iter().map(|record| (record.client(), record.digest.slot())));
 
-        *index = index.of_others(new.iter().map(|(digest, kept)| (digest, kept)));
-        let revoked = new.iter().filter(|(_, kept)| kept.entry.is_revoked()).count();
-        for (digest, kept) in new {
-            keys.insert(digest, kept);
+        let revoked = records.iter().filter(|record| record.entry.is_revoked()).count();
+        keys.reserve(records.len().saturating_sub(keys.len()));
+        for Record { id, digest, entry } in records {
+            if let Some(id) = id {
+                keys.insert(digest, Kept::new(id, entry, now));
+            }
         }
         keys.retain(|digest, _| digests.get(&digest.slot()) == Some(digest));
         self.shared.revoked.store(revoked, Ordering::Relaxed);
+        *index = next;
         Ok(())
     }
 

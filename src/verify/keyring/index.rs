@@ -10,7 +10,7 @@ use papaya::Equivalent;
 use super::Kept;
 use crate::{
     client::Client,
-    error::ConfigError,
+    error::{ConfigError, ConfigErrorKind},
     key::{KeyDigest, KeyFormat, KeyId, MintedKey},
 };
 
@@ -39,22 +39,25 @@ impl<C: 'static> Index<C> {
     }
 
     /// An index of other keys, of the same type of client.
-    pub(super) fn of_others<'a>(
-        &self,
-        keys: impl Iterator<Item = (&'a KeyDigest, &'a Kept<C>)>,
-    ) -> Self
-    where
-        C: 'a,
-    {
+    pub(super) fn of_others(&self, keys: usize) -> Self {
         let mut index = Self::of(self.id_of);
-        let mut by_client = Vec::new();
-        for (digest, kept) in keys {
-            index.by_id.insert(kept.id, digest.slot());
-            by_client.extend(index.client(kept).map(|client| (client, digest.slot())));
-        }
-        // Made of all at once, which takes a fraction of the time of one after another.
-        index.by_client = by_client.into_iter().collect();
+        index.by_id.reserve(keys);
         index
+    }
+
+    /// Adds the keys of all clients at once, to an index that has none: it takes a fraction of the
+    /// time of one after another.
+    pub(super) fn add_clients<'a>(&mut self, keys: impl Iterator<Item = (&'a C, u64)>) {
+        let hashes = keys.filter_map(|(client, slot)| Some((self.hash(client)?, slot)));
+        self.by_client = hashes.collect();
+    }
+
+    /// Takes an id that no key may have yet.
+    pub(super) fn claim(&mut self, id: KeyId, slot: u64) -> Result<(), ConfigError> {
+        match self.by_id.insert(id, slot) {
+            None => Ok(()),
+            Some(_) => Err(ConfigErrorKind::DuplicateKeyId.into()),
+        }
     }
 
     pub(super) fn knows(&self, id: KeyId) -> bool {
@@ -73,20 +76,20 @@ impl<C: 'static> Index<C> {
     }
 
     pub(super) fn add(&mut self, kept: &Kept<C>, slot: u64) {
-        let client = self.client(kept);
+        let client = self.hash(&kept.entry.client);
         self.by_id.insert(kept.id, slot);
         self.by_client.extend(client.map(|client| (client, slot)));
     }
 
     pub(super) fn forget(&mut self, kept: &Kept<C>, slot: u64) {
         self.by_id.remove(&kept.id);
-        if let Some(client) = self.client(kept) {
+        if let Some(client) = self.hash(&kept.entry.client) {
             self.by_client.remove(&(client, slot));
         }
     }
 
-    fn client(&self, kept: &Kept<C>) -> Option<u64> {
-        Some(self.seed.hash_one(self.id_of?(&kept.entry.client)))
+    fn hash(&self, client: &C) -> Option<u64> {
+        Some(self.seed.hash_one(self.id_of?(client)))
     }
 
     /// Reads the ids of a client type of somebody's own, the first time they are wanted.
@@ -96,7 +99,10 @@ impl<C: 'static> Index<C> {
         keys: impl Iterator<Item = (&'a KeyDigest, &'a Kept<C>)>,
     ) {
         if self.id_of.is_none() {
-            *self = Self::of(Some(id_of)).of_others(keys);
+            let hash = |client| self.seed.hash_one(id_of(client));
+            let theirs = keys.map(|(digest, kept)| (hash(&kept.entry.client), digest.slot()));
+            self.by_client = theirs.collect();
+            self.id_of = Some(id_of);
         }
     }
 
