@@ -49,6 +49,7 @@ pub enum KeyFileErrorKind {
 #[derive(Clone)]
 pub(super) enum Fault {
     NoFile,
+    NoFolder,
     Dangling,
     NotAFile,
     Locked,
@@ -116,7 +117,7 @@ impl KeyFileError {
     #[must_use]
     pub fn kind(&self) -> KeyFileErrorKind {
         match self.fault {
-            Fault::NoFile | Fault::Dangling => KeyFileErrorKind::Missing,
+            Fault::NoFile | Fault::NoFolder | Fault::Dangling => KeyFileErrorKind::Missing,
             Fault::NotAFile => KeyFileErrorKind::NotAFile,
             Fault::Locked | Fault::Restless => KeyFileErrorKind::Locked,
             Fault::ReadOnly(_) => KeyFileErrorKind::ReadOnly,
@@ -149,6 +150,7 @@ impl fmt::Display for Fault {
             Self::NoFile => f.write_str(
                 "there is no such file: `apikey issue` makes one, and so does a first line {\"v\":1}",
             ),
+            Self::NoFolder => f.write_str("its folder is not there"),
             Self::Dangling => f.write_str("a symbolic link that leads nowhere"),
             Self::NotAFile => f.write_str("not a file"),
             Self::Locked => f.write_str(

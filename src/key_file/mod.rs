@@ -99,7 +99,7 @@ pub use self::{
     status::{KeyFileEvent, KeyFileProblem, KeyFileStatus},
 };
 use crate::{
-    Client, Keyring,
+    Client, KeyDigest, Keyring,
     error::ConfigError,
     key::{KeyFormat, MintedKey},
     verify::{Or, Presented, Record, Refusal, Verify},
@@ -169,6 +169,12 @@ impl KeyFile {
     #[must_use]
     pub fn record(&self, key_id: &str) -> Option<Record> {
         self.shared.keys.record(key_id)
+    }
+
+    /// The record of the key with this digest.
+    #[must_use]
+    pub fn record_of(&self, digest: &KeyDigest) -> Option<Record> {
+        self.shared.keys.record_of(digest)
     }
 
     /// Makes a new key for a client: see [`Keyring::issue`].
@@ -269,8 +275,9 @@ impl Shared {
 
         let done = change(&keys).map_err(|error| of_file(Fault::Refused(error)))?;
 
-        let records: Vec<_> = keys.records().collect();
-        let changed = document.with(&records);
+        let changed = document.with(&keys.records().collect::<Vec<_>>());
+        // What could not be read back is not written.
+        let records = document::records(changed.as_bytes())?;
         if changed.as_bytes() != text {
             writer.replace(&changed).map_err(of_file)?;
         }

@@ -96,8 +96,13 @@ fn resolve(path: &Path) -> Result<PathBuf, Fault> {
                 return Err(Fault::Dangling);
             }
             let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")))
-                .map_err(Fault::io("find its folder"))?;
+            let folder =
+                fs::canonicalize(folder.unwrap_or(Path::new("."))).map_err(|error| match error
+                    .kind()
+                {
+                    io::ErrorKind::NotFound => Fault::NoFolder,
+                    _ => Fault::io("find its folder")(error),
+                })?;
             Ok(folder.join(path.file_name().ok_or(Fault::NotAFile)?))
         }
         found => found.map_err(Fault::io("find it")),

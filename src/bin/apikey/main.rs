@@ -1,1 +1,88 @@
-fn main() {}
+//! Issues, lists, rotates and revokes the keys of a file: `apikey --help`.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod prompt;
+mod show;
+
+use std::{error::Error, io, process::ExitCode};
+
+use clap::Parser as _;
+use tower_api_key::{
+    error::{ConfigError, ConfigErrorKind},
+    key_file::{KeyFileError, KeyFileErrorKind},
+};
+
+fn main() -> ExitCode {
+    match commands::run(args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where standard error is closed nobody can be told more than the code.
+            _ = failure.print();
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// What went wrong, and the code to leave with.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+const FILE: u8 = 3;
+/// As a shell says it of what Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
+impl Failure {
+    fn refused(message: impl Into<String>) -> Self {
+        Self { code: REFUSED, message: message.into() }
+    }
+
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: USAGE, message: message.into() }
+    }
+
+    fn print(&self) -> io::Result<()> {
+        use io::Write as _;
+        match self.message.as_str() {
+            "" => Ok(()),
+            message => writeln!(io::stderr(), "error: {message}"),
+        }
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        let refused = error.source().and_then(<dyn Error>::downcast_ref::<ConfigError>);
+        match (error.kind(), refused) {
+            (KeyFileErrorKind::Refused, Some(refused)) => refused.clone().into(),
+            _ => Self { code: FILE, message: error.to_string() },
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let hint = match error.kind() {
+            ConfigErrorKind::UnknownKeyId => ": `apikey list` shows those that there are",
+            ConfigErrorKind::DuplicateKey => ": `apikey check` says whose it is",
+            _ => "",
+        };
+        Self::refused(format!("{error}{hint}"))
+    }
+}
+
+/// Of standard input and output. A reader that has seen enough is no failure.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Self { code: INTERRUPTED, message: String::new() },
+            _ => Self::refused(error.to_string()),
+        }
+    }
+}

@@ -38,7 +38,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         key::check(key)?;
         self.check_form(key)?;
         let mut record = Record::new(KeyDigest::of(key), client);
-        record.entry.check()?;
+        record.entry.check(self.now())?;
         let mut index = self.index();
         if let Some((format, id)) = KeyFormat::of(key) {
             record.entry.format = Some(index.share(format));
@@ -63,7 +63,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// Those of [`insert_digest`](Self::insert_digest); and for a public id that another key has, and
     /// for a key that would end before it begins.
     pub fn insert_record(&self, record: Record<C>) -> Result<(), ConfigError> {
-        record.entry.check()?;
+        record.entry.check(self.now())?;
         self.add(&mut self.index(), record)
     }
 
@@ -93,7 +93,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let minted = index.mint(format)?;
         client.set_key_id(minted.id());
         let record = Record::of(&minted, client);
-        record.entry.check()?;
+        record.entry.check(self.now())?;
         self.add(&mut index, record)?;
         Ok(minted)
     }
@@ -206,7 +206,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         for (number, record) in (1..).zip(&mut records) {
             let slot = record.digest.slot();
             let mut claim = || {
-                record.entry.check()?;
+                record.entry.check(now)?;
                 if digests.insert(slot, record.digest).is_some() {
                     return Err(DuplicateKey.into());
                 }

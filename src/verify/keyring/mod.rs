@@ -202,6 +202,12 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         keys.get_key_value(&slot).map(|(digest, kept)| kept.record(*digest))
     }
 
+    /// The record of the key with this digest.
+    #[must_use]
+    pub fn record_of(&self, digest: &KeyDigest) -> Option<Record<C>> {
+        self.shared.keys.pin().get(digest).map(|kept| kept.record(*digest))
+    }
+
     /// Whether a client, by its id, has a key that is not revoked. For a client type of your own the
     /// first call looks at every key, to learn the ids.
     #[must_use]

@@ -199,7 +199,7 @@ impl<C> Record<C> {
 
 impl<C> Entry<C> {
     /// What a keyring takes: a client that logs can show, and a life.
-    pub(super) fn check(&self) -> Result<(), ConfigError>
+    pub(super) fn check(&self, now: Time) -> Result<(), ConfigError>
     where
         C: 'static,
     {
@@ -207,7 +207,7 @@ impl<C> Entry<C> {
             client.check()?;
         }
         let begins = self.extra.as_ref().map_or(Time::START, |extra| extra.not_before);
-        if self.expires < begins.max(self.created.or(Time::START)) {
+        if self.expires < begins.max(self.created.or(now)) {
             return Err(ConfigErrorKind::Lifetime.into());
         }
         Ok(())
