@@ -35,7 +35,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("hyper", &[KEYS]),
     ("tonic", &[KEYS]),
     ("proxy", &[KEYS, ("UPSTREAM", NOBODY)]),
+    #[cfg(feature = "file")]
+    ("key-file", &[("API_KEYS_FILE", KEY_FILE)]),
 ];
+
+/// A file of keys that holds none.
+#[cfg(feature = "file")]
+const KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples_support/none.jsonl");
 
 /// A port on which nobody listens: it is reserved, and not given out.
 const NOBODY: &str = "127.0.0.1:1";
@@ -593,5 +599,61 @@ async fn the_proxy_wants_to_know_its_upstream() {
         let environment: Vec<_> = upstream.into_iter().chain([KEYS]).collect();
         let told = fails("proxy", &environment).await;
         assert!(told.contains("as in UPSTREAM=127.0.0.1:8000"), "{told}");
+    }
+}
+
+// A file of keys.
+
+#[cfg(feature = "file")]
+#[tokio::test]
+async fn key_file_follows_its_file_and_refuses_no_good_request() {
+    use std::time::{Duration, Instant};
+    use tower_api_key::{Client, key::KeyFormat, key_file::KeyFile};
+
+    // Its lines are read later: they must not fill the pipe meanwhile.
+    const PAUSE: Duration = Duration::from_millis(20);
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+    let path = std::env::temp_dir().join(format!("key-file-{}.jsonl", std::process::id()));
+    let keys = KeyFile::options().create(true).follow(false).open(&path).unwrap();
+    let format = KeyFormat::new("sk_live").unwrap();
+    let first = keys.issue(&format, Client::new("mobile-app")).unwrap();
+    let first_id = first.id().to_owned();
+    let first = first.reveal(str::to_owned);
+
+    let variable = ("API_KEYS_FILE", path.to_str().unwrap());
+    let mut example = Example::start("key-file", &[variable]).await;
+    let addr = example.addr;
+    let whoami = async |key: &str| {
+        let reply = ask(addr, &format!("GET /whoami\nx-api-key: {key}")).await;
+        (reply.status, reply.body)
+    };
+    let by = |id: &str| (200, format!("You are mobile-app, by the key {id}.\n"));
+    assert_eq!(whoami(&first).await, by(&first_id));
+    assert_eq!(example.line().await, format!("mobile-app {first_id} let in"));
+
+    let second = keys.rotate(&first_id, WEEK).unwrap();
+    let second_id = second.id().to_owned();
+    let second = second.reveal(str::to_owned);
+    let started = Instant::now();
+    while whoami(&second).await != by(&second_id) {
+        assert_eq!(whoami(&first).await, by(&first_id));
+        assert!(started.elapsed() < Duration::from_secs(10), "the new key does not work");
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(whoami(&first).await, by(&first_id));
+
+    assert!(keys.revoke_key(&first_id).unwrap());
+    let started = Instant::now();
+    while whoami(&first).await.0 != 401 {
+        assert_eq!(whoami(&second).await, by(&second_id));
+        assert!(started.elapsed() < Duration::from_secs(10), "the old key works still");
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(whoami(&second).await, by(&second_id));
+    while example.line().await != format!("- {first_id} revoked") {}
+
+    for path in [path.clone(), path.with_extension("jsonl.lock")] {
+        std::fs::remove_file(path).unwrap();
     }
 }

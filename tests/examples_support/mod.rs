@@ -35,8 +35,14 @@ impl Example {
         let mut command = command(name, environment);
         let mut child = command.env("ADDR", "127.0.0.1:0").spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let Some(first_line) = within(stdout.next_line()).await.unwrap() else {
-            panic!("{name} did not start: {:?}", within(child.wait_with_output()).await.unwrap());
+        let first_line = loop {
+            let Some(line) = within(stdout.next_line()).await.unwrap() else {
+                let ended = within(child.wait_with_output()).await.unwrap();
+                panic!("{name} did not start: {ended:?}");
+            };
+            if line.contains("http://") {
+                break line;
+            }
         };
         let addr = first_line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
         let addr = addr.and_then(|addr| addr.parse().ok());
@@ -65,7 +71,7 @@ pub(crate) async fn run(name: &str, environment: &[(&str, &str)]) -> Output {
 
 fn command(name: &str, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(built(name));
-    for variable in ["ADDR", "API_KEYS", "UPSTREAM"] {
+    for variable in ["ADDR", "API_KEYS", "API_KEYS_FILE", "UPSTREAM"] {
         command.env_remove(variable);
     }
     command.envs(environment.iter().copied()).kill_on_drop(true);
