@@ -62,8 +62,25 @@
 //! # }
 //! ```
 //!
-//! Keys can come from the environment ([`Keyring::from_env`]), or from your own code:
-//! [`verify::from_fn`], and [`verify::from_async_fn`] for a database.
+//! Keys can come from the environment ([`Keyring::from_env`]), from a file that is followed while
+//! requests run (`key_file`), or from your own code: [`verify::from_fn`], and
+//! [`verify::from_async_fn`] for a database.
+//!
+//! # New keys, and their life
+//!
+//! A [`KeyFormat`](key::KeyFormat) mints keys of 131 random bits, with a prefix of yours, a public id
+//! for logs, and a checksum; [`Keyring::issue`] gives one to a client. Keys can begin, end, be
+//! [rotated](Keyring::rotate) with an overlap, and be [revoked](Keyring::revoke_key). The observer
+//! sees the id and the reason; a caller sees the same 401 for all that opens nothing.
+//!
+//! To rotate a key in production:
+//!
+//! 1. `apikey rotate KEY_ID --overlap 7d`, or [`Keyring::rotate`]: with an overlap that is longer than
+//!    its slowest reader takes to get the new one, deployments and caches included.
+//! 2. Hand the new key to the client. Both work.
+//! 3. Watch the old key's id in the observer or the log, until nobody uses it any more.
+//! 4. It ends by itself; `apikey revoke KEY_ID` ends it sooner.
+//! 5. `apikey prune` forgets what is dead.
 //!
 //! # Safe without reading on
 //!
@@ -88,7 +105,8 @@
 //!   permit back that the inner service reserved for it.
 //!
 //! What is *not* promised: TLS is yours to put in front; a key identifies a client and not a person;
-//! the presented key lies in the server's buffers, which nobody here can wipe; an access log, a
+//! the presented key lies in the server's buffers, which nobody here can wipe (copies of ours, such as
+//! a key decoded from a query, are wiped); an access log, a
 //! browser or a proxy in front sees a key in a query string before this layer does.
 //!
 //! # gRPC
@@ -101,6 +119,9 @@
 //!
 //! | name | what it adds | default |
 //! |---|---|---|
+//! | `file` | `key_file`: keys in a file that is followed while requests run | no |
+//! | `cli` | the command `apikey`, which issues, lists, rotates and revokes the keys of such a file: `cargo run --features cli --bin apikey`, or `cargo install tower-api-key --features cli` (without the feature nothing is installed) | no |
+//! | `tracing` | log lines of what happens to a file of keys | no |
 //! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
 //!
 //! # Order of layers
@@ -171,6 +192,13 @@ pub use {
     verify::Keyring,
 };
 
-#[cfg(all(doctest, feature = "axum"))]
+// The command's, which is a program of this package.
+#[cfg(feature = "cli")]
+use {clap as _, clap_complete as _, rustix as _};
+// Where there is nothing to log.
+#[cfg(all(feature = "tracing", not(feature = "file")))]
+use tracing as _;
+
+#[cfg(all(doctest, feature = "axum", feature = "file"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -114,7 +114,6 @@ use crate::{
 ///
 /// Following takes a thread, which ends when the last handle is dropped.
 #[derive(Clone)]
-#[must_use]
 pub struct KeyFile {
     shared: Arc<Shared>,
 }

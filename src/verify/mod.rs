@@ -230,7 +230,7 @@ impl Refusal {
     }
 
     /// It could not be told: 503. The cause is for operators: the source of the
-    /// [`Rejection`](crate::Rejection).
+    /// [`Rejection`].
     #[must_use]
     pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { cause: Some(cause.into()), ..Self::because(Reason::Failed) }

@@ -55,14 +55,7 @@ use crate::{
 /// [`insert`](Self::insert) and [`insert_record`](Self::insert_record) are for keys that there are
 /// already. Times are looked at on every request; a key that has none costs no reading of the clock.
 ///
-/// To rotate a key in production:
-///
-/// 1. [`rotate`](Self::rotate) it with an overlap that is longer than its slowest reader takes to get
-///    the new one, deployments and caches included: a week, say.
-/// 2. Hand the new key to the client. Both work.
-/// 3. Watch the old key's id in the observer or the log, until nobody uses it any more.
-/// 4. It ends by itself; [`revoke_key`](Self::revoke_key) ends it sooner.
-/// 5. [`prune`](Self::prune) forgets what is dead.
+/// The [crate's documentation](crate#new-keys-and-their-life) says how to rotate a key in production.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,7 +68,6 @@ use crate::{
 /// second.reveal(|key| println!("{key}"));
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
-#[must_use]
 pub struct Keyring<C = Client> {
     shared: Arc<Shared<C>>,
     formats: Arc<[KeyFormat]>,
@@ -138,6 +130,7 @@ impl Keyring {
 
 impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// A keyring without keys, which refuses everything.
+    #[must_use]
     pub fn new() -> Self {
         let shared = Shared {
             keys: papaya::HashMap::default(),
@@ -160,6 +153,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///     Keyring::new().format(KeyFormat::new("sk_live")?).format(KeyFormat::new("sk_test")?);
     /// # Ok::<(), tower_api_key::error::ConfigError>(())
     /// ```
+    #[must_use]
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.formats = self.formats.iter().cloned().chain([format]).collect();
         self
@@ -174,6 +168,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// let keys: Keyring = Keyring::new().clock(|| UNIX_EPOCH + Duration::from_secs(1_800_000_000));
     /// ```
+    #[must_use]
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(now));
         self
