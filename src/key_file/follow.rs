@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     hash::BuildHasher,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc, Weak,
@@ -46,7 +47,9 @@ pub(super) fn run(file: &Weak<Shared>, stop: &Receiver<Infallible>) {
     let mut seen = Seen::default();
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(pause) {
         let Some(file) = file.upgrade() else { return };
-        pause = file.follow(&mut seen);
+        // An observer that panics must not leave the keys as they are for good.
+        let looked = catch_unwind(AssertUnwindSafe(|| file.follow(&mut seen)));
+        pause = looked.unwrap_or(EVERY);
     }
 }
 

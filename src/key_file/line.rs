@@ -5,6 +5,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::Fault;
 use crate::{Client, KeyDigest, key::KeyFormat, verify::Record};
@@ -160,23 +161,22 @@ fn time(field: &'static str, text: &Text<'_>) -> Result<SystemTime, Fault> {
 /// What is wrong with a line, without a word of it: serde's own texts repeat what they read.
 fn explain(text: &str, error: &serde_json::Error) -> Fault {
     let column = error.column();
-    let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else {
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Fault::Json { column };
     };
     let Some(object) = value.as_object() else { return Fault::NotAnObject };
     for (field, is_needed) in FIELDS {
-        let is_string = |value: &serde_json::Value| value.is_string();
-        match object.get(field) {
+        let value = object.get(field);
+        let is_strings =
+            |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
+        // `null` stands for nothing, as far as a field can be left out.
+        let is_text = |value: &Value| value.is_string() || (value.is_null() && !is_needed);
+        match value {
             None if is_needed => return Fault::NoField(field),
-            Some(value) if field == "scopes" => {
-                if !value.as_array().is_some_and(|scopes| scopes.iter().all(is_string)) {
-                    return Fault::NotStrings(field);
-                }
+            Some(value) if field == "scopes" && !is_strings(value) => {
+                return Fault::NotStrings(field);
             }
-            // `null` stands for nothing, as far as a field can be left out.
-            Some(value) if !is_string(value) && (is_needed || !value.is_null()) => {
-                return Fault::NotAString(field);
-            }
+            Some(value) if field != "scopes" && !is_text(value) => return Fault::NotAString(field),
             _ => {}
         }
     }

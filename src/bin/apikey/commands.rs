@@ -1,5 +1,6 @@
 use std::{
     io::{self, Write as _},
+    str,
     time::{Duration, SystemTime},
 };
 

@@ -28,7 +28,7 @@ pub(crate) fn end(record: &Record) -> Option<SystemTime> {
 
 /// A record for machines.
 pub(crate) fn json(record: &Record, now: SystemTime) -> Value {
-    let time = |time: Option<SystemTime>| time.map(|time| rfc3339(time));
+    let time = |time: Option<SystemTime>| time.map(rfc3339);
     let client = record.client();
     json!({
         "id": record.id(),
@@ -86,9 +86,9 @@ pub(crate) fn table(records: &[Record], now: SystemTime) -> Result<(), Failure> 
 }
 
 /// Writes lines to standard output. Whoever closes the pipe has read enough.
-pub(crate) fn lines(lines: impl Iterator<Item = String>) -> Result<(), Failure> {
+pub(crate) fn lines(mut lines: impl Iterator<Item = String>) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = lines.map(|line| writeln!(out, "{line}")).collect::<io::Result<()>>();
+    let written = lines.try_for_each(|line| writeln!(out, "{line}"));
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
