@@ -26,7 +26,7 @@ use crate::{
 pub struct Client {
     shared: Arc<Shared>,
     /// Set by the keyring; beside the rest, so that a client's keys may share that.
-    key_id: Option<KeyId>,
+    key_id: KeyId,
 }
 
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl Client {
     pub fn new(id: impl Into<String>) -> Self {
         let id = id.into().into_boxed_str();
         let shared = Shared { id, name: None, scopes: Box::default(), key_id: None };
-        Self { shared: Arc::new(shared), key_id: None }
+        Self { shared: Arc::new(shared), key_id: KeyId::NONE }
     }
 
     /// Adds a name for people to read.
@@ -67,7 +67,8 @@ impl Client {
     }
 
     /// Adds the public id of the key that was presented, where a verifier of your own knows one. A
-    /// [`Keyring`](crate::Keyring) knows those of its keys, and leaves one that is set already.
+    /// [`Keyring`](crate::Keyring) knows those of its keys; one that is set here goes first, but not
+    /// for a key that is refused.
     pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.shared).key_id = Some(key_id.into().into_boxed_str());
         self
@@ -88,12 +89,13 @@ impl Client {
     /// The public id of the key that was presented, if one is known. Never the key.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
-        self.shared.key_id.as_deref().or(self.key_id.as_ref().map(KeyId::as_str))
+        let kept = self.key_id.as_str();
+        self.shared.key_id.as_deref().or((!kept.is_empty()).then_some(kept))
     }
 
     /// Says with which of a keyring's keys it comes.
     pub(crate) fn stamp(&mut self, key_id: KeyId) {
-        self.key_id = Some(key_id);
+        self.key_id = key_id;
     }
 
     /// The scopes, in the order they were set.
@@ -165,7 +167,8 @@ impl fmt::Debug for Client {
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 pub trait Identity {
-    /// The client's id. It must not change while the client is in a keyring.
+    /// The client's id. It must not change while the client is in a keyring, which asks for it in the
+    /// midst of changes: it must not use the keyring itself.
     fn id(&self) -> &str;
 
     /// Whether the client has a scope; by default it has none.
@@ -203,7 +206,7 @@ impl Identity for Client {
         if self.shared.key_id.is_some() {
             Arc::make_mut(&mut self.shared).key_id = None;
         }
-        self.key_id = KeyId::parse(key_id).ok();
+        self.key_id = KeyId::parse(key_id).unwrap_or(KeyId::NONE);
     }
 }
 

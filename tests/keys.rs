@@ -89,10 +89,20 @@ fn r11_a_keyring_without_keys_refuses_everything() {
     let revoked = keys();
     revoked.revoke("mobile-app");
     revoked.revoke("ci");
-    for keys in [Keyring::<Client>::new(), Keyring::default(), revoked] {
+    let pruned = keys();
+    pruned.revoke("mobile-app");
+    pruned.revoke("ci");
+    assert_eq!(pruned.prune(), 2);
+    for (keys, told) in [
+        (Keyring::<Client>::new(), "401 unknown"),
+        (Keyring::default(), "401 unknown"),
+        (pruned, "401 unknown"),
+        (revoked, "401 revoked"),
+    ] {
         assert!(keys.is_empty());
         assert_eq!(keys.len(), 0);
-        for key in [KEY, OTHER, WRONG, "0", "null", "undefined", "default", "*"] {
+        assert_eq!([outcome(&keys, KEY), outcome(&keys, OTHER)], [told, told]);
+        for key in [WRONG, "0", "null", "undefined", "default", "*"] {
             assert_eq!(outcome(&keys, key), "401 unknown");
         }
         for nothing in ["", " ", "\t"] {
@@ -114,6 +124,15 @@ fn a_key_that_is_there_already_is_refused_whosever_it_is() {
     assert_eq!((keys.len(), keys.contains_client("somebody-else")), (2, false));
     assert_eq!(outcome(&keys, KEY), "200 mobile-app");
     assert_eq!(keys.revoke("mobile-app"), 1);
+    for client in ["mobile-app", "somebody-else"] {
+        let error = keys.insert(KEY, Client::new(client)).unwrap_err();
+        assert_eq!(error.kind(), Kind::RevokedKey);
+        told(&error, KEY.as_bytes());
+        let error = keys.insert_digest(KeyDigest::of(KEY), Client::new(client)).unwrap_err();
+        assert_eq!(error.kind(), Kind::RevokedKey);
+    }
+    assert_eq!((outcome(&keys, KEY), keys.len()), ("401 revoked".into(), 1));
+    assert_eq!(keys.prune(), 1);
     keys.insert(KEY, Client::new("somebody-else")).unwrap();
     assert_eq!(outcome(&keys, KEY), "200 somebody-else");
 }
@@ -326,9 +345,23 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
         (Kind::EnvironmentUnset, "environment_unset"),
         (Kind::EmptyList, "empty_list"),
         (Kind::ListEntry, "list_entry"),
+        (Kind::KeyPrefix, "key_prefix"),
+        (Kind::KeyLayout, "key_layout"),
+        (Kind::ForeignKey, "foreign_key"),
+        (Kind::Checksum, "checksum"),
+        (Kind::KeyId, "key_id"),
+        (Kind::DuplicateKeyId, "duplicate_key_id"),
+        (Kind::UnknownKeyId, "unknown_key_id"),
+        (Kind::DeadKey, "dead_key"),
+        (Kind::RevokedKey, "revoked_key"),
+        (Kind::Lifetime, "lifetime"),
+        (Kind::Randomness, "randomness"),
     ];
     for (kind, name) in names {
         assert_eq!(kind.as_str(), name);
+        let error = ConfigError::from(kind);
+        assert_eq!((error.kind(), error.entry(), error.position()), (kind, None, None));
+        assert!(!error.to_string().is_empty() && format!("{error:?}") == error.to_string());
     }
 }
 
@@ -349,7 +382,9 @@ fn the_next_request_sees_a_change_through_whichever_handle_it_was_made() {
     handle.insert(KEY, Client::new("ci")).unwrap();
     assert_eq!((outcome(), keys.len()), ("200 ci".to_owned(), 1));
     assert_eq!(keys.revoke("ci"), 1);
-    assert_eq!((outcome(), handle.len()), ("401 unknown".to_owned(), 0));
+    assert_eq!((outcome(), handle.len()), ("401 revoked".to_owned(), 0));
+    assert_eq!(handle.prune(), 1);
+    assert_eq!(outcome(), "401 unknown");
     keys.insert(KEY, Client::new("again")).unwrap();
     drop(keys);
     assert_eq!(outcome(), "200 again");
@@ -369,7 +404,7 @@ fn revoke_takes_all_keys_of_one_client_and_says_how_many() {
     assert_eq!((keys.revoke("ci"), keys.revoke("ci")), (3, 0));
     assert_eq!((keys.len(), keys.contains_client("ci")), (1, false));
     for key in [OTHER, "second-key-of-ci", "third-key-of-ci"] {
-        assert_eq!(outcome(&keys, key), "401 unknown");
+        assert_eq!(outcome(&keys, key), "401 revoked");
     }
     assert_eq!(outcome(&keys, KEY), "200 mobile-app");
 }
@@ -441,7 +476,12 @@ fn r42_a_client_holds_what_it_was_given_and_neither_key_nor_digest() {
     let client = reply.client().unwrap();
     assert_eq!((client.id(), client.name(), client.key_id()), ("ci", Some("CI"), Some("k_1")));
     assert_eq!(client.granted().collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(*client, Client::new("ci").with_name("CI").scopes(["a", "b"]).with_key_id("k_1"));
+    // Whichever of its keys it has used.
+    let same = Client::new("ci").with_name("CI").scopes(["a", "b"]);
+    assert_eq!((client, client), (&same, &same.clone().with_key_id("k_2")));
+    for other in [same.clone().with_name("other"), same.scopes(["a"]), Client::new("ci")] {
+        assert_ne!(*client, other);
+    }
 }
 
 /// A client type of one's own that tells no id.
@@ -487,7 +527,9 @@ fn a_client_type_of_ones_own_is_revoked_by_its_id_before_and_after_the_first_rev
     assert_eq!((keys.revoke("c"), keys.revoke("a"), keys.revoke("a")), (0, 2, 0));
 
     keys.insert("key-5", tenant("b")).unwrap();
-    keys.insert("key-1", tenant("a")).unwrap();
+    assert_eq!(keys.insert("key-1", tenant("a")).unwrap_err().kind(), Kind::RevokedKey);
+    assert!(!keys.contains_client("a"));
+    keys.insert("key-6", tenant("a")).unwrap();
     assert!(keys.contains_client("a") && keys.contains_client("b") && !keys.contains_client("c"));
     assert_eq!(keys.retain(|tenant| tenant.0 != "a"), 1);
     assert_eq!((keys.revoke("a"), keys.len()), (0, 2));
@@ -574,12 +616,12 @@ fn once_revoke_has_returned_no_request_gets_in_any_more() {
         let mut late = 0;
         while !done.load(SeqCst) {
             let round = revoked.load(SeqCst);
-            late += usize::from(outcome(&keys, &key(round)) != "401 unknown");
+            late += usize::from(!outcome(&keys, &key(round)).starts_with("401"));
             if outcome(&keys, &key(round + 1)) == "200 ci" {
                 used.fetch_max(round + 1, SeqCst);
             }
         }
-        late + usize::from(outcome(&keys, &key(ROUNDS)) != "401 unknown")
+        late + usize::from(outcome(&keys, &key(ROUNDS)) != "401 revoked")
     };
     let late = thread::scope(|scope| {
         let readers = [scope.spawn(read), scope.spawn(read)];

@@ -13,6 +13,7 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
 };
 
 use http::{
@@ -25,10 +26,12 @@ use support::{Reply, ask, ask_of};
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
     Anonymous, ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, Place,
+    error::ConfigErrorKind,
     extract::{self, Extract, Extracted, Head, bearer, cookie, first_of, header, query, scheme},
+    key::KeyFormat,
     observe::{Decision, Observe},
     respond::{Json, Problem, Respond, Text},
-    verify::{self, Later, Presented, Refusal, Verify},
+    verify::{self, Later, Presented, Record, Refusal, Verify},
 };
 use tower_http::trace::{DefaultMakeSpan, MakeSpan};
 
@@ -49,11 +52,21 @@ struct Traces {
 
 impl Traces {
     fn new() -> Self {
+        Self::of(&[CANARY, SECOND].map(|key| (key, KeyDigest::of(key))))
+    }
+
+    /// Those of a minted key, whose prefix and id are not secret.
+    fn of_minted(key: &str) -> Self {
+        let (_, secret) = key.rsplit_once('_').unwrap();
+        Self::of(&[(secret, KeyDigest::of(key))])
+    }
+
+    fn of(secrets: &[(&str, KeyDigest)]) -> Self {
         let mut fragments = BTreeSet::new();
-        for key in [CANARY, SECOND] {
-            let digest = KeyDigest::of(key).to_bytes();
+        for (key, digest) in secrets {
+            let digest = digest.to_bytes();
             let texts = [
-                key.to_owned(),
+                (*key).to_owned(),
                 key.to_lowercase(),
                 hex(key.as_bytes()),
                 hex(&digest),
@@ -325,6 +338,126 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
     ] {
         traces.are_not_in_debug(&responder);
     }
+}
+
+/// A minted key, for which a keyring knows a record.
+const MINTED: &str = "sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o0XLaBU";
+
+#[test]
+fn r26_what_is_made_of_a_minted_key_prints_its_id_and_no_more() {
+    let format = KeyFormat::new("sk_live").unwrap();
+    let minted = [(); 2].map(|()| format.mint().unwrap());
+    let issuing = Keyring::new().format(format.clone());
+    let issued = issuing.issue(&format, Client::new("ci")).unwrap();
+    let rotated = issuing.rotate(issued.id(), Duration::MAX).unwrap();
+    let printed = [format!("{minted:?}"), format!("{issued:#?}"), format!("{rotated:x?}")];
+    for minted in minted.into_iter().chain([issued, rotated]) {
+        let record = Record::of(&minted, Client::new("ci")).note("a note");
+        let record = record
+            .expires_at(SystemTime::now() + Duration::from_secs(3_600))
+            .format(format.clone());
+        let id = minted.id().to_owned();
+        let (debug, mut texts) = (format!("{record:?} {record:#?}"), printed.to_vec());
+        texts.push(format!("{minted:?} {minted:#?} {minted:x?} {minted:#X?}"));
+        texts.push(format!("{:?} {:?}", minted.digest(), Some(minted.digest())));
+        let keys = Keyring::new().format(format.clone());
+        keys.insert_record(record).unwrap();
+        texts.push(format!("{keys:?} {:?}", keys.records().collect::<Vec<_>>()));
+        keys.revoke_key(&id);
+        texts.push(format!("{keys:#?} {:#?}", keys.record(&id)));
+        assert!(debug.contains(&id) && texts[3].contains(&id));
+        texts.push(debug);
+        minted.reveal(|key| {
+            let traces = Traces::of_minted(key);
+            assert!(traces.find(key).is_some() && traces.find(&key[20..29]).is_some());
+            traces.are_not_in_debug(&format);
+            traces.are_not_in(&format.pattern());
+            traces.are_not_in_debug(&issuing);
+            traces.are_not_in_debug(&issuing.records().collect::<Vec<_>>());
+            traces.are_not_in_debug(&issuing.clients().collect::<Vec<_>>());
+            texts.iter().for_each(|text| traces.are_not_in(text));
+        });
+    }
+}
+
+#[test]
+fn r26_a_minted_key_that_is_refused_shows_its_id_to_the_operator_alone() {
+    let traces = Arc::new(Traces::of_minted(MINTED));
+    let notes = Arc::new(Mutex::new(0));
+    let keys = Keyring::new().format(KeyFormat::new("sk_live").unwrap());
+    keys.insert(MINTED, Client::new("ci")).unwrap();
+    let layer = ApiKeyLayer::new(everywhere(), keys.clone())
+        .observe(Nosy(Arc::clone(&traces), Arc::clone(&notes)));
+    let get = |key: &str| ask(&layer, Request::get("/p").header("x-api-key", key));
+    let (typo, cut) = (MINTED.replace("4e5F", "4e5G"), &MINTED[..MINTED.len() - 1]);
+    for (is_revoked, outcome) in [(false, "200 ci"), (true, "401 revoked")] {
+        assert!(!is_revoked || keys.revoke_key("0a1B2c3D"));
+        let reply = get(MINTED);
+        assert_eq!(reply.outcome(), outcome);
+        traces.are_not_in_reply(&reply);
+        assert!(!reply.wire().contains("0a1B2c3D"));
+        traces.are_not_in_debug(&layer);
+        for wrong in [&*typo, cut] {
+            let reply = get(wrong);
+            assert_eq!(reply.outcome(), "401 unknown");
+            traces.are_not_in_reply(&reply);
+        }
+    }
+    assert!(*notes.lock().unwrap() > 10);
+}
+
+#[test]
+fn r26_no_error_about_minted_keys_and_records_repeats_what_was_given() {
+    use ConfigErrorKind::{
+        Checksum, DeadKey, DuplicateKey, DuplicateKeyId, ForeignKey, KeyId, KeyLayout, KeyPrefix,
+        Lifetime, RevokedKey, UnknownKeyId,
+    };
+
+    let (canary, minted) = (Traces::new(), Traces::of_minted(MINTED));
+    let (live, test) = (KeyFormat::new("sk_live").unwrap(), KeyFormat::new("sk_test").unwrap());
+    let (typo, cut) = (MINTED.replace("4e5F", "4e5G"), &MINTED[..MINTED.len() - 1]);
+    let keys = Keyring::new();
+    let strict = keys.clone().format(test.clone());
+    let client = || Client::new("ci");
+    keys.insert(MINTED, client()).unwrap();
+    let record = |key: &str| Record::new(KeyDigest::of(key), client());
+    let now = SystemTime::now();
+    let told = |error: &tower_api_key::error::ConfigError, kind| {
+        assert_eq!(error.kind(), kind);
+        canary.are_not_in_error(error);
+        minted.are_not_in_error(error);
+    };
+    let over = record(CANARY).not_before(now + Duration::from_secs(1)).expires_at(now);
+    for (error, kind) in [
+        (KeyFormat::new(format!("{CANARY}-")).unwrap_err(), KeyPrefix),
+        (KeyFormat::new(format!("{MINTED}_")).unwrap_err(), KeyPrefix),
+        (live.parse(CANARY).unwrap_err(), KeyLayout),
+        (live.parse(cut).unwrap_err(), KeyLayout),
+        (live.parse(&typo).unwrap_err(), Checksum),
+        (test.parse(MINTED).unwrap_err(), ForeignKey),
+        (strict.insert(CANARY, client()).unwrap_err(), KeyLayout),
+        (strict.insert(MINTED, client()).unwrap_err(), ForeignKey),
+        (keys.clone().format(live.clone()).insert(&typo, client()).unwrap_err(), Checksum),
+        (keys.insert(MINTED, client()).unwrap_err(), DuplicateKey),
+        // Whoever takes the key for its id.
+        (record(CANARY).with_id(MINTED).unwrap_err(), KeyId),
+        (record(CANARY).with_id(CANARY).unwrap_err(), KeyId),
+        (keys.rotate(MINTED, Duration::ZERO).unwrap_err(), UnknownKeyId),
+        (keys.rotate(CANARY, Duration::ZERO).unwrap_err(), UnknownKeyId),
+        (keys.insert_record(over.clone()).unwrap_err(), Lifetime),
+        (keys.replace([over]).unwrap_err(), Lifetime),
+        (keys.replace([record(MINTED), record(MINTED)]).unwrap_err(), DuplicateKey),
+        (
+            keys.insert_record(record(CANARY).with_id("0a1B2c3D").unwrap()).unwrap_err(),
+            DuplicateKeyId,
+        ),
+        (strict.issue(&live, client()).unwrap_err(), ForeignKey),
+    ] {
+        told(&error, kind);
+    }
+    assert!(keys.revoke_key("0a1B2c3D"));
+    told(&keys.insert(MINTED, client()).unwrap_err(), RevokedKey);
+    told(&keys.rotate("0a1B2c3D", Duration::ZERO).unwrap_err(), DeadKey);
 }
 
 #[test]

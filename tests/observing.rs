@@ -13,10 +13,10 @@ use http::{Request, Response, request};
 use http_body_util::Full;
 use support::{KEY, OTHER, WRONG, ask, ask_of, keys};
 use tower_api_key::{
-    ApiKeyLayer, Client, Identity, Keyring,
+    ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
     extract::{bearer, header, query},
     observe::{Decision, Observe},
-    verify::{self, Presented, Refusal},
+    verify::{self, Presented, Record, Refusal},
 };
 
 /// Notes every decision as a line of text.
@@ -54,7 +54,18 @@ fn preflight() -> request::Builder {
 #[test]
 fn each_decision_is_told_once_with_what_there_is_to_know() {
     let notes = Notes::default();
-    let verifier = keys().or(verify::from_fn(|key: Presented<'_>| match key.expose() {
+    let keys = Keyring::new();
+    for (key, id, client) in [
+        (KEY, "MobileK1", Client::new("mobile-app")),
+        (OTHER, "CiCiCiK2", Client::new("ci")),
+        ("key-to-be-revoked", "FormerK3", Client::new("former")),
+        ("named-elsewhere", "OddOneK4", Client::new("odd").with_key_id("the-odd-one")),
+    ] {
+        let record = Record::new(KeyDigest::of(key), client).with_id(id).unwrap();
+        keys.insert_record(record).unwrap();
+    }
+    assert!(keys.revoke_key("FormerK3"));
+    let verifier = keys.or(verify::from_fn(|key: Presented<'_>| match key.expose() {
         b"expired" => Err(Refusal::expired()),
         b"broken" => Err(Refusal::failed("down")),
         b"with-an-id" => Ok(Some(Client::new("ci").with_key_id("k_17"))),
@@ -68,7 +79,7 @@ fn each_decision_is_told_once_with_what_there_is_to_know() {
     for (request, told) in [
         (
             get().header("x-api-key", KEY),
-            "accepted GET /p: client mobile-app, key -, header `x-api-key`, no rejection",
+            "accepted GET /p: client mobile-app, key MobileK1, header `x-api-key`, no rejection",
         ),
         (
             get().header("x-api-key", "with-an-id"),
@@ -76,11 +87,19 @@ fn each_decision_is_told_once_with_what_there_is_to_know() {
         ),
         (
             Request::put(format!("/q?api_key={OTHER}")),
-            "accepted PUT /q: client ci, key -, query `api_key`, no rejection",
+            "accepted PUT /q: client ci, key CiCiCiK2, query `api_key`, no rejection",
         ),
         (
             get().header("authorization", format!("Bearer {KEY}")),
-            "accepted GET /p: client mobile-app, key -, scheme `Bearer`, no rejection",
+            "accepted GET /p: client mobile-app, key MobileK1, scheme `Bearer`, no rejection",
+        ),
+        (
+            get().header("x-api-key", "named-elsewhere"),
+            "accepted GET /p: client odd, key the-odd-one, header `x-api-key`, no rejection",
+        ),
+        (
+            get().header("x-api-key", "key-to-be-revoked"),
+            "rejected GET /p: client -, key FormerK3, header `x-api-key`, revoked",
         ),
         (get(), "rejected GET /p: client -, key -, nowhere, missing"),
         (

@@ -30,10 +30,10 @@ fn reason(case: &str) -> Reason {
     match case {
         "expired" => Reason::Expired,
         "not_yet_valid" => Reason::NotYetValid,
-        "told_revoked" => Reason::Revoked,
+        // A keyring keeps the record of a key that was revoked, and nothing of one that was removed.
+        "revoked" | "told_revoked" => Reason::Revoked,
         "malformed" => Reason::Malformed,
         "over_long" => Reason::TooLong,
-        // A keyring keeps nothing of a key that is gone.
         _ => Reason::Unknown,
     }
 }
@@ -308,6 +308,7 @@ fn r6_the_extension_tells_kind_reason_and_place_by_stable_names() {
         ("over_long", "refused", "too_long", "the key is too long"),
         ("expired", "refused", "expired", "the key has expired"),
         ("not_yet_valid", "refused", "not_yet_valid", "the key is not yet valid"),
+        ("revoked", "refused", "revoked", "the key was revoked"),
         ("told_revoked", "refused", "revoked", "the key was revoked"),
         ("failed", "failed", "failed", "the key could not be verified"),
     ] {
@@ -318,6 +319,8 @@ fn r6_the_extension_tells_kind_reason_and_place_by_stable_names() {
         assert_eq!(rejection.to_string(), text);
         assert_eq!(rejection.place(), Some(&place));
         assert_eq!(rejection.source().is_some(), kind == "failed");
+        // Only the keyring's own records have a public id.
+        assert_eq!(rejection.key_id().is_some(), case == "revoked");
         let told = format!("{rejection:?}");
         assert!(told.contains("x-api-key") && told.contains(&format!("{:?}", rejection.reason())));
     }

@@ -333,7 +333,7 @@ fn a_layer_is_configured_in_any_order_and_a_clone_is_its_own() {
     let keys = keys();
     let revoking = ApiKeyLayer::new(header("x-api-key"), keys.clone()).forward_key().clone();
     keys.revoke("mobile-app");
-    assert_eq!(ask(&revoking, Request::get("/").header("x-api-key", KEY)).outcome(), "401 unknown");
+    assert_eq!(ask(&revoking, Request::get("/").header("x-api-key", KEY)).outcome(), "401 revoked");
     let reply = ask(&revoking, Request::get("/").header("x-api-key", OTHER));
     assert_eq!(reply.seen().headers["x-api-key"], OTHER);
 }

@@ -1,7 +1,7 @@
 use super::{Extract, Extracted, Head, only};
 use crate::{
     error::{ConfigError, literal},
-    place::{Place, QueryValue, query_values},
+    place::{Place, query_values},
 };
 
 /// Reads the key from a query parameter. Made by [`query`].
@@ -51,9 +51,9 @@ impl Extract for Query {
     }
 
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
-        only(query_values(head.uri(), self.place.name()), |value| match value {
-            QueryValue::Decoded(key) => Extracted::found(key, &self.place),
-            QueryValue::BadEscape => Extracted::malformed(&self.place),
+        only(query_values(head.uri(), self.place.name()), |value| match value.decode() {
+            Some(key) => Extracted::found(key, &self.place),
+            None => Extracted::malformed(&self.place),
         })
     }
 }

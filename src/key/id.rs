@@ -10,6 +10,9 @@ pub(crate) struct KeyId([u8; Self::LEN]);
 impl KeyId {
     pub(crate) const LEN: usize = 8;
 
+    /// The id of no key, in the room of one: its text is empty.
+    pub(crate) const NONE: Self = Self([0; Self::LEN]);
+
     pub(crate) fn parse(text: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         match <[u8; Self::LEN]>::try_from(text.as_ref()) {
             Ok(id) if base62::are_digits(&id) => Ok(Self(id)),
@@ -24,7 +27,7 @@ impl KeyId {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
+        str::from_utf8(&self.0).unwrap_or_default().trim_end_matches('\0')
     }
 }
 

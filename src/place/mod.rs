@@ -17,7 +17,7 @@ pub use self::kind::PlaceKind;
 pub(crate) use self::{
     authorization::{SchemeValue, read as read_authorization},
     cookie::values as cookie_values,
-    query::{Value as QueryValue, values as query_values},
+    query::values as query_values,
 };
 use crate::error::{ConfigError, ConfigErrorKind, literal};
 

@@ -8,19 +8,22 @@ use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
 /// What stands behind the `=` of a pair.
-pub(crate) enum Value<'a> {
-    Decoded(Cow<'a, [u8]>),
-    /// A `%` without two hexadecimal digits: no key was ever encoded so.
-    BadEscape,
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'a>(&'a str);
+
+impl<'a> Value<'a> {
+    /// `None` where a `%` has no two hexadecimal digits: no key was ever encoded so.
+    pub(crate) fn decode(self) -> Option<Cow<'a, [u8]>> {
+        (!has_bad_escape(self.0)).then(|| decode(self.0))
+    }
 }
 
 /// The values of all pairs with this decoded name.
 pub(crate) fn values<'a>(uri: &'a Uri, name: &str) -> impl Iterator<Item = Value<'a>> {
     let pairs = uri.query().map(|query| query.split('&')).into_iter().flatten();
-    pairs.filter(move |pair| has_name(pair, name)).map(|pair| {
-        let value = pair.split_once('=').map_or("", |(_, value)| value);
-        if has_bad_escape(value) { Value::BadEscape } else { Value::Decoded(decode(value)) }
-    })
+    pairs
+        .filter(move |pair| has_name(pair, name))
+        .map(|pair| Value(pair.split_once('=').map_or("", |(_, value)| value)))
 }
 
 /// Drops the pairs with this decoded name; without any pair left, the `?` goes too.
@@ -109,12 +112,7 @@ mod tests {
     fn values_are_decoded_to_raw_bytes_or_known_to_be_bad() {
         let decoded = |uri: &str| -> Vec<Option<Vec<u8>>> {
             let uri = uri.parse().unwrap();
-            values(&uri, "k")
-                .map(|value| match value {
-                    Value::Decoded(value) => Some(value.into_owned()),
-                    Value::BadEscape => None,
-                })
-                .collect()
+            values(&uri, "k").map(|value| value.decode().map(Cow::into_owned)).collect()
         };
         assert_eq!(decoded("/?k=a%20b+c%2B%FF"), [Some(b"a b c+\xff".to_vec())]);
         assert_eq!(decoded("/?k=%zz&k=%&k=%4&k=a%4g"), [None, None, None, None]);

@@ -146,14 +146,16 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// Keeps the keys whose client is wanted, and says how many went, without a trace. It looks at
     /// every key that is not revoked.
     pub fn retain(&self, mut wanted: impl FnMut(&C) -> bool) -> usize {
-        self.forget_where(|kept| !kept.entry.is_revoked() && !wanted(&kept.entry.client))
+        let is_live = |kept: &Kept<C>| !kept.entry.is_revoked();
+        self.forget_where(|kept| is_live(kept) && !wanted(&kept.entry.client), is_live)
     }
 
     /// Forgets the keys that are revoked or whose time is over, and says how many there were. It looks
     /// at every key.
     pub fn prune(&self) -> usize {
         let now = self.now();
-        self.forget_where(|kept| kept.entry.is_dead(now))
+        let is_dead = |kept: &Kept<C>| kept.entry.is_dead(now);
+        self.forget_where(is_dead, is_dead)
     }
 
     /// Revokes all keys of a client, by its id, and says how many there were: none is no error.
@@ -197,10 +199,11 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// For the first record that [`insert_record`](Self::insert_record) would not take, named by its
     /// number: entry 1 is the first. Nothing is changed then.
     pub fn replace(&self, records: impl IntoIterator<Item = Record<C>>) -> Result<(), ConfigError> {
+        // Before the lock is taken, since the iterator may use this keyring.
+        let mut records: Vec<_> = records.into_iter().collect();
         let mut index = self.index();
         let keys = self.shared.keys.pin();
         let now = self.now();
-        let mut records: Vec<_> = records.into_iter().collect();
         let mut next = index.of_others(records.len());
         let mut digests = Digests::with_capacity_and_hasher(records.len(), RandomState::default());
         for (number, record) in (1..).zip(&mut records) {
@@ -270,13 +273,19 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         Some(kept.clone())
     }
 
-    fn forget_where(&self, mut unwanted: impl FnMut(&Kept<C>) -> bool) -> usize {
-        // The closure runs before the lock is taken, so that it may use this keyring.
+    /// Asks before the lock is taken, so that a closure may use this keyring, and once more under the
+    /// lock whether that still holds.
+    fn forget_where(
+        &self,
+        mut unwanted: impl FnMut(&Kept<C>) -> bool,
+        still: impl Fn(&Kept<C>) -> bool,
+    ) -> usize {
         let keys = self.shared.keys.pin();
         let unwanted = keys.iter().filter(|(_, kept)| unwanted(kept)).map(|(digest, _)| *digest);
         let unwanted: Vec<_> = unwanted.collect();
         let mut index = self.index();
-        unwanted.iter().filter_map(|digest| self.forget(&mut index, digest)).count()
+        let gone = unwanted.iter().filter(|digest| keys.get(*digest).is_some_and(&still));
+        gone.filter_map(|digest| self.forget(&mut index, digest)).count()
     }
 
     /// The key's own format, if it is accepted here; else the first that is.

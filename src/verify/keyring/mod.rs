@@ -133,7 +133,11 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     #[must_use]
     pub fn new() -> Self {
         let shared = Shared {
-            keys: papaya::HashMap::default(),
+            // Changes wait for one another anyway, and a table that is half copied is read twice.
+            keys: papaya::HashMap::builder()
+                .resize_mode(papaya::ResizeMode::Blocking)
+                .hasher(foldhash::fast::RandomState::default())
+                .build(),
             index: Mutex::new(Index::new()),
             revoked: AtomicUsize::new(0),
         };
@@ -159,7 +163,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         self
     }
 
-    /// Sets the clock, for tests. It is asked only for keys that have times. As with
+    /// Sets the clock, for tests. Requests ask it only for keys that have times, and changes for what
+    /// they note; it must not use the keyring itself. As with
     /// [`format`](Self::format), clones made before do not have it.
     ///
     /// ```

@@ -25,7 +25,7 @@ use crate::{
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
-/// Times before 1970 count as 1970, and those after 2554 as never.
+/// Times before 1970 count as 1970, and those after 2554 as 2554.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Record<C = Client> {
@@ -113,7 +113,7 @@ impl<C> Record<C> {
 
     /// Says that the key was revoked, and when.
     pub fn revoked_at(mut self, time: SystemTime) -> Self {
-        self.entry.revoke(time.into());
+        self.entry.extra_mut().revoked = Some(time.into());
         self
     }
 
@@ -249,23 +249,22 @@ impl<C> Entry<C> {
         self.extra_mut().revoked.get_or_insert(now);
     }
 
-    /// The life of the key that takes this one's place: as long, and not before this one begins.
-    pub(super) fn successor(&self, client: C, format: KeyFormat, now: Time) -> Self
-    where
-        C: Clone,
-    {
-        let extra = self.extra.as_ref().map(|extra| Extra {
-            not_before: if extra.not_before > now { extra.not_before } else { Time::START },
-            note: extra.note.clone(),
+    /// The life of the key that takes this one's place: as long, from now on; the same, if this one
+    /// has not begun yet.
+    pub(super) fn successor(&self, client: C, format: KeyFormat, now: Time) -> Self {
+        let extra = self.extra.as_ref();
+        let begins = extra.map(|extra| extra.not_before).filter(|begins| *begins > now);
+        let expires = match begins {
+            Some(_) => self.expires,
+            None => self.expires.moved(self.created.or(now), now),
+        };
+        let extra = Extra {
+            not_before: begins.unwrap_or(Time::START),
+            note: extra.and_then(|extra| extra.note.clone()),
             ..Extra::default()
-        });
-        Self {
-            client,
-            created: now,
-            expires: self.expires.moved(self.created.or(now), now),
-            format: Some(format),
-            extra: extra.filter(|extra| *extra != Extra::default()).map(Box::new),
-        }
+        };
+        let extra = (extra != Extra::default()).then(|| Box::new(extra));
+        Self { client, created: now, expires, format: Some(format), extra }
     }
 
     /// Ends the key at the sooner of this time and those that were set before.
@@ -293,14 +292,19 @@ impl Time {
     }
 
     pub(super) fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(nanoseconds(duration)))
+        self.plus(nanoseconds(duration))
+    }
+
+    /// The end of all times is not `NEVER`.
+    fn plus(self, nanoseconds: u64) -> Self {
+        Self(self.0.saturating_add(nanoseconds).min(u64::MAX - 1))
     }
 
     /// As far from `to` as this is from `from`.
     fn moved(self, from: Self, to: Self) -> Self {
         match self {
             Self::NEVER => Self::NEVER,
-            time => Self(to.0.saturating_add(time.0.saturating_sub(from.0))),
+            time => to.plus(time.0.saturating_sub(from.0)),
         }
     }
 
@@ -311,7 +315,7 @@ impl Time {
 
 impl From<SystemTime> for Time {
     fn from(time: SystemTime) -> Self {
-        time.duration_since(UNIX_EPOCH).map_or(Self::START, |since| Self(nanoseconds(since)))
+        time.duration_since(UNIX_EPOCH).map_or(Self::START, |since| Self::START.after(since))
     }
 }
 

@@ -1,0 +1,314 @@
+//! Memory that held a key of ours is wiped before it is given back: freed blocks are looked through.
+#![allow(
+    unsafe_code,
+    reason = "a global allocator that looks into what is freed is unsafe to write"
+)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::{Cell, UnsafeCell},
+    convert::Infallible,
+    future::{Ready, ready},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    slice,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, Response};
+use tower::{Layer, Service};
+use tower_api_key::{
+    ApiKeyLayer, Client, Keyring, Place,
+    extract::{self, Extract, first_of, header, query},
+    key::KeyFormat,
+    verify::Verify,
+};
+
+struct Looking;
+
+const ROOM: usize = 1 << 18;
+
+thread_local! {
+    static IS_LOOKING: Cell<bool> = const { Cell::new(false) };
+    static LEN: Cell<usize> = const { Cell::new(0) };
+    static FREED: UnsafeCell<[u8; ROOM]> = const { UnsafeCell::new([0; ROOM]) };
+}
+
+// SAFETY: all is left to `System`; what is freed is read before that.
+unsafe impl GlobalAlloc for Looking {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // With zeros in it, so that all of it can be read when it is freed. `realloc` comes by here and
+        // by `dealloc`, too: what a vector leaves behind when it grows is seen.
+        // SAFETY: the caller's own promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if IS_LOOKING.get() {
+            let at = LEN.get();
+            // SAFETY: the block is this size, is nobody else's any more and was all written.
+            let freed = unsafe { slice::from_raw_parts(pointer, layout.size()) };
+            FREED.with(|kept| {
+                // SAFETY: this thread's own; nothing in here allocates, so that nobody comes twice.
+                let kept = unsafe { &mut *kept.get() };
+                if let Some(kept) = kept.get_mut(at..at + freed.len()) {
+                    kept.copy_from_slice(freed);
+                }
+            });
+            LEN.set(at + freed.len());
+        }
+        // SAFETY: the caller's own promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Looking = Looking;
+
+/// All that was freed by an act in this thread, one block after another.
+fn freed<T>(act: impl FnOnce() -> T) -> (T, Vec<u8>) {
+    LEN.set(0);
+    IS_LOOKING.set(true);
+    let result = act();
+    IS_LOOKING.set(false);
+    assert!(LEN.get() <= ROOM, "{} bytes were freed", LEN.get());
+    // SAFETY: this thread's own, and not looking any more.
+    let freed = FREED.with(|freed| unsafe { &*freed.get() }[..LEN.get()].to_vec());
+    (result, freed)
+}
+
+/// Whether any six bytes of a secret that follow one another are in what was freed.
+fn is_in(secret: &[u8], freed: &[u8]) -> bool {
+    let parts: std::collections::HashSet<_> = secret.windows(6).collect();
+    freed.windows(6).any(|window| parts.contains(window))
+}
+
+/// The secret of a key: on the stack, where nothing of it is freed.
+type Secret = [u8; 28];
+
+fn secret(key: &str) -> Secret {
+    *key.as_bytes().last_chunk().expect("a minted key")
+}
+
+#[test]
+fn the_search_itself_finds_what_is_not_wiped() {
+    let format = KeyFormat::new("sk_live").unwrap();
+    let copied = |copy: fn(&str)| {
+        let (secret, freed) = freed(|| {
+            format.mint().unwrap().reveal(|key| {
+                copy(key);
+                secret(key)
+            })
+        });
+        is_in(&secret, &freed)
+    };
+    assert!(!copied(|_| {}));
+    assert!(copied(|key| drop(key.to_owned())), "a copy");
+    assert!(copied(|key| drop(key[16..24].to_owned())), "a part");
+    assert!(copied(|key| drop(vec![1, 2, 3].into_iter().chain(key.bytes()).collect::<Vec<_>>())));
+    let grown = |key: &str| {
+        let mut grown = String::with_capacity(key.len());
+        grown.push_str(key);
+        grown.reserve(1_000);
+        // It is wiped itself: what it left behind is not.
+        drop(zeroize::Zeroizing::new(grown));
+    };
+    assert!(copied(grown), "what a string leaves behind when it grows");
+    assert!(!copied(|key| drop(zeroize::Zeroizing::new(key.to_owned()))), "a copy that is wiped");
+}
+
+#[test]
+fn r27_a_minted_key_leaves_nothing_behind() {
+    let format = KeyFormat::new("sk_live").unwrap();
+    for _ in 0..20 {
+        let (secret, freed) = freed(|| format.mint().unwrap().reveal(secret));
+        assert!(!is_in(&secret, &freed), "minted and shown");
+    }
+    let keys = Keyring::new().format(format.clone());
+    for _ in 0..20 {
+        let (secret, freed) = freed(|| {
+            let minted = keys.issue(&format, Client::new("ci")).unwrap();
+            let _ = (format!("{minted:?}"), minted.digest().encode());
+            let id = minted.id().to_owned();
+            let first = minted.reveal(secret);
+            let rotated = keys.rotate(&id, Duration::ZERO).unwrap();
+            keys.revoke_key(rotated.id());
+            [first, rotated.reveal(secret)]
+        });
+        assert!(!freed.is_empty());
+        assert!(secret.iter().all(|secret| !is_in(secret, &freed)), "issued, rotated and shown");
+    }
+    for _ in 0..20 {
+        // What the caller holds is the caller's.
+        let mut held = String::with_capacity(1_000);
+        format.mint().unwrap().reveal(|key| held.push_str(key));
+        let ((), freed) = freed(|| keys.insert(&held, Client::new("ci")).unwrap());
+        assert!(!is_in(&secret(&held), &freed), "inserted");
+    }
+}
+
+#[test]
+fn r27_a_minted_key_that_nobody_is_shown_is_wiped_too() {
+    // Of which all that is known is what stands before the secret.
+    let format = KeyFormat::new("wiped_when_dropped").unwrap();
+    let begin = b"wiped_when_dropped_";
+    let is_left = |freed: &[u8]| {
+        let keys = freed.windows(begin.len() + 10).filter(|window| window.starts_with(begin));
+        keys.filter(|key| key[key.len() - 2] == b'_' && key[key.len() - 1] != 0).count()
+    };
+    let keys = Keyring::new();
+    let ((), dropped) = freed(|| drop(keys.issue(&format, Client::new("ci")).unwrap()));
+    assert_eq!(is_left(&dropped), 0);
+    let ((), copied) = freed(|| format.mint().unwrap().reveal(|key| drop(key.to_owned())));
+    assert_eq!(is_left(&copied), 1);
+
+    // Nor after a panic of whoever was shown it.
+    let mut shown = None;
+    let ((), panicked) = freed(|| {
+        let minted = format.mint().unwrap();
+        let show = AssertUnwindSafe(|| {
+            minted.reveal(|key| {
+                shown = Some(secret(key));
+                // Without a message, and without the default hook's.
+                std::panic::resume_unwind(Box::new(()));
+            });
+        });
+        assert!(catch_unwind(show).is_err());
+    });
+    assert_eq!(is_left(&panicked), 0);
+    assert!(!is_in(&shown.unwrap(), &panicked));
+}
+
+// --------------------------------------------------------------------------------------------
+// Keys that requests bring. The request's own memory is the server's; what is decoded is ours.
+
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Request<()>> for Inner {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        ready(Ok(Response::new(String::new())))
+    }
+}
+
+/// The status of one request, and what was freed on its way.
+fn freed_by<E: Extract, V: Verify>(
+    layer: &ApiKeyLayer<E, V>,
+    request: Request<()>,
+) -> (u16, Vec<u8>) {
+    let mut service = layer.layer(Inner);
+    let mut context = Context::from_waker(Waker::noop());
+    freed(|| match pin!(service.call(request)).poll(&mut context) {
+        Poll::Ready(Ok(response)) => response.status().as_u16(),
+        _ => panic!("not at once"),
+    })
+}
+
+fn asking(uri: &str) -> Request<()> {
+    Request::get(uri).body(()).unwrap()
+}
+
+const KEY: &str = "Qx7Lm2Zr9Tk4Vb8Yp5Nc";
+const SPACED: &str = "Qx7Lm2 Zr9Tk4 Vb8Yp5 Nc3Hd6";
+
+/// Spaces and every third character percent-encoded, so that no six are as they are in the key.
+fn escaped(key: &str) -> String {
+    let third = |(at, byte): (usize, u8)| match (at % 3, byte) {
+        (0, _) | (_, b' ') => format!("%{byte:02X}"),
+        _ => char::from(byte).to_string(),
+    };
+    key.bytes().enumerate().map(third).collect()
+}
+
+#[test]
+fn r27_what_is_decoded_of_a_query_is_wiped() {
+    let layers = |key| ApiKeyLayer::new(query("api_key"), Keyring::single(key).unwrap());
+    for key in [KEY, SPACED] {
+        let layer = layers(key);
+        for (form, layer) in [
+            ("plain", layer.clone()),
+            ("forwarding", layer.clone().forward_key()),
+            ("optional", layer.clone().optional()),
+        ] {
+            let (status, freed) = freed_by(&layer, asking(&format!("/?api_key={}", escaped(key))));
+            assert_eq!((status, is_in(key.as_bytes(), &freed)), (200, false), "{form}");
+        }
+        // Of a `+` there is one more step, which undoes the spaces alone.
+        let plus = SPACED.replace(' ', "+");
+        let (status, freed) = freed_by(&layer, asking(&format!("/?api_key={plus}")));
+        assert_eq!(status, if key == SPACED { 200 } else { 401 });
+        // The parts between two spaces stand in the request, too: look across a space.
+        for at in [3, 10, 17] {
+            assert!(!is_in(&SPACED.as_bytes()[at..at + 8], &freed), "{}", &SPACED[at..at + 8]);
+        }
+    }
+    // Refused ones are somebody's key as well, with a typo.
+    let layer = layers(OTHER);
+    for (uri, told) in [
+        (format!("/?api_key={}", escaped(KEY)), 401),
+        (format!("/?api_key={}%FF", escaped(KEY)), 401),
+        (format!("/?api_key={}%0A", escaped(KEY)), 401),
+        (format!("/?api_key={}", escaped(&KEY.repeat(60))), 401),
+        (format!("/?api_key={}", escaped(&format!(" {KEY} "))), 401),
+    ] {
+        let (status, freed) = freed_by(&layer, asking(&uri));
+        assert_eq!((status, is_in(KEY.as_bytes(), &freed)), (told, false), "{uri}");
+    }
+}
+
+const OTHER: &str = "uE6sJ1gXo0KaRiVfBwCq";
+
+#[test]
+fn r27_what_is_decoded_beside_another_key_is_wiped() {
+    let encoded = escaped(KEY);
+    let beside = || Request::get(format!("/?api_key={encoded}")).header("x-api-key", OTHER);
+    let both = ApiKeyLayer::new((query("api_key"), header("x-api-key")), Keyring::<Client>::new());
+    let (status, freed) = freed_by(&both, beside().body(()).unwrap());
+    assert_eq!((status, is_in(KEY.as_bytes(), &freed)), (400, false), "two places");
+    let first = first_of((header("x-api-key"), query("api_key")));
+    let first = ApiKeyLayer::new(first, Keyring::single(OTHER).unwrap());
+    let (status, freed) = freed_by(&first, beside().body(()).unwrap());
+    assert_eq!((status, is_in(KEY.as_bytes(), &freed)), (200, false), "the first of two places");
+}
+
+#[test]
+fn r27_what_an_extractor_of_ones_own_hands_over_is_wiped() {
+    for (key, told) in [(KEY, 200), (OTHER, 401)] {
+        let reversed = extract::from_fn(Place::header("x-reversed"), |head: extract::Head<'_>| {
+            let line = head.headers().get("x-reversed").and_then(|line| line.to_str().ok());
+            line.map(|line| {
+                // A string that does not grow: what it left behind would be the closure's own.
+                let mut key = String::with_capacity(line.len());
+                line.bytes().rev().for_each(|byte| key.push(char::from(byte)));
+                key
+            })
+            .into()
+        });
+        let layer = ApiKeyLayer::new(reversed, Keyring::single(KEY).unwrap());
+        let line: String = key.chars().rev().collect();
+        let mut request = asking("/");
+        request.headers_mut().insert("x-reversed", HeaderValue::from_str(&line).unwrap());
+        let (status, freed) = freed_by(&layer, request);
+        assert_eq!((status, is_in(key.as_bytes(), &freed)), (told, false));
+        assert!(is_in(line.as_bytes(), &freed), "the request's own memory is seen");
+    }
+}
+
+#[test]
+fn r27_what_is_decoded_twice_in_one_place_is_wiped() {
+    let layer = ApiKeyLayer::new(query("api_key"), Keyring::<Client>::new());
+    for twice in [[KEY, KEY], [KEY, OTHER], [OTHER, KEY], [KEY, ""]] {
+        let [one, two] = twice.map(escaped);
+        let (status, freed) = freed_by(&layer, asking(&format!("/?api_key={one}&api_key={two}")));
+        assert_eq!((status, is_in(KEY.as_bytes(), &freed)), (400, false), "{twice:?}");
+    }
+}
