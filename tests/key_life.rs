@@ -15,7 +15,7 @@ use std::{
 
 use http::{Request, request};
 use proptest::{collection::vec, option, prelude::*};
-use support::{Reply, SPOTS, WRONG, ask, cases};
+use support::{KEY, Reply, SPOTS, WRONG, ask, cases};
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
     error::{ConfigError, ConfigErrorKind as Kind},
@@ -1475,7 +1475,6 @@ fn what_is_revoked_while_retain_asks_is_remembered() {
 
 #[test]
 fn r44_a_key_that_has_not_begun_is_rotated_to_one_of_the_same_life() {
-    const DAY: Duration = Duration::from_secs(86_400);
     let keys = Keyring::new();
     let begins = SystemTime::now() + 10 * DAY;
     let record = Record::new(KeyDigest::of(KEY), Client::new("ci"))
