@@ -74,11 +74,17 @@ struct Header {
 
 /// Reads the first line.
 pub(super) fn check_header(text: &str) -> Result<(), Fault> {
+    check_object(text).map_err(|_| Fault::Header)?;
     match serde_json::from_str(text) {
         Ok(Header { v: VERSION }) => Ok(()),
         Ok(Header { .. }) => Err(Fault::Version),
         Err(_) => Err(Fault::Header),
     }
+}
+
+/// serde takes a list of values in the place of an object.
+fn check_object(text: &str) -> Result<(), Fault> {
+    if text.starts_with('[') { Err(Fault::NotAnObject) } else { Ok(()) }
 }
 
 /// Reads keys, one after another: those of one format share it.
@@ -89,6 +95,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn read(&mut self, text: &str) -> Result<Record, Fault> {
+        check_object(text)?;
         let line: Line<'_> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
         let mut client = Client::new(line.client.0);
         if !line.scopes.is_empty() {

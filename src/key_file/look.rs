@@ -54,9 +54,14 @@ impl Look {
 
     /// Whether it was changed so lately that another change may have left the same times.
     pub(super) fn is_fresh(&self, within: Duration) -> bool {
-        let Self::File(Stamp { modified: Some(modified), .. }) = self else { return true };
-        // One from the future is as doubtful.
-        modified.elapsed().map_or(true, |elapsed| elapsed < within)
+        match self {
+            // One from the future is as doubtful.
+            Self::File(Stamp { modified: Some(modified), .. }) => {
+                modified.elapsed().map_or(true, |elapsed| elapsed < within)
+            }
+            Self::File(_) => true,
+            Self::NotAFile | Self::Unseen(_) => false,
+        }
     }
 }
 

@@ -281,8 +281,13 @@ impl Shared {
             writer.replace(&changed).map_err(of_file)?;
         }
         follow::fill(&self.keys, records, changed.as_bytes())?;
-        self.loaded();
+        let was_broken = self.status().problem.is_some();
+        let keys = self.loaded();
         taken.wrote(Look::at(&self.path), changed.as_bytes());
+        drop((taken, writer));
+        if was_broken {
+            self.tell(&KeyFileEvent::Recovered { keys });
+        }
         Ok(done)
     }
 

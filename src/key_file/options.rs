@@ -58,7 +58,7 @@ impl KeyFileOptions {
     }
 
     /// Sets who is told of what happens to the file: one closure, called by the thread that follows
-    /// it, and once by [`open`](Self::open).
+    /// it, by [`open`](Self::open), and by a change that finds a broken file mended.
     pub fn observe(mut self, observe: impl Fn(&KeyFileEvent) + Send + Sync + 'static) -> Self {
         self.observe = Some(Arc::new(observe));
         self
