@@ -1,6 +1,6 @@
 use std::{
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -132,29 +132,47 @@ pub(crate) struct Consent {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
+    let duration =
+        parse(text).map_err(|error| format!("{error}: write it as 90d, 12h or '1h 30m'"))?;
+    from_now(duration).map(|_| duration)
+}
+
+fn parse(text: &str) -> Result<Duration, humantime::DurationError> {
     match text.trim() {
         "0" => Ok(Duration::ZERO),
-        text => humantime::parse_duration(text)
-            .map_err(|error| format!("{error}: write it as 90d, 12h or '1h 30m'")),
+        text => humantime::parse_duration(text),
     }
 }
 
 /// In some time, or at a time.
 fn moment(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text.trim()) {
-        return Ok(time);
+        return in_time(time);
     }
-    let from_now = duration(text)
-        .map_err(|_| "neither a duration such as 90d nor a time such as 2027-01-31T12:00:00Z")?;
-    if from_now.is_zero() {
-        return Err("a key of no duration would never work".to_owned());
+    match parse(text) {
+        Ok(Duration::ZERO) => Err("a key of no duration would never work".to_owned()),
+        Ok(duration) => from_now(duration),
+        Err(_) => {
+            Err("neither a duration such as 90d nor a time such as 2027-01-31T12:00:00Z".to_owned())
+        }
     }
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let moment = Duration::from_secs(since.as_secs()).checked_add(from_now);
-    moment
-        .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
-        .filter(|moment| *moment < SystemTime::UNIX_EPOCH + LATEST)
-        .ok_or_else(|| "that is beyond the year 2500".to_owned())
 }
 
+/// Times are noted in whole seconds.
+fn from_now(duration: Duration) -> Result<SystemTime, String> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let moment = Duration::from_secs(since.as_secs()).checked_add(duration);
+    in_time(moment.and_then(|since| UNIX_EPOCH.checked_add(since)).unwrap_or(UNIX_EPOCH + LATEST))
+}
+
+/// A record holds times until 2554.
+fn in_time(time: SystemTime) -> Result<SystemTime, String> {
+    if time < UNIX_EPOCH + LATEST {
+        Ok(time)
+    } else {
+        Err("that is beyond the year 2500".to_owned())
+    }
+}
+
+/// The beginning of 2500.
 const LATEST: Duration = Duration::from_secs(16_725_225_600);

@@ -13,6 +13,7 @@ use tower_api_key::{
     key_file::KeyFile,
     verify::Record,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     Failure,
@@ -74,18 +75,23 @@ fn issue(
 
 fn rotate(file: &KeyFile, json: bool, key_id: &str, overlap: Duration) -> Result<(), Failure> {
     refuse_to_lose_a_key()?;
-    let (minted, before) = file.update(|keys| {
+    let (minted, before, after) = file.update(|keys| {
         let before = keys.record(key_id);
-        Ok((keys.rotate(key_id, overlap)?, before))
+        let minted = keys.rotate(key_id, overlap)?;
+        Ok((minted, before, keys.record(key_id)))
     })?;
     let (id, digest) = (minted.id().to_owned(), minted.digest());
     if let Err(error) = hand_out(minted, json, file) {
         file.update(|keys| {
             keys.remove(&digest);
-            before.into_iter().try_for_each(|before| {
-                keys.remove(&before.digest());
-                keys.insert_record(before)
-            })
+            match before {
+                // Somebody may have revoked it meanwhile.
+                Some(before) if keys.record(key_id) == after => {
+                    keys.remove(&before.digest());
+                    keys.insert_record(before)
+                }
+                _ => Ok(()),
+            }
         })?;
         return Err(not_shown(&error, "so the old key is as it was"));
     }
@@ -259,7 +265,10 @@ fn import_many(file: &KeyFile, json: bool, about: &About) -> Result<(), Failure>
         Ok(lines.len())
     });
     let imported = imported.map_err(|error| {
-        let Failure { code, message } = error.into();
+        let Failure { code, mut message } = error.into();
+        if wrong.is_some_and(|line| is_without_tab(&lines, line)) {
+            message = "a line is a client's id, a tab and a key".to_owned();
+        }
         let place = wrong.map(|line| format!("standard input, line {line}: ")).unwrap_or_default();
         Failure { code, message: format!("{place}{message}; nothing was imported") }
     })?;
@@ -277,6 +286,10 @@ fn import_line(keys: &Keyring, line: &[u8], about: &About) -> Result<(), ConfigE
     let (client, key) = split(line).ok_or(ConfigErrorKind::ListEntry)?;
     let client = str::from_utf8(client).map_err(|_| ConfigErrorKind::ClientId)?;
     take_in(keys, key, client, about).map(drop)
+}
+
+fn is_without_tab(lines: &[(usize, &[u8])], number: usize) -> bool {
+    lines.iter().any(|(at, line)| *at == number && split(line).is_none())
 }
 
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -310,15 +323,22 @@ fn warn_of_short(what: &str, id: &str) {
 /// Writes a new key to standard output, and nowhere else.
 fn hand_out(minted: MintedKey, json: bool, file: &KeyFile) -> io::Result<()> {
     let record = file.record(minted.id());
-    let mut out = io::stdout().lock();
-    minted.reveal(|key| match record.filter(|_| json) {
+    let text = minted.reveal(|key| match record.filter(|_| json) {
         Some(record) => {
             let mut shown = show::json(&record, SystemTime::now());
             shown["key"] = key.into();
-            writeln!(out, "{shown}")
+            Zeroizing::new(format!("{shown}\n"))
         }
-        None => writeln!(out, "{key}"),
-    })?;
+        None => Zeroizing::new(format!("{key}\n")),
+    });
+    // Not through the standard library's handle, which takes an output that cannot be written to for
+    // one that was written to.
+    #[cfg(unix)]
+    let mut out =
+        std::fs::File::from(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?);
+    #[cfg(not(unix))]
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
     out.flush()
 }
 

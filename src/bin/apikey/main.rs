@@ -9,14 +9,17 @@ mod show;
 
 use std::{error::Error, io, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{
+    Parser as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key_file::{KeyFileError, KeyFileErrorKind},
 };
 
 fn main() -> ExitCode {
-    match commands::run(args::Args::parse()) {
+    match args().and_then(commands::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Where standard error is closed nobody can be told more than the code.
@@ -24,6 +27,21 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Words that are one too many are not repeated, since one of them may be a key.
+fn args() -> Result<args::Args, Failure> {
+    args::Args::try_parse().map_err(|error| {
+        let is_a_word = |value: &ContextValue| !value.to_string().starts_with('-');
+        let word = error.get(ContextKind::InvalidArg).filter(|value| is_a_word(value));
+        if error.kind() == ErrorKind::UnknownArgument && word.is_some() {
+            return Failure::usage(
+                "unexpected argument: keys are read from standard input or a prompt, never from \
+                 arguments. For more information, try '--help'.",
+            );
+        }
+        error.exit()
+    })
 }
 
 /// What went wrong, and the code to leave with.

@@ -32,6 +32,10 @@ pub(crate) fn all() -> Result<Zeroizing<Vec<u8>>, Failure> {
     // With room for what is usual: a vector that grows leaves a part of the keys behind.
     let mut text = Zeroizing::new(Vec::with_capacity(1 << 16));
     io::stdin().lock().read_to_end(&mut text)?;
+    // The mark that some systems put before text is no part of a name.
+    if text.starts_with("\u{feff}".as_bytes()) {
+        text.drain(..3);
+    }
     Ok(text)
 }
 
