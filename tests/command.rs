@@ -412,9 +412,38 @@ fn no_key_is_an_argument() {
 fn a_key_that_somebody_gives_as_an_argument_is_not_repeated() {
     let folder = Folder::new();
     let key = folder.issue("ci");
-    for words in ["check", "import ci"] {
+    let before = folder.text();
+    for words in [
+        "check",
+        "check --key",
+        "list",
+        "issue ci",
+        "import ci",
+        "import --bulk",
+        "rotate",
+        "rotate x --overlap 7d",
+        "revoke x",
+        "prune",
+    ] {
+        folder.apikey(words).arg(&key.text).ends(2).says("error: ");
+        assert_eq!(folder.text(), before);
+    }
+    folder.apikey("check").arg(format!("--key={}", key.text)).ends(2);
+    folder.apikey("revoke").arg(&key.text).ends(1).says("no key has this id");
+}
+
+#[test]
+#[ignore = "a command that is not known, a value that cannot be read and a client without keys are repeated"]
+fn a_key_that_stands_where_something_else_belongs_is_not_repeated() {
+    let folder = Folder::new();
+    let key = folder.issue("ci");
+    for words in ["", "help", "completions", "rotate x --overlap", "issue ci --expires"] {
         folder.apikey(words).arg(&key.text).ends(2);
     }
+    for flag in ["import --bulk", "prune --yes", "check --json"] {
+        folder.apikey(&format!("{flag}={}", key.text)).ends(2);
+    }
+    folder.apikey("revoke --client").arg(&key.text).ends(1);
 }
 
 #[test]

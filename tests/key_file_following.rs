@@ -354,7 +354,7 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
         println!("root may read every file, so that none is unreadable");
     } else {
         breaks.push(("unreadable", Kind::Io, None, |it| {
-            fs::set_permissions(it.file(), PermissionsExt::from_mode(0)).unwrap();
+            fs::set_permissions(it.file(), PermissionsExt::from_mode(0o000)).unwrap();
         }));
     }
     each(breaks, |(what, kind, line, make)| {

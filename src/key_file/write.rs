@@ -47,11 +47,14 @@ impl Writer {
 
     /// What the file holds now. Nobody who takes the lock changes it meanwhile.
     pub(super) fn read(&self, may_be_absent: bool) -> Result<Vec<u8>, Fault> {
+        // Reading a pipe would wait for somebody to write.
+        if fs::metadata(&self.target).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Fault::NotAFile);
+        }
         match fs::read(&self.target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_absent => {
                 Ok(Vec::new())
             }
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(Fault::NotAFile),
             Ok(text) if text.is_empty() && !may_be_absent => Err(Fault::Empty),
             read => read.map_err(Fault::io("read it")),
         }

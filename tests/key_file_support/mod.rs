@@ -1,6 +1,6 @@
 //! What the tests of a file of keys share: a folder of one's own, lines, requests, and waiting.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test takes what it needs")]
 
 use std::{
     collections::HashMap,
