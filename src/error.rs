@@ -213,6 +213,7 @@ impl ConfigErrorKind {
     }
 }
 
+/// For code that refuses a change of its own, in `KeyFile::update` for example.
 impl From<ConfigErrorKind> for ConfigError {
     fn from(kind: ConfigErrorKind) -> Self {
         Self::new(kind)

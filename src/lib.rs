@@ -87,7 +87,7 @@
 //! | event | HTTP | gRPC | the client is told |
 //! |---|---|---|---|
 //! | no key | 401 | 16 | a challenge; `{"error":"Unauthorized access"}` |
-//! | unknown, expired, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
+//! | unknown, expired, not yet valid, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
 //! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
 //! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause |
 //!

@@ -287,7 +287,7 @@ fn a_key_that_cannot_be_printed_is_taken_back() {
             folder.issue("before");
             let before = folder.text();
             let told = folder.apikey(&format!("issue ci{json}")).stdout(stdout).ends(1);
-            let so = "the new key could not be written to standard output, so none was issued";
+            let so = "the new key could not be written to standard output, so it was taken back";
             assert!(told.err.starts_with(&format!("error: {so}: {why}")), "{told:?}");
             assert_eq!(told.err.lines().count(), 1, "{told:?}");
             assert_eq!(folder.text(), before);
@@ -311,8 +311,7 @@ fn a_rotation_that_cannot_be_printed_leaves_the_old_key_as_it_was() {
             let (before, record) = (folder.text(), folder.record(&old.id));
             let words = format!("rotate {} --overlap 0{json}", old.id);
             let told = folder.apikey(&words).stdout(stdout).ends(1);
-            let so =
-                "the new key could not be written to standard output, so the old key is as it was";
+            let so = "the new key could not be written to standard output, so it was taken back";
             assert!(told.err.starts_with(&format!("error: {so}: {why}")), "{told:?}");
             assert_eq!((folder.record(&old.id), folder.text()), (record, before));
             assert_eq!(folder.opens(&old.text), Ok("ci".to_owned()));
@@ -433,7 +432,6 @@ fn a_key_that_somebody_gives_as_an_argument_is_not_repeated() {
 }
 
 #[test]
-#[ignore = "a command that is not known, a value that cannot be read and a client without keys are repeated"]
 fn a_key_that_stands_where_something_else_belongs_is_not_repeated() {
     let folder = Folder::new();
     let key = folder.issue("ci");
@@ -687,7 +685,7 @@ fn no_client_takes_hold_of_a_terminal() {
     let told = folder.apikey("revoke --yes").arg(&key.id).ends(0);
     assert!(told.err.contains(escaped) && !told.err.contains('\u{202e}'), "{told:?}");
     let told = folder.apikey("revoke --client").arg("x\x1b[31m\u{202e}").ends(1);
-    told.says(r"the client x\u{1b}[31m\u{202e} has no key");
+    told.says("this client has no key");
     let told = folder.apikey("list --file").arg("x\x1b[31m\n").ends(3);
     told.says(r"x\u{1b}[31m\n: ");
 }
@@ -918,9 +916,9 @@ fn what_cannot_be_revoked_is_refused_and_changes_nothing() {
     for (words, code, why) in [
         ("revoke 00000000", 1, "no key has this id: `apikey list` shows those that there are"),
         ("revoke ci", 1, "no key has this id"),
-        ("revoke --client nobody", 1, "the client nobody has no key: `apikey list` shows whose"),
-        ("revoke --client CI", 1, "the client CI has no key"),
-        ("revoke --client aaaaaaaa", 1, "the client aaaaaaaa has no key"),
+        ("revoke --client nobody", 1, "this client has no key: `apikey list` shows whose"),
+        ("revoke --client CI", 1, "this client has no key"),
+        ("revoke --client aaaaaaaa", 1, "this client has no key"),
         ("revoke aaaaaaaa --client ci", 2, "cannot be used with"),
         ("revoke aaaaaaaa bbbbbbbb", 2, "unexpected argument"),
         ("revoke", 2, "<KEY_ID|--client <ID>>"),

@@ -37,6 +37,7 @@ at_once! {
     a_change_of_the_same_size_and_time_is_seen,
     a_change_is_not_read_before_it_has_stood_still,
     a_file_that_goes_on_changing_is_not_read_before_it_stops,
+    a_file_that_never_stops_changing_is_told,
     what_is_the_same_is_no_event,
     deleting_and_making_it_anew_is_seen,
     a_file_that_is_gone_for_a_moment_is_not_gone,
@@ -193,6 +194,28 @@ fn a_file_that_goes_on_changing_is_not_read_before_it_stops() {
         assert!(is_late || is(&file, OTHER, UNKNOWN));
     }
     soon("it is read", || is(&file, OTHER, "200 ci"));
+}
+
+/// Slow: it is given ten seconds.
+fn a_file_that_never_stops_changing_is_told() {
+    let folder = Folder::with(text_of(KEY));
+    let (file, events) = follow(&folder);
+    let mut writer = OpenOptions::new().append(true).open(folder.file()).unwrap();
+    writer.write_all((line(2, "ci", OTHER) + "\n").as_bytes()).unwrap();
+    let started = Instant::now();
+    while file.status().problem().is_none() && started.elapsed() < Duration::from_secs(15) {
+        writer.write_all(b"#\n").unwrap();
+        thread::sleep(millis(60));
+    }
+    // On a machine that is too busy it did stand still.
+    if is(&file, OTHER, UNKNOWN) {
+        let problem = file.status().problem().expect("it is told").clone();
+        assert_eq!(problem.error().kind(), Kind::Locked, "{:?}", problem.error());
+        assert!(is(&file, KEY, GOOD));
+        soon("it stops", || is(&file, OTHER, "200 ci"));
+        soon("it is told", || events.count() == 3);
+        assert_eq!(events.kinds(), ["loaded", "broken", "recovered"]);
+    }
 }
 
 fn what_is_the_same_is_no_event() {
@@ -586,6 +609,15 @@ fn a_file_that_everybody_may_write_is_told() {
     soon("it is read", || is(&file, OTHER, "200 ci"));
     thread::sleep(millis(600));
     assert_eq!(events.all()[3..], ["loaded 2"], "and told once");
+
+    // Or to put another in its place, which a sticky folder forbids.
+    for (mode, told) in [(0o1777, 0), (0o777, 1), (0o775, 0)] {
+        set(0o600);
+        fs::set_permissions(&*folder, PermissionsExt::from_mode(mode)).unwrap();
+        let (_, events) = follow(&folder);
+        let is_told = events.all().iter().filter(|event| *event == "writable by others").count();
+        assert_eq!(is_told, told, "{mode:o}");
+    }
     assert!(file.status().problem().is_none());
 }
 

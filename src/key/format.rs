@@ -55,8 +55,14 @@ use crate::error::{ConfigError, ConfigErrorKind};
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
-/// Keys of that layout that were made without this crate are in `tests/key_format.rs`, and so are
-/// the lines of Python that made them.
+/// Three more that were made without this crate, by Python's `zlib.crc32` (the lines that did it are in
+/// `tests/key_format.rs`):
+///
+/// | prefix | key |
+/// |---|---|
+/// | `key` | `key_00000000_00000000000000000000003U3IkL` |
+/// | `acme` | `acme_AbCdEfGh_ZZZZZZZZZZZZZZZZZZZZZZ1hfubi` |
+/// | `a` | `a_zzzzzzzz_abcdefghijklmnopqrstuv3X3jW9` |
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyFormat(Arc<Prefix>);
 

@@ -26,6 +26,9 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How long it has to stand still before it is read.
 const STILL: Duration = Duration::from_millis(300);
 
+/// How long a file may go on changing before that is told.
+const RESTLESS: Duration = Duration::from_secs(10);
+
 /// When the clock of any file system has moved on: until then a second change may go unseen.
 const COARSEST: Duration = Duration::from_secs(3);
 
@@ -58,6 +61,7 @@ pub(super) fn run(file: &Weak<Shared>, stop: &Receiver<Infallible>) {
 pub(super) struct Seen {
     look: Option<Look>,
     times: u32,
+    since: Option<Instant>,
 }
 
 impl Shared {
@@ -70,14 +74,18 @@ impl Shared {
             *seen = Seen::default();
             return EVERY;
         }
-        if seen.look != Some(now) {
-            *seen = Seen { look: Some(now), times: 1 };
-            return STILL;
-        }
-        seen.times += 1;
-        let events = match self.load(&mut taken, now, Some(seen.times)) {
+        let since = *seen.since.get_or_insert_with(Instant::now);
+        let loaded = if seen.look == Some(now) {
+            seen.times += 1;
+            self.load(&mut taken, now, Some(seen.times))
+        } else {
+            (seen.look, seen.times) = (Some(now), 1);
+            Ok(Loaded::NotYet)
+        };
+        let events = match loaded {
             Ok(Loaded::Is(events)) => events,
-            Ok(Loaded::NotYet) => return STILL,
+            Ok(Loaded::NotYet) if since.elapsed() < RESTLESS => return STILL,
+            Ok(Loaded::NotYet) => self.break_off(&mut taken, now, Fault::Restless, None),
             Err((fault, line)) => self.break_off(&mut taken, now, fault, line),
         };
         *seen = Seen::default();
@@ -109,12 +117,7 @@ impl Shared {
                 return Ok(Loaded::NotYet);
             }
             fill(&self.keys, records, &text)?;
-            let keys = self.loaded();
-            events.push(match keys {
-                0 => KeyFileEvent::Emptied,
-                keys if was_broken => KeyFileEvent::Recovered { keys },
-                keys => KeyFileEvent::Loaded { keys },
-            });
+            events.extend(self.loaded());
         }
         let is_exposed = is_writable_by_others(&self.path);
         if is_exposed && !taken.is_exposed {
@@ -134,10 +137,11 @@ impl Shared {
         line: Option<usize>,
     ) -> Vec<KeyFileEvent> {
         // What the operating system could not do it may do next time.
-        let is_of_the_file = !matches!(fault, Fault::Io(..)) || matches!(look, Look::Unseen(_));
+        let is_of_the_file =
+            !matches!(fault, Fault::Io(..) | Fault::Restless) || matches!(look, Look::Unseen(_));
         taken.note(look);
         if !is_of_the_file {
-            taken.look = None;
+            taken.forget();
         }
         let error = Arc::new(fault.at(&self.path, line));
         let mut status = self.status();
@@ -148,12 +152,17 @@ impl Shared {
         if is_known { Vec::new() } else { vec![KeyFileEvent::Broken(error)] }
     }
 
-    /// Notes that the keys are those of the file, and says how many there are.
-    pub(super) fn loaded(&self) -> usize {
+    /// Notes that the keys are those of the file. What there is to tell is one event.
+    pub(super) fn loaded(&self) -> Option<KeyFileEvent> {
         let mut status = self.status();
-        (status.loaded_at, status.keys, status.problem) =
-            (SystemTime::now(), self.keys.len(), None);
-        status.keys
+        let was_broken = status.problem.take().is_some();
+        let keys = self.keys.len();
+        (status.loaded_at, status.keys) = (SystemTime::now(), keys);
+        Some(match keys {
+            0 => KeyFileEvent::Emptied,
+            keys if was_broken => KeyFileEvent::Recovered { keys },
+            keys => KeyFileEvent::Loaded { keys },
+        })
     }
 }
 
@@ -169,6 +178,11 @@ impl Taken {
         self.look = Some(look);
         self.again = look.is_fresh(COARSEST).then(|| Instant::now() + COARSEST);
         self.hash = None;
+    }
+
+    /// What there is has to be read anew.
+    pub(super) fn forget(&mut self) {
+        (self.look, self.hash) = (None, None);
     }
 
     /// What we have written ourselves.
@@ -190,10 +204,17 @@ pub(super) fn fill(keys: &Keyring, records: Vec<Record>, text: &[u8]) -> Result<
     })
 }
 
+/// By itself, or by putting another in its place.
 #[cfg(unix)]
 fn is_writable_by_others(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o002 != 0)
+    const STICKY: u32 = 0o1000;
+    const BY_OTHERS: u32 = 0o002;
+
+    let mode = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.mode());
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = target.parent().map_or(0, mode);
+    mode(&target) & BY_OTHERS != 0 || folder & (STICKY | BY_OTHERS) == BY_OTHERS
 }
 
 #[cfg(not(unix))]

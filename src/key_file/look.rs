@@ -2,7 +2,7 @@ use std::{
     fs::{File, Metadata},
     io::{self, Read as _},
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::error::Fault;
@@ -25,6 +25,21 @@ pub(super) struct Stamp {
     inode: (u64, u64, i64, i64),
 }
 
+impl Stamp {
+    /// Somebody may have set the time of modification back.
+    #[cfg(unix)]
+    fn is_changed_lately(&self, is_fresh: impl Fn(Option<SystemTime>) -> bool) -> bool {
+        let (_, _, seconds, _) = self.inode;
+        let since = u64::try_from(seconds).unwrap_or_default();
+        is_fresh(UNIX_EPOCH.checked_add(Duration::from_secs(since)))
+    }
+
+    #[cfg(not(unix))]
+    fn is_changed_lately(&self, _: impl Fn(Option<SystemTime>) -> bool) -> bool {
+        false
+    }
+}
+
 impl Look {
     pub(super) fn at(path: &Path) -> Self {
         match std::fs::metadata(path) {
@@ -33,7 +48,7 @@ impl Look {
         }
     }
 
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         if !metadata.is_file() {
             return Self::NotAFile;
         }
@@ -54,14 +69,12 @@ impl Look {
 
     /// Whether it was changed so lately that another change may have left the same times.
     pub(super) fn is_fresh(&self, within: Duration) -> bool {
-        match self {
+        let Self::File(stamp) = self else { return false };
+        let is_fresh = |time: Option<SystemTime>| {
             // One from the future is as doubtful.
-            Self::File(Stamp { modified: Some(modified), .. }) => {
-                modified.elapsed().map_or(true, |elapsed| elapsed < within)
-            }
-            Self::File(_) => true,
-            Self::NotAFile | Self::Unseen(_) => false,
-        }
+            time.is_none_or(|time| time.elapsed().map_or(true, |elapsed| elapsed < within))
+        };
+        is_fresh(stamp.modified) || stamp.is_changed_lately(is_fresh)
     }
 }
 
@@ -82,5 +95,9 @@ pub(super) fn read(path: &Path, look: Look) -> Result<Option<Vec<u8>>, Fault> {
         }
         Ok(is_same.then_some(text))
     };
-    whole().map_err(Fault::io("read it"))
+    match whole() {
+        // Gone since it was looked at: the next look tells.
+        Err::<_, io::Error>(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map_err(Fault::io("read it")),
+    }
 }

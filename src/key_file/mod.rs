@@ -54,7 +54,10 @@
 //! mounted Secret or `ConfigMap`. A file that has changed is read once it has stood still for 300 ms.
 //! A file that is mounted by `subPath` is never updated by Kubernetes: mount its folder.
 //!
-//! What is not a whole and good file is never taken: the keys stay, [`KeyFile::status`] says what is
+//! It is best replaced by a rename, as the command and [`KeyFile`] do it, and most editors. Of a file
+//! that is written in place, what ends in a line break and has stood still is taken for all of it.
+//!
+//! A file with a line that is broken or cut off is not taken: the keys stay, [`KeyFile::status`] says what is
 //! wrong since when, an event goes to the [observer](KeyFileOptions::observe) and, with the feature
 //! `tracing`, to the log. Once the file is mended that is noticed, too. A file that was emptied is
 //! taken after two quiet looks, and refuses everybody.
@@ -68,6 +71,7 @@
 //! for byte. Programs that write the file in another way, such as an editor, do not take the lock:
 //! leave it alone meanwhile.
 
+mod change;
 mod document;
 mod error;
 mod follow;
@@ -82,21 +86,17 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
-use self::{
-    document::{At, Document},
-    error::Fault,
-    follow::Taken,
-    look::Look,
-    options::{Clock, Observer},
-    write::Writer,
-};
 pub use self::{
     error::{KeyFileError, KeyFileErrorKind},
     options::KeyFileOptions,
     status::{KeyFileEvent, KeyFileProblem, KeyFileStatus},
+};
+use self::{
+    follow::Taken,
+    options::{Clock, Observer},
 };
 use crate::{
     Client, KeyDigest, Keyring,
@@ -200,7 +200,7 @@ impl KeyFile {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read or written.
+    /// Where the file cannot be read or written. Nothing is revoked then, here neither.
     pub fn revoke(&self, client: &str) -> Result<usize, KeyFileError> {
         self.update(|keys| Ok(keys.revoke(client)))
     }
@@ -225,7 +225,7 @@ impl KeyFile {
     }
 
     /// Makes any change: the closure gets the keys of the file as it is now, and what it leaves is
-    /// written. Times that it sets by itself are in whole seconds. On an `Err` nothing is.
+    /// written. Times that the keyring sets are in whole seconds. On an `Err` nothing is written.
     ///
     /// ```no_run
     /// # use tower_api_key::{Client, KeyDigest, key_file::KeyFile};
@@ -259,48 +259,6 @@ impl KeyFile {
 }
 
 impl Shared {
-    fn update<T>(&self, change: impl FnOnce(&Keyring) -> Result<T, ConfigError>) -> Result<T, At> {
-        let of_file = |fault| (fault, None);
-        // A lock beside a file that is not there would be all that is left of this.
-        if Look::at(&self.path) == Look::Unseen(std::io::ErrorKind::NotFound) && !self.create {
-            return Err(of_file(Fault::NoFile));
-        }
-        let writer = Writer::lock(&self.path).map_err(of_file)?;
-        let mut taken = self.taken();
-        let text = writer.read(self.create).map_err(of_file)?;
-        let document = if text.is_empty() { Document::default() } else { Document::read(&text)? };
-        let keys = self.keyring_for_a_change();
-        follow::fill(&keys, document.records().cloned().collect(), &text)?;
-
-        let done = change(&keys).map_err(|error| of_file(Fault::Refused(error)))?;
-
-        let changed = document.with(&keys.records().collect::<Vec<_>>());
-        // What could not be read back is not written.
-        let records = document::records(changed.as_bytes())?;
-        if changed.as_bytes() != text {
-            writer.replace(&changed).map_err(of_file)?;
-        }
-        follow::fill(&self.keys, records, changed.as_bytes())?;
-        let was_broken = self.status().problem.is_some();
-        let keys = self.loaded();
-        taken.wrote(Look::at(&self.path), changed.as_bytes());
-        drop((taken, writer));
-        if was_broken {
-            self.tell(&KeyFileEvent::Recovered { keys });
-        }
-        Ok(done)
-    }
-
-    /// With the clock of the file, in whole seconds: that is how times are written.
-    fn keyring_for_a_change(&self) -> Keyring {
-        let clock = Arc::clone(&self.clock);
-        let keys = Keyring::new().clock(move || {
-            let since = clock().duration_since(UNIX_EPOCH).unwrap_or_default();
-            UNIX_EPOCH + Duration::from_secs(since.as_secs())
-        });
-        self.formats.iter().cloned().fold(keys, Keyring::format)
-    }
-
     fn tell(&self, event: &KeyFileEvent) {
         #[cfg(feature = "tracing")]
         event.log(&self.path);

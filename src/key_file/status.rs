@@ -56,6 +56,7 @@ impl KeyFileProblem {
 #[non_exhaustive]
 pub enum KeyFileEvent {
     /// The file was loaded.
+    #[non_exhaustive]
     Loaded {
         /// How many keys there are that are not revoked.
         keys: usize,
@@ -65,15 +66,33 @@ pub enum KeyFileEvent {
     /// The file could not be loaded. The keys that were loaded before go on working.
     Broken(Arc<KeyFileError>),
     /// The file was loaded, after it could not be.
+    #[non_exhaustive]
     Recovered {
         /// How many keys there are that are not revoked.
         keys: usize,
     },
-    /// Every user of the machine may write the file, and so give out keys.
+    /// Every user of the machine may write the file, or put another in its place, and so give out keys.
     WritableByOthers,
 }
 
 impl KeyFileEvent {
+    /// A name that stays the same between versions, for metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Loaded { .. } => "loaded",
+            Self::Emptied => "emptied",
+            Self::Broken(_) => "broken",
+            Self::Recovered { .. } => "recovered",
+            Self::WritableByOthers => "writable_by_others",
+        }
+    }
+
+    /// Whether one's own change, too, has to be told of.
+    pub(super) fn is_loud(&self) -> bool {
+        !matches!(self, Self::Loaded { .. })
+    }
+
     #[cfg(feature = "tracing")]
     pub(super) fn log(&self, path: &std::path::Path) {
         const TARGET: &str = "tower_api_key::key_file";

@@ -9,7 +9,7 @@ use std::{
 
 use fs4::{FileExt, TryLockError};
 
-use super::error::Fault;
+use super::{error::Fault, look::Look};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -25,22 +25,27 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn lock(path: &Path) -> Result<Self, Fault> {
-        let target = resolve(path)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, unix::mode(&target).unwrap_or(0o600));
-        let lock =
-            options.open(beside(&target, "", ".lock")).map_err(read_only("make its .lock file"))?;
         let started = Instant::now();
         loop {
-            match FileExt::try_lock(&lock) {
-                Ok(()) => return Ok(Self { target, _lock: lock }),
-                Err(TryLockError::WouldBlock) if started.elapsed() > LONGEST_WAIT => {
-                    return Err(Fault::Locked);
+            let target = resolve(path)?;
+            let name = beside(&target, "", ".lock");
+            let lock = open_lock(&name, &target)?;
+            while let Err(error) = FileExt::try_lock(&lock) {
+                match error {
+                    TryLockError::WouldBlock if started.elapsed() < LONGEST_WAIT => {
+                        thread::sleep(Duration::from_millis(10));
+                    }
+                    TryLockError::WouldBlock => return Err(Fault::Locked),
+                    TryLockError::Error(error) => return Err(Fault::io("lock it")(error)),
                 }
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
-                Err(TryLockError::Error(error)) => return Err(Fault::io("lock it")(error)),
+            }
+            // While this waited, a link may have been led elsewhere, or the lock deleted.
+            let is_there = lock.metadata().is_ok_and(|ours| is_same(&ours, &name));
+            if is_there && resolve(path)? == target {
+                return Ok(Self { target, _lock: lock });
+            }
+            if started.elapsed() > LONGEST_WAIT {
+                return Err(Fault::Restless);
             }
         }
     }
@@ -62,7 +67,7 @@ impl Writer {
 
     /// Puts a new file in the place of the old: whoever reads, and a crash at any moment, finds one or
     /// the other, whole.
-    pub(super) fn replace(&self, text: &str) -> Result<(), Fault> {
+    pub(super) fn replace(&self, text: &str) -> Result<Look, Fault> {
         let new = beside(&self.target, ".", ".new");
         // Left over from a crash: nobody else writes it, as the lock is ours.
         match fs::remove_file(&new) {
@@ -74,7 +79,7 @@ impl Writer {
         self.write(&new, text).inspect_err(|_| _ = fs::remove_file(&new))
     }
 
-    fn write(&self, new: &Path, text: &str) -> Result<(), Fault> {
+    fn write(&self, new: &Path, text: &str) -> Result<Look, Fault> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -84,11 +89,47 @@ impl Writer {
         #[cfg(unix)]
         unix::keep_owner_and_mode(&self.target, &file)?;
         file.sync_all().map_err(Fault::io("write beside it"))?;
+        // Opened before, since from the rename on nothing may fail any more: it is done.
+        let folder = self.target.parent().and_then(|folder| File::open(folder).ok());
         fs::rename(new, &self.target).map_err(read_only("replace it"))?;
-        #[cfg(unix)]
-        unix::sync_folder(&self.target).map_err(Fault::io("write its folder to disk"))?;
-        Ok(())
+        _ = folder.map(|folder| folder.sync_all());
+        file.metadata().map(|written| Look::of(&written)).map_err(Fault::io("look at it"))
     }
+}
+
+/// Whoever may write the file may take the lock, and nobody else: who only reads could keep it.
+fn open_lock(name: &Path, target: &Path) -> Result<File, Fault> {
+    let is_link = |name: &Path| fs::symlink_metadata(name).is_ok_and(|it| it.is_symlink());
+    if is_link(name) {
+        return Err(Fault::ReadOnly("its .lock file is a symbolic link: delete that"));
+    }
+    let is_new = !name.exists();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let lock = options.open(name).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if !is_new => Fault::ReadOnly(
+            "this user may not open its .lock file: change it as the user who made that",
+        ),
+        _ => read_only("make its .lock file")(error),
+    })?;
+    #[cfg(unix)]
+    if is_new {
+        unix::share_lock(target, &lock);
+    }
+    Ok(lock)
+}
+
+#[cfg(unix)]
+fn is_same(ours: &fs::Metadata, name: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(name).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, name: &Path) -> bool {
+    name.exists()
 }
 
 /// The file itself, wherever symbolic links to it stand. It need not be there yet.
@@ -142,15 +183,20 @@ fn read_only(doing: &'static str) -> impl FnOnce(io::Error) -> Fault {
 mod unix {
     use std::{
         fs::{self, File, Permissions},
-        io,
         os::unix::fs::{MetadataExt, PermissionsExt, fchown},
         path::Path,
     };
 
     use super::Fault;
 
-    pub(super) fn mode(path: &Path) -> Option<u32> {
-        Some(fs::metadata(path).ok()?.mode() & 0o777)
+    /// Gives a new lock to whom the file belongs, as far as that can be done, so that a change by
+    /// root locks nobody out.
+    pub(super) fn share_lock(target: &Path, lock: &File) {
+        let folder = target.parent().unwrap_or(target);
+        let Ok(owner) = fs::metadata(target).or_else(|_| fs::metadata(folder)) else { return };
+        let writers = if owner.is_file() { owner.mode() & 0o022 } else { 0 };
+        _ = fchown(lock, Some(owner.uid()), Some(owner.gid()));
+        _ = lock.set_permissions(Permissions::from_mode(0o600 | writers | (writers << 1)));
     }
 
     /// As the file that is replaced; a new one stays its writer's alone.
@@ -167,9 +213,5 @@ mod unix {
         }
         let mode = Permissions::from_mode(old.mode() & 0o777);
         file.set_permissions(mode).map_err(Fault::io("keep its permissions"))
-    }
-
-    pub(super) fn sync_folder(target: &Path) -> io::Result<()> {
-        target.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }

@@ -164,14 +164,17 @@ impl Events {
     }
 
     pub(crate) fn push(&self, event: &KeyFileEvent) {
+        let name = event.as_str();
         let event = match event {
-            KeyFileEvent::Loaded { keys } => format!("loaded {keys}"),
-            KeyFileEvent::Recovered { keys } => format!("recovered {keys}"),
+            KeyFileEvent::Loaded { keys, .. } => format!("loaded {keys}"),
+            KeyFileEvent::Recovered { keys, .. } => format!("recovered {keys}"),
             KeyFileEvent::Emptied => "emptied".to_owned(),
             KeyFileEvent::WritableByOthers => "writable by others".to_owned(),
             KeyFileEvent::Broken(error) => format!("broken {error}"),
             other => format!("{other:?}"),
         };
+        // A name for metrics, which is these words.
+        assert!(event.replace(' ', "_").starts_with(name), "{event}, {name}");
         self.0.lock().unwrap().push(event);
     }
 

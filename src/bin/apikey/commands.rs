@@ -10,7 +10,7 @@ use tower_api_key::{
     Client, KeyDigest, Keyring,
     error::{ConfigError, ConfigErrorKind},
     key::{KeyFormat, MintedKey},
-    key_file::KeyFile,
+    key_file::{KeyFile, KeyFileError, KeyFileEvent},
     verify::Record,
 };
 use zeroize::Zeroizing;
@@ -23,7 +23,9 @@ use crate::{
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let Args { file, json, command } = args;
-    let open = |create| KeyFile::options().create(create).follow(false).open(&file);
+    // A variable that is set to nothing.
+    let file = if file.as_os_str().is_empty() { "keys.jsonl".into() } else { file };
+    let open = |create| KeyFile::options().create(create).follow(false).observe(warn).open(&file);
     match command {
         Command::Issue { client, prefix, about } => {
             issue(&open(true)?, json, &client, &KeyFormat::new(prefix)?, &about)
@@ -51,6 +53,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
+fn warn(event: &KeyFileEvent) {
+    if let KeyFileEvent::WritableByOthers = event {
+        show::say("warning: every user may write the file, or put another in its place: chmod o-w");
+    }
+}
+
 fn issue(
     file: &KeyFile,
     json: bool,
@@ -66,8 +74,8 @@ fn issue(
     })?;
     let (id, digest) = (minted.id().to_owned(), minted.digest());
     if let Err(error) = hand_out(minted, json, file) {
-        file.update(|keys| Ok(keys.remove(&digest)))?;
-        return Err(not_shown(&error, "so none was issued"));
+        let taken_back = file.update(|keys| Ok(keys.remove(&digest))).map(drop);
+        return Err(not_shown(&error, &id, taken_back));
     }
     show::say(&format!("Issued {id}. The key is shown this once: what is kept is its digest."));
     Ok(())
@@ -82,7 +90,7 @@ fn rotate(file: &KeyFile, json: bool, key_id: &str, overlap: Duration) -> Result
     })?;
     let (id, digest) = (minted.id().to_owned(), minted.digest());
     if let Err(error) = hand_out(minted, json, file) {
-        file.update(|keys| {
+        let taken_back = file.update(|keys| {
             keys.remove(&digest);
             match before {
                 // Somebody may have revoked it meanwhile.
@@ -92,8 +100,8 @@ fn rotate(file: &KeyFile, json: bool, key_id: &str, overlap: Duration) -> Result
                 }
                 _ => Ok(()),
             }
-        })?;
-        return Err(not_shown(&error, "so the old key is as it was"));
+        });
+        return Err(not_shown(&error, &id, taken_back));
     }
     let now = SystemTime::now();
     let old = file.record(key_id).and_then(|old| show::end(&old));
@@ -136,10 +144,9 @@ fn revoke(file: &KeyFile, json: bool, whose: &Whose, yes: bool) -> Result<(), Fa
     if theirs.is_empty() {
         return Err(match whose {
             Whose::Key(_) => ConfigError::from(ConfigErrorKind::UnknownKeyId).into(),
-            Whose::Client(id) => Failure::refused(format!(
-                "the client {} has no key: `apikey list` shows whose there are",
-                show::printable(id)
-            )),
+            Whose::Client(_) => {
+                Failure::refused("this client has no key: `apikey list` shows whose there are")
+            }
         });
     }
     let live: Vec<_> = theirs.iter().filter(|record| record.revoked().is_none()).collect();
@@ -327,7 +334,7 @@ fn hand_out(minted: MintedKey, json: bool, file: &KeyFile) -> io::Result<()> {
         Some(record) => {
             let mut shown = show::json(&record, SystemTime::now());
             shown["key"] = key.into();
-            Zeroizing::new(format!("{shown}\n"))
+            Zeroizing::new(show::escaped(&shown) + "\n")
         }
         None => Zeroizing::new(format!("{key}\n")),
     });
@@ -342,8 +349,17 @@ fn hand_out(minted: MintedKey, json: bool, file: &KeyFile) -> io::Result<()> {
     out.flush()
 }
 
-fn not_shown(error: &io::Error, so: &str) -> Failure {
-    Failure::refused(format!("the new key could not be written to standard output, {so}: {error}"))
+/// What became of a key that nobody has seen.
+fn not_shown(error: &io::Error, id: &str, taken_back: Result<(), KeyFileError>) -> Failure {
+    let then = match taken_back {
+        Ok(()) => "so it was taken back".to_owned(),
+        Err(failure) => {
+            format!("and could not be taken back ({failure}): `apikey list` shows it as {id}")
+        }
+    };
+    Failure::refused(format!(
+        "the new key could not be written to standard output, {then}: {error}"
+    ))
 }
 
 /// What is written where nobody reads cannot be read again.
@@ -390,7 +406,7 @@ fn sorted(records: impl Iterator<Item = Record>) -> Vec<Record> {
 
 /// Writes JSON to standard output.
 fn answer(value: &Value) -> Result<(), Failure> {
-    show::lines([value.to_string()].into_iter())
+    show::lines([show::escaped(value)].into_iter())
 }
 
 /// Says which keys are meant, before anything happens to them.

@@ -9,10 +9,7 @@ mod show;
 
 use std::{error::Error, io, process::ExitCode};
 
-use clap::{
-    Parser as _,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Parser as _, error::ErrorKind};
 use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key_file::{KeyFileError, KeyFileErrorKind},
@@ -29,19 +26,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// Words that are one too many are not repeated, since one of them may be a key.
+/// Words that are not understood are not repeated where they may be a key.
 fn args() -> Result<args::Args, Failure> {
     args::Args::try_parse().map_err(|error| {
-        let is_a_word = |value: &ContextValue| !value.to_string().starts_with('-');
-        let word = error.get(ContextKind::InvalidArg).filter(|value| is_a_word(value));
-        if error.kind() == ErrorKind::UnknownArgument && word.is_some() {
-            return Failure::usage(
-                "unexpected argument: keys are read from standard input or a prompt, never from \
-                 arguments. For more information, try '--help'.",
-            );
+        if !error.use_stderr() {
+            error.exit()
         }
-        error.exit()
+        let hint = match error.kind() {
+            ErrorKind::UnknownArgument => {
+                "Keys are read from standard input or a prompt, never from arguments.\n"
+            }
+            _ => "",
+        };
+        let told = without_keys(&error.render().to_string());
+        Failure::usage(format!("{}{hint}", told.trim_start_matches("error: ")))
     })
+}
+
+fn without_keys(text: &str) -> String {
+    let may_be_a_key = |word: &&str| {
+        word.len() >= 10 && !word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'-'))
+    };
+    let given: Vec<_> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = given.iter().flat_map(|word| [Some(&**word), word.split_once('=').map(|it| it.1)]);
+    words.flatten().filter(may_be_a_key).fold(text.to_owned(), |text, word| text.replace(word, "…"))
 }
 
 /// What went wrong, and the code to leave with.
@@ -69,7 +78,7 @@ impl Failure {
         use io::Write as _;
         match self.message.as_str() {
             "" => Ok(()),
-            message => writeln!(io::stderr(), "error: {message}"),
+            message => writeln!(io::stderr(), "error: {}", message.trim_end()),
         }
     }
 }

@@ -83,8 +83,12 @@ fn hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     io::stderr().flush()?;
 
     let mut key = Zeroizing::new(Vec::with_capacity(ROOM));
-    for byte in io::stdin().lock().bytes() {
-        match byte? {
+    // Not through the standard library's handle, whose buffer would keep it.
+    let mut typed =
+        std::fs::File::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
+    let mut byte = [0];
+    while typed.read(&mut byte)? > 0 {
+        match byte[0] {
             b'\n' | b'\r' => break,
             // Ctrl-C, Ctrl-\, and Ctrl-D where nothing stands before it
             0x03 | 0x1C => return Err(io::ErrorKind::Interrupted.into()),

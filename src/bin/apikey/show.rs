@@ -136,16 +136,32 @@ fn rough(duration: Duration) -> String {
 /// Without what would take hold of a terminal or break a line.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().fold(String::new(), |mut printable, char| {
-        match char {
-            char if char.is_control() => printable.extend(char.escape_default()),
-            // Marks that turn the direction of what follows.
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => {
-                printable.extend(char.escape_unicode());
-            }
-            char => printable.push(char),
+        if takes_hold(char) {
+            printable.extend(char.escape_default());
+        } else {
+            printable.push(char);
         }
         printable
     })
+}
+
+/// JSON, without what `serde_json` leaves alone and a terminal does not.
+pub(crate) fn escaped(value: &Value) -> String {
+    value.to_string().chars().fold(String::new(), |mut escaped, char| {
+        if takes_hold(char) {
+            // All of them are below U+10000.
+            escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
+        } else {
+            escaped.push(char);
+        }
+        escaped
+    })
+}
+
+/// Controls, breaks of lines, and marks that turn the direction of what follows.
+fn takes_hold(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 fn width(text: &str) -> usize {

@@ -247,10 +247,11 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
             None => index.free_id()?,
         };
         let kept = Kept::new(id, entry, self.now());
+        // Somebody's `Identity` may panic in there: nothing is changed yet.
+        index.add(&kept, digest.slot());
         if kept.entry.is_revoked() {
             self.shared.revoked.fetch_add(1, Ordering::Relaxed);
         }
-        index.add(&kept, digest.slot());
         keys.insert(digest, kept);
         Ok(())
     }
@@ -265,11 +266,12 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
 
     fn forget(&self, index: &mut Index<C>, digest: &KeyDigest) -> Option<Kept<C>> {
         let keys = self.shared.keys.pin();
-        let kept = keys.remove(digest)?;
+        let kept = keys.get(digest)?;
+        index.forget(kept, digest.slot());
+        keys.remove(digest);
         if kept.entry.is_revoked() {
             self.shared.revoked.fetch_sub(1, Ordering::Relaxed);
         }
-        index.forget(kept, digest.slot());
         Some(kept.clone())
     }
 

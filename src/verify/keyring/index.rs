@@ -82,8 +82,9 @@ impl<C: 'static> Index<C> {
     }
 
     pub(super) fn forget(&mut self, kept: &Kept<C>, slot: u64) {
+        let client = self.hash(&kept.entry.client);
         self.by_id.remove(&kept.id);
-        if let Some(client) = self.hash(&kept.entry.client) {
+        if let Some(client) = client {
             self.by_client.remove(&(client, slot));
         }
     }
