@@ -54,8 +54,8 @@ impl Observe for Log {
 
 fn tell(event: &KeyFileEvent) {
     match event {
-        KeyFileEvent::Loaded { keys } => println!("{keys} keys"),
-        KeyFileEvent::Recovered { keys } => println!("{keys} keys, again"),
+        KeyFileEvent::Loaded { keys, .. } => println!("{keys} keys"),
+        KeyFileEvent::Recovered { keys, .. } => println!("{keys} keys, again"),
         KeyFileEvent::Emptied => println!("no keys: everybody is refused"),
         KeyFileEvent::Broken(error) => println!("the keys stay as they were: {error}"),
         event => println!("{event:?}"),
