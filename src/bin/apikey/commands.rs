@@ -1,23 +1,20 @@
-use std::{
-    io::{self, Write as _},
-    str,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use clap::CommandFactory as _;
 use serde_json::{Value, json};
 use tower_api_key::{
     Client, KeyDigest, Keyring,
     error::{ConfigError, ConfigErrorKind},
-    key::{KeyFormat, MintedKey},
-    key_file::{KeyFile, KeyFileError, KeyFileEvent},
+    key::KeyFormat,
+    key_file::{KeyFile, KeyFileEvent},
     verify::Record,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     Failure,
     args::{About, Args, Command},
+    hand_out::{hand_out, not_shown, refuse_to_lose_a_key},
+    import::{import, import_many},
     prompt, show,
 };
 
@@ -236,158 +233,13 @@ fn why_unknown(file: &KeyFile, key: &[u8]) -> String {
     "no key in the file is this one".to_owned()
 }
 
-fn import(file: &KeyFile, json: bool, client: &str, about: &About) -> Result<(), Failure> {
-    let key = prompt::key()?;
-    let id = file.update(|keys| take_in(keys, &key, client, about))?;
-    if is_short(&key) {
-        warn_of_short(&format!("this key has {} characters", key.len()), &id);
-    }
-    match file.record(&id) {
-        Some(record) if json => answer(&show::json(&record, SystemTime::now())),
-        _ => {
-            show::say(&format!("Imported as {id}."));
-            Ok(())
-        }
-    }
-}
-
-fn import_many(file: &KeyFile, json: bool, about: &About) -> Result<(), Failure> {
-    use io::IsTerminal as _;
-    if io::stdin().is_terminal() {
-        return Err(Failure::usage("lines of client, tab and key are read from standard input"));
-    }
-    let text = prompt::all()?;
-    let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
-    let lines = lines.map(|(number, line)| (number, line.strip_suffix(b"\r").unwrap_or(line)));
-    let lines: Vec<(usize, &[u8])> =
-        lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect();
-    if lines.is_empty() {
-        return Err(Failure::usage("no lines on standard input: client, tab and key are wanted"));
-    }
-    let mut wrong = None;
-    let imported = file.update(|keys| {
-        for (number, line) in &lines {
-            import_line(keys, line, about).inspect_err(|_| wrong = Some(*number))?;
-        }
-        Ok(lines.len())
-    });
-    let imported = imported.map_err(|error| {
-        let Failure { code, mut message } = error.into();
-        if wrong.is_some_and(|line| is_without_tab(&lines, line)) {
-            message = "a line is a client's id, a tab and a key".to_owned();
-        }
-        let place = wrong.map(|line| format!("standard input, line {line}: ")).unwrap_or_default();
-        Failure { code, message: format!("{place}{message}; nothing was imported") }
-    })?;
-    let short = lines.iter().filter(|(_, line)| split(line).is_some_and(|(_, key)| is_short(key)));
-    match short.count() {
-        0 => {}
-        short => {
-            warn_of_short(&format!("{} shorter than {LONG_ENOUGH} characters", keys(short)), "ID")
-        }
-    }
-    done(json, "imported", imported)
-}
-
-fn import_line(keys: &Keyring, line: &[u8], about: &About) -> Result<(), ConfigError> {
-    let (client, key) = split(line).ok_or(ConfigErrorKind::ListEntry)?;
-    let client = str::from_utf8(client).map_err(|_| ConfigErrorKind::ClientId)?;
-    take_in(keys, key, client, about).map(drop)
-}
-
-fn is_without_tab(lines: &[(usize, &[u8])], number: usize) -> bool {
-    lines.iter().any(|(at, line)| *at == number && split(line).is_none())
-}
-
-fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let tab = line.iter().position(|byte| *byte == b'\t')?;
-    Some((line.get(..tab)?, line.get(tab + 1..)?))
-}
-
-/// Adds a key under the id that it has, if it was minted, or a new one.
-fn take_in(keys: &Keyring, key: &[u8], client: &str, about: &About) -> Result<String, ConfigError> {
-    keys.insert(key, about.client(client))?;
-    let digest = KeyDigest::of(key);
-    let Some(record) = keys.record_of(&digest) else { return Ok(String::new()) };
-    let id = record.id().unwrap_or_default().to_owned();
-    keys.remove(&digest);
-    keys.insert_record(about.describe(record))?;
-    Ok(id)
-}
-
-const LONG_ENOUGH: usize = 22;
-
-fn is_short(key: &[u8]) -> bool {
-    key.len() < LONG_ENOUGH
-}
-
-fn warn_of_short(what: &str, id: &str) {
-    show::say(&format!(
-        "warning: {what}: whoever sees the file may guess it. Have it replaced: `apikey rotate {id} --overlap 7d`."
-    ));
-}
-
-/// Writes a new key to standard output, and nowhere else.
-fn hand_out(minted: MintedKey, json: bool, file: &KeyFile) -> io::Result<()> {
-    let record = file.record(minted.id());
-    let text = minted.reveal(|key| match record.filter(|_| json) {
-        Some(record) => {
-            let mut shown = show::json(&record, SystemTime::now());
-            shown["key"] = key.into();
-            Zeroizing::new(show::escaped(&shown) + "\n")
-        }
-        None => Zeroizing::new(format!("{key}\n")),
-    });
-    // Not through the standard library's handle, which takes an output that cannot be written to for
-    // one that was written to.
-    #[cfg(unix)]
-    let mut out =
-        std::fs::File::from(std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?);
-    #[cfg(not(unix))]
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
-/// What became of a key that nobody has seen.
-fn not_shown(error: &io::Error, id: &str, taken_back: Result<(), KeyFileError>) -> Failure {
-    let then = match taken_back {
-        Ok(()) => "so it was taken back".to_owned(),
-        Err(failure) => {
-            format!("and could not be taken back ({failure}): `apikey list` shows it as {id}")
-        }
-    };
-    Failure::refused(format!(
-        "the new key could not be written to standard output, {then}: {error}"
-    ))
-}
-
-/// What is written where nobody reads cannot be read again.
-fn refuse_to_lose_a_key() -> Result<(), Failure> {
-    #[cfg(unix)]
-    {
-        use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
-        let out = io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
-        let device = out.and_then(|out| out.metadata()).map(|metadata| metadata.rdev());
-        let nowhere = std::fs::metadata("/dev/null").map(|metadata| metadata.rdev());
-        if let (Ok(device), Ok(nowhere)) = (device, nowhere) {
-            if device == nowhere {
-                return Err(Failure::refused(
-                    "standard output is closed or leads nowhere: the new key would be lost",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
 impl About {
-    fn client(&self, id: &str) -> Client {
+    pub(crate) fn client(&self, id: &str) -> Client {
         let client = Client::new(id).scopes(&self.scopes);
         self.name.iter().fold(client, |client, name| client.with_name(name))
     }
 
-    fn describe(&self, record: Record) -> Record {
+    pub(crate) fn describe(&self, record: Record) -> Record {
         let record = self.expires.iter().fold(record, |record, time| record.expires_at(*time));
         let record = self.not_before.iter().fold(record, |record, time| record.not_before(*time));
         self.note.iter().fold(record, |record, note| record.note(note))
@@ -405,7 +257,7 @@ fn sorted(records: impl Iterator<Item = Record>) -> Vec<Record> {
 }
 
 /// Writes JSON to standard output.
-fn answer(value: &Value) -> Result<(), Failure> {
+pub(crate) fn answer(value: &Value) -> Result<(), Failure> {
     show::lines([show::escaped(value)].into_iter())
 }
 
@@ -420,7 +272,7 @@ fn announce<'a>(what: &str, records: impl IntoIterator<Item = &'a Record>) {
     }
 }
 
-fn done(json: bool, what: &str, how_many: usize) -> Result<(), Failure> {
+pub(crate) fn done(json: bool, what: &str, how_many: usize) -> Result<(), Failure> {
     if json {
         return answer(&json!({ what: how_many }));
     }
@@ -430,6 +282,6 @@ fn done(json: bool, what: &str, how_many: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn keys(how_many: usize) -> String {
+pub(crate) fn keys(how_many: usize) -> String {
     format!("{how_many} key{}", if how_many == 1 { "" } else { "s" })
 }

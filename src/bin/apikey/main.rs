@@ -4,6 +4,8 @@
 
 mod args;
 mod commands;
+mod hand_out;
+mod import;
 mod prompt;
 mod show;
 

@@ -2,6 +2,7 @@ mod change;
 mod index;
 mod list;
 mod record;
+mod time;
 
 use std::{
     any::Any,
@@ -16,10 +17,7 @@ use std::{
 use zeroize::Zeroizing;
 
 pub use self::record::Record;
-use self::{
-    index::Index,
-    record::{Entry, Time},
-};
+use self::{index::Index, record::Entry, time::Time};
 use super::{Presented, Refusal, Verify};
 use crate::{
     client::{Client, Identity},
