@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     error::{ConfigError, ConfigErrorKind},
-    key::KeyId,
+    key::{KeyFormat, KeyId},
 };
 
 /// Whoever a key was issued to; what a handler reads.
@@ -103,9 +103,10 @@ impl Client {
         self.shared.scopes.iter().map(AsRef::as_ref)
     }
 
-    /// A client that logs could not show, or with a scope that could never match, is a mistake.
+    /// A client that logs could or must not show, or with a scope that could never match, is a mistake.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self.id().trim().is_empty() || self.id().chars().any(char::is_control) {
+        let is_key = KeyFormat::of(self.id().as_bytes()).is_some();
+        if is_key || self.id().trim().is_empty() || self.id().chars().any(char::is_control) {
             return Err(ConfigError::new(ConfigErrorKind::ClientId));
         }
         match self.granted().position(|scope| !is_scope(scope)) {

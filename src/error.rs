@@ -56,7 +56,7 @@ pub enum ConfigErrorKind {
     Digest,
     /// A key that begins with `sha256:`: a digest, most likely, which must open nothing by itself.
     DigestAsKey,
-    /// The client's id is blank or holds a control character.
+    /// The client's id is blank, holds a control character, or is itself a key.
     ClientId,
     /// One of the client's scopes is not a valid scope (RFC 6749 §3.3): it is empty, or has a blank in
     /// it, for example.
@@ -187,7 +187,9 @@ impl ConfigErrorKind {
             Self::DuplicateKey => "the key is in the keyring already",
             Self::Digest => "a digest is `sha256:` and 64 hexadecimal digits",
             Self::DigestAsKey => "this is a digest and no key: use `insert_digest`",
-            Self::ClientId => "the client's id is blank or holds a control character",
+            Self::ClientId => {
+                "the client's id is blank, holds a control character, or is itself a key"
+            }
             Self::Scope => "a scope is one or more visible ASCII characters but `\"` and `\\`",
             Self::EnvironmentUnset => {
                 "not set, or not Unicode: set it to `client=key,client=sha256:…`"

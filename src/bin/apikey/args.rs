@@ -1,10 +1,12 @@
 use std::{
-    path::PathBuf,
+    ffi::OsString,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub(crate) const FILE: &str = "keys.jsonl";
 
 /// Issues, lists, rotates and revokes the API keys of a file.
 ///
@@ -28,10 +30,10 @@ pub(crate) struct Args {
         long,
         global = true,
         env = "API_KEYS_FILE",
-        default_value = "keys.jsonl",
+        default_value = FILE,
         value_name = "FILE"
     )]
-    pub(crate) file: PathBuf,
+    pub(crate) file: OsString,
 
     /// Writes JSON, for machines
     #[arg(long, global = true)]

@@ -20,8 +20,9 @@ use crate::{
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let Args { file, json, command } = args;
-    // A variable that is set to nothing.
-    let file = if file.as_os_str().is_empty() { "keys.jsonl".into() } else { file };
+    if file.is_empty() {
+        return Err(Failure::usage("--file needs the name of a file"));
+    }
     let open = |create| KeyFile::options().create(create).follow(false).observe(warn).open(&file);
     match command {
         Command::Issue { client, prefix, about } => {

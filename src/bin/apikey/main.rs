@@ -11,7 +11,7 @@ mod show;
 
 use std::{error::Error, io, process::ExitCode};
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
 use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key_file::{KeyFileError, KeyFileErrorKind},
@@ -30,29 +30,44 @@ fn main() -> ExitCode {
 
 /// Words that are not understood are not repeated where they may be a key.
 fn args() -> Result<args::Args, Failure> {
-    args::Args::try_parse().map_err(|error| {
-        if !error.use_stderr() {
-            error.exit()
+    let parse = || {
+        let matches = args::Args::command().try_get_matches()?;
+        let mut args = args::Args::from_arg_matches(&matches)?;
+        // A variable that is set to nothing is as good as none.
+        let is_set_to_nothing =
+            args.file.is_empty() && matches.value_source("file") == Some(ValueSource::EnvVariable);
+        if is_set_to_nothing {
+            args.file = args::FILE.into();
         }
-        let hint = match error.kind() {
-            ErrorKind::UnknownArgument => {
-                "Keys are read from standard input or a prompt, never from arguments.\n"
-            }
-            _ => "",
+        Ok(args)
+    };
+    parse().map_err(|error: clap::Error| {
+        use ErrorKind::{
+            DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
+            InvalidSubcommand, UnknownArgument,
         };
-        let told = without_keys(&error.render().to_string());
+        let (shortest, hint) = match error.kind() {
+            DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            // A command that is mistyped is best shown.
+            InvalidSubcommand => (10, ""),
+            UnknownArgument => {
+                (1, "Keys are read from standard input or a prompt, never from arguments.\n")
+            }
+            _ => (1, ""),
+        };
+        let told = without_words(&error.render().to_string(), shortest);
         Failure::usage(format!("{}{hint}", told.trim_start_matches("error: ")))
     })
 }
 
-fn without_keys(text: &str) -> String {
-    let may_be_a_key = |word: &&str| {
-        word.len() >= 10 && !word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'-'))
-    };
+fn without_words(text: &str, shortest: usize) -> String {
     let given: Vec<_> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let words = given.iter().flat_map(|word| [Some(&**word), word.split_once('=').map(|it| it.1)]);
-    words.flatten().filter(may_be_a_key).fold(text.to_owned(), |text, word| text.replace(word, "…"))
+    words
+        .flatten()
+        .filter(|word| word.len() >= shortest && !word.starts_with('-'))
+        .fold(text.to_owned(), |text, word| text.replace(&format!("'{word}'"), "'…'"))
 }
 
 /// What went wrong, and the code to leave with.

@@ -86,7 +86,7 @@ fn hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     // Not through the standard library's handle, whose buffer would keep it.
     let mut typed =
         std::fs::File::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
-    let mut byte = [0];
+    let (mut byte, mut is_too_long) = ([0], false);
     while typed.read(&mut byte)? > 0 {
         match byte[0] {
             b'\n' | b'\r' => break,
@@ -98,10 +98,14 @@ fn hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
             0x7F | 0x08 => drop(key.pop()),
             0x15 => key.clear(),
             byte if key.len() < ROOM => key.push(byte),
-            _ => return Err(io::Error::other("that is too long to be a key")),
+            // The rest of the line is read as well, and not left to the shell.
+            _ => is_too_long = true,
         }
     }
     drop(restore);
+    if is_too_long {
+        return Err(io::Error::other("that is too long to be a key"));
+    }
     Ok(key)
 }
 
