@@ -96,7 +96,8 @@ impl KeyFileEvent {
     #[cfg(feature = "tracing")]
     pub(super) fn log(&self, path: &std::path::Path) {
         const TARGET: &str = "tower_api_key::key_file";
-        let file = path.display();
+        // A path may hold anything.
+        let file = path.display().to_string().escape_debug().to_string();
         match self {
             Self::Loaded { keys } => tracing::info!(target: TARGET, %file, keys, "keys loaded"),
             Self::Recovered { keys } => {
