@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use super::{
     Kept, Keyring, Record,
     index::{Index, Slot},
+    time::Time,
 };
 use crate::{
     client::Identity,
@@ -16,7 +17,7 @@ use crate::{
         ConfigError,
         ConfigErrorKind::{self, DuplicateKey, DuplicateKeyId, RevokedKey},
     },
-    key::{self, KeyDigest, KeyFormat, KeyId, MintedKey},
+    key::{self, KeyDigest, KeyFormat, MintedKey},
 };
 
 type Digests = HashMap<u64, KeyDigest, RandomState>;
@@ -38,13 +39,12 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         key::check(key)?;
         self.check_form(key)?;
         let mut record = Record::new(KeyDigest::of(key), client);
-        record.entry.check(self.now())?;
         let mut index = self.index();
         if let Some((format, id)) = KeyFormat::of(key) {
             record.entry.format = Some(index.share(format));
             record.id = Some(id).filter(|id| !index.knows(*id));
         }
-        self.add(&mut index, record)
+        self.add(&mut index, record, self.now())
     }
 
     /// Adds a key by its digest.
@@ -63,8 +63,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// Those of [`insert_digest`](Self::insert_digest); and for a public id that another key has, and
     /// for a key that would end before it begins.
     pub fn insert_record(&self, record: Record<C>) -> Result<(), ConfigError> {
-        record.entry.check(self.now())?;
-        self.add(&mut self.index(), record)
+        self.add(&mut self.index(), record, self.now())
     }
 
     /// Makes a new key for a client.
@@ -92,9 +91,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let mut index = self.index();
         let minted = index.mint(format)?;
         client.set_key_id(minted.id());
-        let record = Record::of(&minted, client);
-        record.entry.check(self.now())?;
-        self.add(&mut index, record)?;
+        self.add(&mut index, Record::of(&minted, client), self.now())?;
         Ok(minted)
     }
 
@@ -114,8 +111,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     {
         let mut index = self.index();
         let keys = self.shared.keys.pin();
-        let found = KeyId::parse(key_id).ok().and_then(|id| index.find(id));
-        let (digest, old) = found
+        let (digest, old) = index
+            .find(key_id)
             .and_then(|slot| keys.get_key_value(&slot))
             .ok_or(ConfigErrorKind::UnknownKeyId)?;
         let now = self.now();
@@ -131,7 +128,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         retired.entry.retire(now.after(overlap));
 
         let id = Some(minted.key_id());
-        self.add(&mut index, Record { id, digest: minted.digest(), entry })?;
+        self.add(&mut index, Record { id, digest: minted.digest(), entry }, now)?;
         keys.insert(*digest, retired);
         Ok(minted)
     }
@@ -182,8 +179,8 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     pub fn revoke_key(&self, key_id: &str) -> bool {
         let index = self.index();
         let keys = self.shared.keys.pin();
-        let found = KeyId::parse(key_id).ok().and_then(|id| index.find(id));
-        let live = found
+        let live = index
+            .find(key_id)
             .and_then(|slot| keys.get_key_value(&slot))
             .filter(|(_, kept)| !kept.entry.is_revoked());
         live.map(|(digest, kept)| self.revoke_kept(*digest, kept)).is_some()
@@ -235,8 +232,9 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         Ok(())
     }
 
-    fn add(&self, index: &mut Index<C>, record: Record<C>) -> Result<(), ConfigError> {
+    fn add(&self, index: &mut Index<C>, record: Record<C>, now: Time) -> Result<(), ConfigError> {
         let Record { id, digest, entry } = record;
+        entry.check(now)?;
         let keys = self.shared.keys.pin();
         if let Some(kept) = keys.get(&Slot::of(&digest)) {
             return Err(if kept.entry.is_revoked() { RevokedKey } else { DuplicateKey }.into());
@@ -246,7 +244,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
             Some(id) => id,
             None => index.free_id()?,
         };
-        let kept = Kept::new(id, entry, self.now());
+        let kept = Kept::new(id, entry, now);
         // Somebody's `Identity` may panic in there: nothing is changed yet.
         index.add(&kept, digest.slot());
         if kept.entry.is_revoked() {

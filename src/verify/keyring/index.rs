@@ -65,8 +65,8 @@ impl<C: 'static> Index<C> {
     }
 
     /// The key with this id.
-    pub(super) fn find(&self, id: KeyId) -> Option<Slot> {
-        self.by_id.get(&id).copied().map(Slot)
+    pub(super) fn find(&self, id: &str) -> Option<Slot> {
+        self.by_id.get(&KeyId::parse(id).ok()?).copied().map(Slot)
     }
 
     /// The keys that may be this client's.

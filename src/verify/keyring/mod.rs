@@ -195,7 +195,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// The record of the key with this public id.
     #[must_use]
     pub fn record(&self, key_id: &str) -> Option<Record<C>> {
-        let slot = self.index().find(KeyId::parse(key_id).ok()?)?;
+        let slot = self.index().find(key_id)?;
         let keys = self.shared.keys.pin();
         keys.get_key_value(&slot).map(|(digest, kept)| kept.record(*digest))
     }
