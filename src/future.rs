@@ -26,17 +26,19 @@ pin_project! {
     #[project = KindProj]
     enum Kind<F, W> {
         Waiting { #[pin] verifier: W },
-        Inner { #[pin] service: F, cache: Option<CacheHeaders> },
-        Refused { refused: Option<Refused> },
+        Decided { #[pin] step: Step<F> },
     }
 }
 
-/// What is done with a request once it is decided. It is `pub` only since the verifier's wait ends
-/// in one.
-#[derive(Debug)]
-pub enum Step<F> {
-    Inner(F, Option<CacheHeaders>),
-    Refused(Refused),
+pin_project! {
+    /// What is done with a request once it is decided. It is `pub` only since the verifier's wait
+    /// ends in one.
+    #[derive(Debug)]
+    #[project = StepProj]
+    pub enum Step<F> {
+        Inner { #[pin] service: F, cache: Option<CacheHeaders> },
+        Refused { refused: Option<Refused> },
+    }
 }
 
 /// A rejection that is yet to be written: much smaller than its response.
@@ -54,17 +56,21 @@ impl<F, W> ResponseFuture<F, W> {
 }
 
 impl<F, W> From<Step<F>> for ResponseFuture<F, W> {
+    #[inline]
     fn from(step: Step<F>) -> Self {
-        Self { kind: step.into() }
+        Self { kind: Kind::Decided { step } }
     }
 }
 
-impl<F, W> From<Step<F>> for Kind<F, W> {
-    fn from(step: Step<F>) -> Self {
-        match step {
-            Step::Inner(service, cache) => Self::Inner { service, cache },
-            Step::Refused(refused) => Self::Refused { refused: Some(refused) },
-        }
+impl<F> Step<F> {
+    #[inline]
+    pub(crate) fn inner(service: F, cache: Option<CacheHeaders>) -> Self {
+        Self::Inner { service, cache }
+    }
+
+    #[inline]
+    pub(crate) fn refused(refused: Refused) -> Self {
+        Self::Refused { refused: Some(refused) }
     }
 }
 
@@ -81,26 +87,48 @@ where
             match this.kind.as_mut().project() {
                 KindProj::Waiting { verifier } => {
                     let step = ready!(verifier.poll(cx));
-                    this.kind.set(step.into());
+                    this.kind.set(Kind::Decided { step });
                 }
-                KindProj::Inner { service, cache } => {
-                    let mut response = ready!(service.poll(cx))?.map(ResponseBody::inner);
-                    if let Some(cache) = cache {
-                        cache.write(response.headers_mut());
-                    }
-                    return Poll::Ready(Ok(response));
-                }
-                KindProj::Refused { refused } => {
-                    // There is nothing left only if it is polled after completion.
-                    let Some(Refused { policy, rejection, grpc }) = refused.take() else {
-                        return Poll::Pending;
-                    };
-                    let response = policy.reject(rejection, grpc);
-                    return Poll::Ready(Ok(response.map(ResponseBody::rejection)));
-                }
+                KindProj::Decided { step } => return step.poll(cx),
             }
         }
     }
+}
+
+impl<F, B, E> Future for Step<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            // Apart from the next one, so that the response is moved but once.
+            StepProj::Inner { service, cache: None } => service.poll(cx).map_ok(wrapped),
+            StepProj::Inner { service, cache } => {
+                let mut polled = service.poll(cx).map_ok(wrapped);
+                if let Poll::Ready(Ok(response)) = &mut polled {
+                    if let Some(cache) = cache.take() {
+                        cache.write(response.headers_mut());
+                    }
+                }
+                polled
+            }
+            StepProj::Refused { refused } => {
+                // There is nothing left only if it is polled after completion.
+                let Some(Refused { policy, rejection, grpc }) = refused.take() else {
+                    return Poll::Pending;
+                };
+                let response = policy.reject(rejection, grpc);
+                Poll::Ready(Ok(response.map(ResponseBody::rejection)))
+            }
+        }
+    }
+}
+
+#[inline]
+fn wrapped<B>(response: Response<B>) -> Response<ResponseBody<B>> {
+    response.map(ResponseBody::inner)
 }
 
 impl<F, W> fmt::Debug for ResponseFuture<F, W> {

@@ -122,7 +122,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// A guard further in finds an [`Anonymous`](crate::Anonymous) in the extensions, from
     /// which it can answer as this layer does.
     pub fn optional(self) -> Self {
-        self.with(|policy| policy.optional = true)
+        self.with(Policy::set_optional)
     }
 
     /// Asks for no key on this path, whatever the method. It may be called several times.

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -22,6 +22,8 @@ pub(crate) struct Policy {
     pub(crate) places: Vec<Place>,
     pub(crate) realm: String,
     challenges: Challenges,
+    /// The line of `Vary`, where a key may stand in a header.
+    pub(crate) vary: Option<HeaderValue>,
     pub(crate) respond: Arc<dyn Respond + Send + Sync>,
     pub(crate) optional: bool,
     pub(crate) exempt_paths: Vec<String>,
@@ -55,6 +57,7 @@ impl Policy {
         let realm = "api".to_owned();
         Ok(Self {
             challenges: Challenges::new(&places, &realm),
+            vary: vary(&places, false),
             places,
             realm,
             respond: Arc::new(Json::default()),
@@ -68,18 +71,25 @@ impl Policy {
         })
     }
 
+    pub(crate) fn set_optional(&mut self) {
+        self.optional = true;
+        self.vary = vary(&self.places, true);
+    }
+
     pub(crate) fn set_realm(&mut self, realm: String) {
         self.challenges = Challenges::new(&self.places, &realm);
         self.realm = realm;
     }
 
     /// On the raw path that the router sees, byte for byte.
+    #[inline(always)]
     pub(crate) fn exempts(&self, head: Head<'_>) -> bool {
         self.exempt_paths.iter().any(|path| path == head.uri().path())
             || self.exempt_if.iter().any(|exempt| exempt(head))
     }
 
     /// What the Fetch standard calls a CORS-preflight request, and no other OPTIONS.
+    #[inline]
     pub(crate) fn passes_preflight(&self, head: Head<'_>) -> bool {
         self.pass_preflight
             && head.method() == Method::OPTIONS
@@ -88,6 +98,7 @@ impl Policy {
     }
 
     /// The configured place that an extractor means; of one alone it need not tell.
+    #[inline]
     pub(crate) fn place(&self, told: Option<&Place>) -> Option<&Place> {
         match (told, &*self.places) {
             (None, [only]) => Some(only),
@@ -116,14 +127,6 @@ impl Policy {
         }
     }
 
-    /// The headers by whose absence or value a cached response could differ. A shared cache keeps
-    /// nothing that was asked for with `Authorization` (RFC 9111 §3.5), so that it counts only where
-    /// one may ask without.
-    pub(crate) fn varies_by(&self) -> impl Iterator<Item = &HeaderName> {
-        let counts = |place: &&Place| self.optional || place.kind() != PlaceKind::Scheme;
-        self.places.iter().filter(counts).flat_map(Place::header_name)
-    }
-
     /// The response to a rejection: the responder's, with what it cannot lose.
     pub(crate) fn reject(&self, rejection: Rejection, grpc: Option<Grpc>) -> Response<Bytes> {
         let mut response = match grpc {
@@ -143,11 +146,20 @@ impl Policy {
     }
 }
 
-/// Whether one of the members of a comma-separated header is wanted.
+/// The headers by whose absence or value a cached response could differ. A shared cache keeps
+/// nothing that was asked for with `Authorization` (RFC 9111 §3.5), so that it counts only where
+/// one may ask without.
+fn vary(places: &[Place], optional: bool) -> Option<HeaderValue> {
+    let counts = |place: &&Place| optional || place.kind() != PlaceKind::Scheme;
+    let names = places.iter().filter(counts).flat_map(Place::header_name);
+    let names: BTreeSet<_> = names.map(HeaderName::as_str).collect();
+    let line = names.into_iter().collect::<Vec<_>>().join(", ");
+    // Names of headers are a header's value.
+    HeaderValue::try_from(line).ok().filter(|line| !line.is_empty())
+}
+
+/// Whether a comma-separated header has a member of this kind.
 pub(crate) fn says(headers: &HeaderMap, name: &HeaderName, wanted: impl Fn(&str) -> bool) -> bool {
-    let lines = headers.get_all(name).into_iter();
-    lines
-        .flat_map(|line| line.to_str())
-        .flat_map(|line| line.split(','))
-        .any(|it| wanted(it.trim()))
+    let lines = headers.get_all(name).into_iter().flat_map(|line| line.to_str());
+    lines.flat_map(|line| line.split(',')).any(|member| wanted(member.trim()))
 }

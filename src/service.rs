@@ -53,32 +53,37 @@ where
         let Self { inner, config } = self;
         let started = config.observe.start();
 
-        let step = match config.find_way(Head::of(&request)) {
-            Way::Open(open) => {
-                config.policy.take_out(&mut request, open == Open::Exempt);
-                config.let_by(inner, request, open, started)
-            }
-            Way::Closed(rejection) => config.turn_away(&request, rejection, started),
-            Way::Asked(answer, place) => {
-                config.policy.take_out(&mut request, false);
-                match answer.now() {
-                    Ok(answer) => config.decide(inner, request, place, answer, started),
-                    Err(future) => {
-                        // The service that was made ready is the one to call, once we know.
-                        let another = inner.clone();
-                        let inner = mem::replace(inner, another);
-                        let (config, place) = (Arc::clone(config), place.cloned());
-                        let rest = Rest { inner, config, request, place, started };
-                        return ResponseFuture::waiting(V::Answer::wait(future, rest));
-                    }
+        let decided = match config.find_way(Head::of(&request)) {
+            Way::Open(open) => Ok(config.let_by(&mut request, open, started)),
+            Way::Closed(rejection) => Err(config.turn_away(&request, rejection, started)),
+            Way::Asked(answer, place) => match answer.now() {
+                Ok(Ok(client)) => {
+                    config.policy.take_out(&mut request, false);
+                    Ok(config.let_in(&mut request, place, client, started))
                 }
-            }
+                Ok(Err(refusal)) => {
+                    let rejection = refusal.into_rejection().at(place);
+                    Err(config.turn_away(&request, rejection, started))
+                }
+                Err(future) => {
+                    config.policy.take_out(&mut request, false);
+                    // The service that was made ready is the one to call, once we know.
+                    let another = inner.clone();
+                    let inner = mem::replace(inner, another);
+                    let (config, place) = (Arc::clone(config), place.cloned());
+                    let rest = Rest { inner, config, request, place, started };
+                    return ResponseFuture::waiting(V::Answer::wait(future, rest));
+                }
+            },
         };
-        if matches!(step, Step::Refused(_)) {
-            // Gives back the permit that the inner service may have reserved in `poll_ready`.
-            *inner = inner.clone();
+        match decided {
+            Ok(cache) => Step::inner(inner.call(request), cache).into(),
+            Err(refused) => {
+                // Gives back the permit that the inner service may have reserved in `poll_ready`.
+                *inner = inner.clone();
+                Step::refused(refused).into()
+            }
         }
-        step.into()
     }
 }
 
@@ -97,7 +102,9 @@ enum Open {
     Anonymous,
 }
 
+// What every request runs through is inlined: through memory the answer takes a tenth of a request's time.
 impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
+    #[inline(always)]
     fn find_way(&self, head: Head<'_>) -> Way<'_, V::Answer> {
         let policy = &*self.policy;
         if policy.exempts(head) {
@@ -106,7 +113,8 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         if policy.passes_preflight(head) {
             return Way::Open(Open::Preflight);
         }
-        let found = match self.extract.extract(head) {
+        let extracted = self.extract.extract(head);
+        let found = match &extracted {
             Extracted::Found(found) => found,
             Extracted::Absent if policy.optional => return Way::Open(Open::Anonymous),
             Extracted::Absent => return Way::Closed(Rejection::new(Reason::Missing)),
@@ -119,79 +127,54 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         }
     }
 
-    fn decide<S, B>(
+    #[inline(always)]
+    fn let_in<B>(
         &self,
-        inner: &mut S,
-        request: Request<B>,
-        place: Option<&Place>,
-        answer: Result<Named<V>, Refusal>,
-        started: Option<Instant>,
-    ) -> Step<S::Future>
-    where
-        S: Service<Request<B>>,
-    {
-        match answer {
-            Ok(client) => self.let_in(inner, request, place, client, started),
-            Err(refusal) => self.turn_away(&request, refusal.into_rejection().at(place), started),
-        }
-    }
-
-    fn let_in<S, B>(
-        &self,
-        inner: &mut S,
-        mut request: Request<B>,
+        request: &mut Request<B>,
         place: Option<&Place>,
         client: Named<V>,
         started: Option<Instant>,
-    ) -> Step<S::Future>
-    where
-        S: Service<Request<B>>,
-    {
-        self.tell(Verdict::Accepted(&client), place, &request, started);
-        let cache = CacheHeaders::keyed(&self.policy, request.method(), place);
+    ) -> Option<CacheHeaders> {
+        self.tell(Verdict::Accepted(&client), place, request, started);
         // An optional layer outside may have let it pass as nobody's.
         request.extensions_mut().remove::<Anonymous>();
         request.extensions_mut().insert(client);
-        Step::Inner(inner.call(request), cache)
+        CacheHeaders::keyed(&self.policy, request.method(), place)
     }
 
-    fn let_by<S, B>(
+    fn let_by<B>(
         &self,
-        inner: &mut S,
-        mut request: Request<B>,
+        request: &mut Request<B>,
         open: Open,
         started: Option<Instant>,
-    ) -> Step<S::Future>
-    where
-        S: Service<Request<B>>,
-    {
+    ) -> Option<CacheHeaders> {
+        self.policy.take_out(request, open == Open::Exempt);
         // Whoever put a client there, it was not us.
         request.extensions_mut().remove::<Named<V>>();
         request.extensions_mut().remove::<Anonymous>();
-        let cache = match open {
+        match open {
             Open::Exempt | Open::Preflight => {
-                self.tell(Verdict::Exempt, None, &request, started);
+                self.tell(Verdict::Exempt, None, request, started);
                 None
             }
             Open::Anonymous => {
-                self.tell(Verdict::Anonymous, None, &request, started);
-                let anonymous = Anonymous::new(&self.policy, Head::of(&request));
+                self.tell(Verdict::Anonymous, None, request, started);
+                let anonymous = Anonymous::new(&self.policy, Head::of(request));
                 request.extensions_mut().insert(anonymous);
                 CacheHeaders::anonymous(&self.policy, request.method())
             }
-        };
-        Step::Inner(inner.call(request), cache)
+        }
     }
 
-    fn turn_away<B, F>(
+    fn turn_away<B>(
         &self,
         request: &Request<B>,
         rejection: Rejection,
         started: Option<Instant>,
-    ) -> Step<F> {
+    ) -> Refused {
         self.tell(Verdict::Rejected(&rejection), rejection.place(), request, started);
         let grpc = Grpc::of(request.method(), request.headers());
-        Step::Refused(Refused { policy: Arc::clone(&self.policy), rejection, grpc })
+        Refused { policy: Arc::clone(&self.policy), rejection, grpc }
     }
 
     fn tell<B>(
@@ -230,8 +213,18 @@ where
     type Next = Step<S::Future>;
 
     fn resume(self, answer: Result<Named<V>, Refusal>) -> Self::Next {
-        let Self { mut inner, config, request, place, started } = self;
-        config.decide(&mut inner, request, place.as_ref(), answer, started)
+        let Self { mut inner, config, mut request, place, started } = self;
+        let place = place.as_ref();
+        match answer {
+            Ok(client) => {
+                let cache = config.let_in(&mut request, place, client, started);
+                Step::inner(inner.call(request), cache)
+            }
+            Err(refusal) => {
+                let rejection = refusal.into_rejection().at(place);
+                Step::refused(config.turn_away(&request, rejection, started))
+            }
+        }
     }
 }
 

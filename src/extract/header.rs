@@ -50,6 +50,7 @@ impl Extract for Header {
         vec![self.place.clone()]
     }
 
+    #[inline]
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
         only(head.headers().get_all(&self.name).into_iter(), |line| {
             Extracted::found(trim(line.as_bytes()), &self.place)

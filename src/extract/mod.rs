@@ -141,6 +141,7 @@ struct Malformed;
 impl<'a> Extracted<'a> {
     /// A value in one of the places that the extractor declared.
     #[must_use]
+    #[inline]
     pub fn found(value: impl Into<Cow<'a, [u8]>>, place: &'a Place) -> Self {
         Self::at(value.into(), Some(place))
     }
@@ -152,6 +153,7 @@ impl<'a> Extracted<'a> {
         Self::Found(Found { value: Err(Malformed), place: Some(place) })
     }
 
+    #[inline]
     fn at(value: Cow<'a, [u8]>, place: Option<&'a Place>) -> Self {
         let value = Value::from(value);
         if is_blank(value.bytes()) {
@@ -174,6 +176,7 @@ impl<'a> Extracted<'a> {
 impl<'a> Found<'a> {
     /// The place, where the extractor has told it.
     #[must_use]
+    #[inline]
     pub fn place(&self) -> Option<&'a Place> {
         self.place
     }
@@ -185,6 +188,7 @@ impl<'a> Found<'a> {
     }
 
     /// The value, if it can be a key. What is too long is not looked at.
+    #[inline]
     pub(crate) fn key(&self, max_len: usize) -> Result<&[u8], Reason> {
         match self.value.as_ref().map(Value::bytes) {
             Ok(value) if value.len() > max_len => Err(Reason::TooLong),
@@ -195,6 +199,7 @@ impl<'a> Found<'a> {
 }
 
 impl Value<'_> {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Borrowed(value) => value,

@@ -37,7 +37,12 @@ impl KeyDigest {
     /// The digest of a key.
     #[must_use]
     pub fn of(key: impl AsRef<[u8]>) -> Self {
-        Self::from_bytes(Sha256::digest(key.as_ref()).into())
+        // By reference: `Sha256::digest` moves its hasher, which costs a quarter of the time.
+        let mut hasher = Sha256::new();
+        hasher.update(key);
+        let mut bytes = [0; 32];
+        hasher.finalize_into_reset((&mut bytes).into());
+        Self::from_bytes(bytes)
     }
 
     /// Reads what [`encode`](Self::encode) wrote; hexadecimal digits in either case.
@@ -83,9 +88,11 @@ impl KeyDigest {
 
     /// A digest that was computed elsewhere.
     #[must_use]
+    #[inline]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let mut rest = &bytes[..];
-        Self([(); 4].map(|()| Word(rest.get_u64_ne())))
+        let mut word = || Word(rest.get_u64_ne());
+        Self([word(), word(), word(), word()])
     }
 
     /// The bytes of the digest, to look it up in a store.
@@ -107,6 +114,7 @@ impl KeyDigest {
 
 /// In constant time.
 impl PartialEq for KeyDigest {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         let differences = self.0.iter().zip(&other.0).fold(0, |all, (a, b)| all | a.difference(*b));
         differences.ct_eq(&0).into()
@@ -141,6 +149,7 @@ struct Word(u64);
 
 impl Word {
     /// The bits in which two words differ.
+    #[inline]
     fn difference(self, other: Self) -> u64 {
         #[cfg(test)]
         tests::COMPARED.with(|compared| compared.set(compared.get() + 1));

@@ -5,6 +5,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 
 /// The public id of a key, which logs and lists may show: eight letters and digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(align(8))]
 pub(crate) struct KeyId([u8; Self::LEN]);
 
 impl KeyId {

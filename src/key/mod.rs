@@ -20,6 +20,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 pub const DEFAULT_MAX_LEN: usize = 1024;
 
 /// Whether a key is made of the bytes 0x20 to 0x7E, with none of them blank at the edges.
+#[inline]
 pub(crate) fn is_well_formed(key: &[u8]) -> bool {
     // Without an early exit, which lets the compiler look at many bytes at once.
     key.iter().fold(true, |all, byte| all & matches!(byte, 0x20..=0x7E))
@@ -28,11 +29,13 @@ pub(crate) fn is_well_formed(key: &[u8]) -> bool {
 }
 
 /// Whether nothing is left of a value but spaces and tabs: such a value counts as absent.
+#[inline]
 pub(crate) fn is_blank(value: &[u8]) -> bool {
     value.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 /// Without the spaces and tabs that may surround a header's value (RFC 9110 §5.5).
+#[inline]
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;

@@ -170,6 +170,7 @@ impl Place {
 
     /// What kind of place it is.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> PlaceKind {
         match &*self.0 {
             Kind::Header(_) => PlaceKind::Header,
@@ -215,6 +216,7 @@ impl Place {
     }
 
     /// Takes every key that stands in this place out of the headers.
+    #[inline]
     pub(crate) fn take_out_of_headers(&self, headers: &mut HeaderMap) {
         match &*self.0 {
             Kind::Header(name) => {

@@ -263,7 +263,7 @@ impl<C: Clone + Send + Sync + 'static> Verify for Keyring<C> {
     type Answer = Result<C, Refusal>;
 
     fn verify(&self, key: Presented<'_>) -> Self::Answer {
-        if self.check_form(key.expose()).is_err() {
+        if !self.formats.is_empty() && self.check_form(key.expose()).is_err() {
             return Err(Refusal::unknown());
         }
         // The map compares digests as they do themselves: in constant time.

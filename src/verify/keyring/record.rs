@@ -211,6 +211,7 @@ impl<C> Entry<C> {
     }
 
     /// Why the key is refused. Without times it does not ask what time it is.
+    #[inline]
     pub(super) fn refused(&self, now: impl FnOnce() -> Time) -> Option<Reason> {
         let extra = match &self.extra {
             None if self.expires == Time::NEVER => return None,
