@@ -19,6 +19,7 @@ struct Bearer {
     plain: HeaderValue,
     invalid_token: HeaderValue,
     invalid_request: HeaderValue,
+    insufficient_scope: HeaderValue,
 }
 
 impl Challenges {
@@ -27,6 +28,7 @@ impl Challenges {
             plain: challenge(place, realm, None),
             invalid_token: challenge(place, realm, Some("invalid_token")),
             invalid_request: challenge(place, realm, Some("invalid_request")),
+            insufficient_scope: challenge(place, realm, Some("insufficient_scope")),
         });
         let others = places.iter().filter(|place| !place.is_bearer());
         Self { bearer, others: others.map(|place| challenge(place, realm, None)).collect() }
@@ -38,12 +40,14 @@ impl Challenges {
         let bearer = self.bearer.as_ref().map(|bearer| match rejection.reason() {
             Reason::Missing | Reason::Failed => &bearer.plain,
             Reason::Ambiguous => &bearer.invalid_request,
+            Reason::InsufficientScope => &bearer.insufficient_scope,
             _ if by_bearer() => &bearer.invalid_token,
             _ => &bearer.plain,
         });
         let others: &[_] = match status {
             StatusCode::UNAUTHORIZED => &self.others,
             StatusCode::BAD_REQUEST => &[],
+            StatusCode::FORBIDDEN if rejection.reason() == Reason::InsufficientScope => &[],
             _ => return,
         };
         for line in bearer.into_iter().chain(others) {

@@ -61,6 +61,14 @@ pub enum ConfigErrorKind {
     /// One of the client's scopes is not a valid scope (RFC 6749 §3.3): it is empty, or has a blank in
     /// it, for example.
     Scope,
+    /// No scope is named where one is wanted.
+    NoScope,
+    /// One scope is named twice.
+    DuplicateScope,
+    /// One header is named twice, or two that some servers take for one (`x-id`, `x_id`).
+    DuplicateHeader,
+    /// A header that the message itself is made of, such as `content-length`.
+    FramingHeader,
     /// The environment variable is not set, or is not Unicode.
     EnvironmentUnset,
     /// The list of keys is empty.
@@ -149,6 +157,10 @@ impl ConfigErrorKind {
             Self::DigestAsKey => "digest_as_key",
             Self::ClientId => "client_id",
             Self::Scope => "scope",
+            Self::NoScope => "no_scope",
+            Self::DuplicateScope => "duplicate_scope",
+            Self::DuplicateHeader => "duplicate_header",
+            Self::FramingHeader => "framing_header",
             Self::EnvironmentUnset => "environment_unset",
             Self::EmptyList => "empty_list",
             Self::ListEntry => "list_entry",
@@ -191,6 +203,10 @@ impl ConfigErrorKind {
                 "the client's id is blank, holds a control character, or is itself a key"
             }
             Self::Scope => "a scope is one or more visible ASCII characters but `\"` and `\\`",
+            Self::NoScope => "no scope is named: nobody could tell what is wanted",
+            Self::DuplicateScope => "one scope is named twice",
+            Self::DuplicateHeader => "one header is named twice",
+            Self::FramingHeader => "the message itself is made of this header",
             Self::EnvironmentUnset => {
                 "not set, or not Unicode: set it to `client=key,client=sha256:…`"
             }
@@ -233,7 +249,7 @@ impl fmt::Display for ConfigError {
         f.write_str(self.kind.text())?;
         match (self.kind, self.at) {
             (_, None) => Ok(()),
-            (ConfigErrorKind::Scope, Some(at)) => write!(f, " (scope {at}, counted from 0)"),
+            (ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope, Some(at)) => write!(f, " (scope {at}, counted from 0)"),
             (_, Some(at)) => write!(f, " (at byte {at})"),
         }
     }

@@ -207,6 +207,11 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
         &self.config.policy.places
     }
 
+    /// How this layer answers, for layers further in that want to answer alike.
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.config.policy
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Policy)) -> Self {
         change(Arc::make_mut(&mut Arc::make_mut(&mut self.config).policy));
         self

@@ -173,6 +173,7 @@ pub mod place;
 mod policy;
 pub mod rejection;
 pub mod respond;
+pub mod scope;
 mod service;
 pub mod verify;
 
@@ -188,6 +189,7 @@ pub use {
     layer::ApiKeyLayer,
     place::Place,
     rejection::Rejection,
+    scope::RequireScopeLayer,
     service::ApiKeyService,
     verify::Keyring,
 };
@@ -195,9 +197,6 @@ pub use {
 // The command's, which is a program of this package.
 #[cfg(feature = "cli")]
 use {clap as _, clap_complete as _, rustix as _};
-// Where there is nothing to log.
-#[cfg(all(feature = "tracing", not(feature = "file")))]
-use tracing as _;
 
 #[cfg(all(doctest, feature = "axum", feature = "file"))]
 #[doc = include_str!("../README.md")]

@@ -43,6 +43,8 @@ pub enum RejectionKind {
     Refused,
     /// Nobody could say whose key it is: 503.
     Failed,
+    /// The key is good, and its client may not do this: 403.
+    Forbidden,
 }
 
 /// The reason behind a rejection: for operators, not for callers.
@@ -67,6 +69,8 @@ pub enum Reason {
     Revoked,
     /// The verifier failed.
     Failed,
+    /// The client lacks a scope that a [`RequireScopeLayer`](crate::RequireScopeLayer) wants.
+    InsufficientScope,
 }
 
 impl Rejection {
@@ -95,6 +99,7 @@ impl Rejection {
             Reason::Missing => RejectionKind::Missing,
             Reason::Ambiguous => RejectionKind::Ambiguous,
             Reason::Failed => RejectionKind::Failed,
+            Reason::InsufficientScope => RejectionKind::Forbidden,
             Reason::Unknown
             | Reason::Malformed
             | Reason::TooLong
@@ -123,13 +128,14 @@ impl Rejection {
         self.key_id.as_ref().map(KeyId::as_str)
     }
 
-    /// The status of the response: 401, 400 or 503.
+    /// The status of the response: 401, 400, 503 or 403.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.kind() {
             RejectionKind::Missing | RejectionKind::Refused => StatusCode::UNAUTHORIZED,
             RejectionKind::Ambiguous => StatusCode::BAD_REQUEST,
             RejectionKind::Failed => StatusCode::SERVICE_UNAVAILABLE,
+            RejectionKind::Forbidden => StatusCode::FORBIDDEN,
         }
     }
 
@@ -140,6 +146,7 @@ impl Rejection {
             RejectionKind::Missing | RejectionKind::Refused => "Unauthorized access",
             RejectionKind::Ambiguous => "More than one API key in the request",
             RejectionKind::Failed => "Service unavailable",
+            RejectionKind::Forbidden => "Forbidden",
         }
     }
 }
@@ -153,6 +160,7 @@ impl RejectionKind {
             Self::Ambiguous => "ambiguous",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -171,6 +179,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Failed => "failed",
+            Self::InsufficientScope => "insufficient_scope",
         }
     }
 
@@ -185,6 +194,7 @@ impl Reason {
             Self::Expired => "the key has expired",
             Self::Revoked => "the key was revoked",
             Self::Failed => "the key could not be verified",
+            Self::InsufficientScope => "the client lacks a scope",
         }
     }
 }

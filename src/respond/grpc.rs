@@ -33,6 +33,16 @@ impl Grpc {
         (method == Method::POST && matches!(rest, [] | [b'+', _, ..])).then_some(call)
     }
 
+    /// A status and a message: of ASCII without `%`, which is how percent-encoding leaves it.
+    pub(crate) fn answer(self, code: &'static str, message: &'static str) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type());
+        headers.insert(STATUS, HeaderValue::from_static(code));
+        headers.insert(MESSAGE, HeaderValue::from_static(message));
+        response
+    }
+
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Native => "application/grpc",
@@ -48,14 +58,9 @@ impl Respond for Grpc {
             RejectionKind::Missing | RejectionKind::Refused => "16",
             RejectionKind::Ambiguous => "3",
             RejectionKind::Failed => "14",
+            RejectionKind::Forbidden => "7",
         };
-        let mut response = Response::new(Bytes::new());
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, self.content_type());
-        headers.insert(STATUS, HeaderValue::from_static(code));
-        // The messages are ASCII without `%`, which is how percent-encoding leaves them.
-        headers.insert(MESSAGE, HeaderValue::from_static(rejection.message()));
-        response
+        self.answer(code, rejection.message())
     }
 }
 
