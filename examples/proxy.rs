@@ -39,11 +39,9 @@ use tokio::{
 };
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring,
+    ApiKeyLayer, ClientHeaderLayer, Keyring,
     extract::{bearer, header, query},
 };
-
-const CLIENT_ID: HeaderName = HeaderName::from_static("x-client-id");
 
 /// What is meant for the next hop alone, beside what `Connection` names (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -85,11 +83,9 @@ impl Upstream {
         *request.uri_mut() = uri.build()?;
         *request.version_mut() = Version::HTTP_11;
 
-        let client = request.extensions().get::<Client>().ok_or("nobody was let in")?.clone();
         let headers = request.headers_mut();
         keep_end_to_end(headers);
         headers.remove(HOST); // the upstream's own is set in its place
-        headers.insert(CLIENT_ID, HeaderValue::from_bytes(client.id().as_bytes())?);
 
         let mut response = self.http.request(request).await?;
         *response.version_mut() = Version::HTTP_11;
@@ -128,6 +124,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let upstream = Upstream { authority, http };
     let service = ServiceBuilder::new()
         .layer(layer)
+        // The upstream is told who calls, and by nobody else.
+        .layer(ClientHeaderLayer::new("x-client-id"))
         .service(service_fn(move |request| upstream.clone().answer(request)));
 
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());

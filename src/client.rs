@@ -178,6 +178,12 @@ pub trait Identity {
         false
     }
 
+    /// The scopes that the client has, where they can be listed, for a
+    /// [`ClientHeaderLayer`](crate::ClientHeaderLayer) to hand on; by default none.
+    fn granted(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// The public id of the key that was presented, if one is known.
     fn key_id(&self) -> Option<&str> {
         None
@@ -197,6 +203,10 @@ impl Identity for Client {
 
     fn has_scope(&self, scope: &str) -> bool {
         self.has_scope(scope)
+    }
+
+    fn granted(&self) -> Vec<&str> {
+        self.granted().collect()
     }
 
     fn key_id(&self) -> Option<&str> {

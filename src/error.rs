@@ -67,8 +67,9 @@ pub enum ConfigErrorKind {
     DuplicateScope,
     /// One header is named twice, or two that some servers take for one (`x-id`, `x_id`).
     DuplicateHeader,
-    /// A header that the message itself is made of, such as `content-length`.
-    FramingHeader,
+    /// A header that has a meaning of its own, such as `content-length` or `authorization`, and cannot
+    /// name the client.
+    TakenHeader,
     /// The environment variable is not set, or is not Unicode.
     EnvironmentUnset,
     /// The list of keys is empty.
@@ -160,7 +161,7 @@ impl ConfigErrorKind {
             Self::NoScope => "no_scope",
             Self::DuplicateScope => "duplicate_scope",
             Self::DuplicateHeader => "duplicate_header",
-            Self::FramingHeader => "framing_header",
+            Self::TakenHeader => "taken_header",
             Self::EnvironmentUnset => "environment_unset",
             Self::EmptyList => "empty_list",
             Self::ListEntry => "list_entry",
@@ -206,7 +207,9 @@ impl ConfigErrorKind {
             Self::NoScope => "no scope is named: nobody could tell what is wanted",
             Self::DuplicateScope => "one scope is named twice",
             Self::DuplicateHeader => "one header is named twice",
-            Self::FramingHeader => "the message itself is made of this header",
+            Self::TakenHeader => {
+                "this header has a meaning of its own: choose another, such as `x-client-id`"
+            }
             Self::EnvironmentUnset => {
                 "not set, or not Unicode: set it to `client=key,client=sha256:…`"
             }
@@ -249,7 +252,9 @@ impl fmt::Display for ConfigError {
         f.write_str(self.kind.text())?;
         match (self.kind, self.at) {
             (_, None) => Ok(()),
-            (ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope, Some(at)) => write!(f, " (scope {at}, counted from 0)"),
+            (ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope, Some(at)) => {
+                write!(f, " (scope {at}, counted from 0)")
+            }
             (_, Some(at)) => write!(f, " (at byte {at})"),
         }
     }

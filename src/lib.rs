@@ -159,6 +159,7 @@ mod body;
 mod cache;
 mod challenge;
 mod client;
+pub mod client_header;
 mod config;
 pub mod error;
 pub mod extract;
@@ -184,6 +185,7 @@ pub use {
     anonymous::Anonymous,
     body::ResponseBody,
     client::{Client, Identity},
+    client_header::ClientHeaderLayer,
     future::ResponseFuture,
     key::KeyDigest,
     layer::ApiKeyLayer,

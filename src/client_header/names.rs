@@ -1,0 +1,108 @@
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE,
+    },
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::{
+    client::{Identity, is_scope},
+    error::{ConfigError, ConfigErrorKind},
+};
+
+/// The headers in which the client is handed on.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    id: HeaderName,
+    scopes: Option<HeaderName>,
+}
+
+/// Headers that other parts of a message, or of its way, depend on.
+const TAKEN: [HeaderName; 9] = [
+    AUTHORIZATION,
+    CONNECTION,
+    CONTENT_LENGTH,
+    COOKIE,
+    HOST,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+fn free_name(name: &str) -> Result<HeaderName, ConfigError> {
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| ConfigError::new(ConfigErrorKind::HeaderName))?;
+    if TAKEN.iter().any(|taken| is_alike(taken.as_str(), &name)) {
+        return Err(ConfigError::new(ConfigErrorKind::TakenHeader));
+    }
+    Ok(name)
+}
+
+/// Whether servers could take one for the other: CGI writes `x-client-id` and `x_client_id` alike as
+/// `HTTP_X_CLIENT_ID`, and some do so with other punctuation too.
+fn is_alike(sent: &str, name: &HeaderName) -> bool {
+    let folded =
+        |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
+    sent.bytes().map(folded).eq(name.as_str().bytes().map(folded))
+}
+
+/// What cannot stand in a header, would be lost at its edges, or could be mistaken for what was encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+impl Names {
+    pub(super) fn new(id: &str) -> Result<Self, ConfigError> {
+        Ok(Self { id: free_name(id)?, scopes: None })
+    }
+
+    pub(super) fn set_scopes(&mut self, name: &str) -> Result<(), ConfigError> {
+        let name = free_name(name)?;
+        if is_alike(name.as_str(), &self.id) {
+            return Err(ConfigError::new(ConfigErrorKind::DuplicateHeader));
+        }
+        self.scopes = Some(name);
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &HeaderName> {
+        [&self.id].into_iter().chain(&self.scopes)
+    }
+
+    /// Removes whatever a caller can have meant by one of the names.
+    pub(super) fn take_out(&self, headers: &mut HeaderMap) {
+        let is_ours = |sent: &str| self.all().any(|name| is_alike(sent, name));
+        let sent: Vec<_> = headers.keys().filter(|sent| is_ours(sent.as_str())).cloned().collect();
+        for name in sent {
+            headers.remove(name);
+        }
+        for line in headers.iter_mut().filter(|(name, _)| *name == CONNECTION).map(|(_, line)| line)
+        {
+            let options = || line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            let is_wanted = |option: &&[u8]| !std::str::from_utf8(option).is_ok_and(is_ours);
+            if !options().all(|option| is_wanted(&option)) {
+                let wanted: Vec<_> = options().filter(is_wanted).collect();
+                // A part of a header's value is one.
+                if let Ok(wanted) = HeaderValue::from_bytes(&wanted.join(&b", "[..])) {
+                    *line = wanted;
+                }
+            }
+        }
+    }
+
+    pub(super) fn put_in(&self, headers: &mut HeaderMap, client: &impl Identity) {
+        let id = utf8_percent_encode(client.id(), ENCODED).to_string();
+        let scopes = self.scopes.as_ref().and_then(|name| {
+            let scopes: Vec<_> = client.granted().into_iter().filter(|it| is_scope(it)).collect();
+            (!scopes.is_empty()).then(|| (name, scopes.join(" ")))
+        });
+        for (name, value) in [(&self.id, id)].into_iter().chain(scopes) {
+            // All of it is visible ASCII by now. A header that the map has no room for is left out, and
+            // the service behind is told of nobody.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                let _ = headers.try_insert(name, value);
+            }
+        }
+    }
+}
