@@ -66,6 +66,9 @@
 //! requests run (`key_file`), or from your own code: [`verify::from_fn`], and
 //! [`verify::from_async_fn`] for a database.
 //!
+//! A route can want more than a key: [`RequireScopeLayer`] lets only clients with certain scopes through.
+//! Where the inner service is a proxy, [`ClientHeaderLayer`] tells the service behind it who calls.
+//!
 //! # New keys, and their life
 //!
 //! A [`KeyFormat`](key::KeyFormat) mints keys of 131 random bits, with a prefix of yours, a public id
@@ -90,6 +93,7 @@
 //! | unknown, expired, not yet valid, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
 //! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
 //! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause |
+//! | the client lacks a scope ([`RequireScopeLayer`]) | 403 | 7 | `{"error":"Forbidden"}`; no scope is named |
 //!
 //! - Only digests are stored. Finding one takes the same work however many there are, and comparing two
 //!   the same time wherever they differ. No `Debug`, error, log line or panic holds a key or digest.
@@ -121,7 +125,8 @@
 //! |---|---|---|
 //! | `file` | `key_file`: keys in a file that is followed while requests run | no |
 //! | `cli` | the command `apikey`, which issues, lists, rotates and revokes the keys of such a file: `cargo run --features cli --bin apikey`, or `cargo install tower-api-key --features cli` (without the feature nothing is installed) | no |
-//! | `tracing` | log lines of what happens to a file of keys | no |
+//! | `tracing` | log lines of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
+//! | `test-util` | `test_util`, for the tests of your app: does every route refuse strangers? | no |
 //! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
 //!
 //! # Order of layers
@@ -176,6 +181,8 @@ pub mod rejection;
 pub mod respond;
 pub mod scope;
 mod service;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 pub mod verify;
 
 #[cfg(feature = "axum")]

@@ -7,8 +7,8 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_api_key::{
-    ApiKeyLayer, ApiKeyService, Client, Identity, KeyDigest, Keyring, Place, Rejection,
-    ResponseBody, ResponseFuture,
+    ApiKeyLayer, ApiKeyService, Client, ClientHeaderLayer, Identity, KeyDigest, Keyring, Place,
+    Rejection, RequireScopeLayer, ResponseBody, ResponseFuture,
     extract::{self, Extract, Extracted, Head, bearer, cookie, first_of, header, query, scheme},
     observe::{Decision, Observe},
     respond::{Json, Problem, Respond, Text},
@@ -120,6 +120,39 @@ async fn decisions_of_ones_own() -> Result {
     let layer = ApiKeyLayer::new(first_of((cookie("sid"), scheme("Key"), find())), tenants.clone());
     assert_eq!(status(layer, good()).await, StatusCode::OK);
     assert_eq!(tenants.revoke("acme"), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_route_that_wants_a_scope() -> Result {
+    use axum::{Extension, Router, body::Body, routing::post};
+
+    async fn submit(Extension(client): Extension<Client>) -> String {
+        format!("hello {}", client.id())
+    }
+    let keys = Keyring::new();
+    keys.insert("k1", Client::new("writer").scopes(["jobs:write"]))?;
+    keys.insert("k2", Client::new("reader").scopes(["jobs:read"]))?;
+    let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys);
+    let like = RequireScopeLayer::any(["jobs:write", "admin"])?.respond_like(&layer);
+    let own = RequireScopeLayer::all(["jobs:write"])?.client_type::<Tenant>().respond(Own);
+    let app = Router::new()
+        .route("/own", post(submit).layer(own))
+        .route("/like", post(submit).layer(like))
+        .route("/jobs", post(submit).layer(RequireScopeLayer::all(["jobs:write"])?))
+        .layer(ClientHeaderLayer::new("x-client-id").scopes("x-client-scopes"))
+        .layer(layer);
+    for (path, key, status) in [
+        ("/jobs", "k1", 200),
+        ("/jobs", "k2", 403),
+        ("/jobs", "k3", 401),
+        ("/like", "k1", 200),
+        ("/like", "k2", 403),
+        ("/own", "k1", 500),
+    ] {
+        let request = Request::post(path).header("x-api-key", key).body(Body::empty())?;
+        assert_eq!(app.clone().oneshot(request).await?.status(), status, "{path} {key}");
+    }
     Ok(())
 }
 

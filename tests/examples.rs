@@ -32,6 +32,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("secret-data", &[]),
     #[cfg(feature = "axum")]
     ("axum", &[KEYS]),
+    #[cfg(feature = "axum")]
+    ("scopes", &[]),
     ("hyper", &[KEYS]),
     ("tonic", &[KEYS]),
     ("proxy", &[KEYS, ("UPSTREAM", NOBODY)]),
@@ -344,6 +346,42 @@ async fn axum_knows_who_calls() {
     assert_eq!((status, &*body), (200, "You are mobile-app.\n"));
 }
 
+// Scopes.
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn scopes_lets_those_do_what_they_may() {
+    let example = Example::start("scopes", &[]).await;
+    for (request, body) in [
+        ("GET /jobs\nx-api-key: your-secret-api-key", "your jobs\n"),
+        ("GET /jobs\nauthorization: Bearer 12345abcde", "everybody's jobs\n"),
+        ("POST /jobs\nx-api-key: 12345abcde", "submitted by writer\n"),
+    ] {
+        let reply = ask(example.addr, request).await;
+        assert_eq!((reply.status, &*reply.body), (200, body), "{request}");
+    }
+    let no_store = "cache-control: no-store";
+    let bearer = r#"www-authenticate: Bearer realm="api""#;
+    let api_key = r#"www-authenticate: ApiKey realm="api", in="header", name="x-api-key""#;
+    let forbidden = reply(
+        403,
+        "application/problem+json",
+        &[no_store, &format!(r#"{bearer}, error="insufficient_scope""#)],
+        r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"Forbidden"}"#,
+    );
+    let unauthorized = reply(
+        401,
+        "application/problem+json",
+        &[no_store, bearer, api_key],
+        r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}"#,
+    );
+    let refused = ask(example.addr, "POST /jobs\nx-api-key: your-secret-api-key").await;
+    assert_eq!(refused, forbidden);
+    for stranger in ["POST /jobs", "GET /jobs"] {
+        assert_eq!(ask(example.addr, stranger).await, unauthorized);
+    }
+}
+
 // hyper.
 
 #[tokio::test]
@@ -505,6 +543,8 @@ async fn the_proxy_hands_no_key_on() {
             "GET / HTTP/1.1",
             "mobile-app",
         ),
+        // As an upstream that speaks CGI or WSGI would read it.
+        ("GET /\nx-api-key: 12345abcde\nX_Client_Id: ci", "GET / HTTP/1.1", "mobile-app"),
     ] {
         let mut caller = proxied.call(&head(request)).await;
         let mut upstream = proxied.accept().await;

@@ -1,0 +1,235 @@
+//! For the tests of an app: does every route refuse strangers? (Feature `test-util`.)
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_api_key::{ApiKeyLayer, Keyring, Place, extract::header, test_util};
+//!
+//! fn app(keys: Keyring) -> Router {
+//!     Router::new()
+//!         .route("/jobs", get(async || "jobs").post(async || "submitted"))
+//!         .layer(ApiKeyLayer::new(header("x-api-key"), keys))
+//!         .route("/health", get(async || "healthy"))
+//!         .route("/debug", get(async || "whatever"))      // added after the layer: a mistake
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let app = app(Keyring::single("12345abcde")?);
+//! let routes = [("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/health"), ("GET", "/debug")];
+//!
+//! let open = test_util::strangers_get_in(&app, routes).await;
+//! assert_eq!(open, ["GET /health", "GET /debug"]);
+//!
+//! let places = [Place::header("x-api-key")];      // or `layer.places()`
+//! let open = test_util::wrong_keys_get_in(&app, &places, routes).await;
+//! assert_eq!(open, ["GET /health", "GET /debug"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A request was refused if its response has a [`Rejection`] in its extensions: a 401 or 404 of the
+//! handler's own means that the handler was reached. So hand in the service with its layers for keys,
+//! and without such layers around those as make a response anew. Where a layer guards what has no route,
+//! a path that is mistyped is refused as well: ask for the same list with a good key, too.
+
+use std::{fmt, future::poll_fn};
+
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{AUTHORIZATION, COOKIE, HeaderName},
+    request,
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tower_service::Service;
+
+use crate::{
+    place::{Place, PlaceKind},
+    rejection::Rejection,
+};
+
+/// Sends these requests as they are, and gives those that got in.
+///
+/// A request is a method and a path, and then has an empty `String` for a body, or a [`Request`] of
+/// your own, with whatever a stranger may send.
+///
+/// # Panics
+///
+/// On a bad method or path.
+pub async fn strangers_get_in<S, R, B>(
+    service: &S,
+    requests: impl IntoIterator<Item = R>,
+) -> Vec<GotIn>
+where
+    R: Stranger,
+    S: Service<Request<R::Body>, Response = Response<B>> + Clone,
+{
+    let mut got_in = Vec::new();
+    for request in requests {
+        got_in.extend(try_to_get_in(service, request.request(), None).await);
+    }
+    got_in
+}
+
+/// Sends each of these requests once for every place, with a key there that is nobody's, and gives those
+/// that got in. It shows a verifier that was left open, for development for example.
+///
+/// # Panics
+///
+/// On a bad method or path.
+pub async fn wrong_keys_get_in<S, R, B>(
+    service: &S,
+    places: &[Place],
+    requests: impl IntoIterator<Item = R>,
+) -> Vec<GotIn>
+where
+    R: Stranger,
+    R::Body: Default,
+    S: Service<Request<R::Body>, Response = Response<B>> + Clone,
+{
+    let mut got_in = Vec::new();
+    for request in requests {
+        let (head, _) = request.request().into_parts();
+        for place in places {
+            let mut head = head.clone();
+            put_wrong_key(&mut head, place);
+            let request = Request::from_parts(head, R::Body::default());
+            got_in.extend(try_to_get_in(service, request, Some(place)).await);
+        }
+    }
+    got_in
+}
+
+async fn try_to_get_in<S, B, B2>(
+    service: &S,
+    request: Request<B>,
+    wrong_key: Option<&Place>,
+) -> Option<GotIn>
+where
+    S: Service<Request<B>, Response = Response<B2>> + Clone,
+{
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let mut service = service.clone();
+    let response = match poll_fn(|cx| service.poll_ready(cx)).await {
+        Ok(()) => service.call(request).await,
+        Err(error) => Err(error),
+    };
+    let status = match response {
+        Ok(response) if response.extensions().get::<Rejection>().is_some() => return None,
+        Ok(response) => Some(response.status()),
+        // A rejection is a response, and so the error is of something further in.
+        Err(_) => None,
+    };
+    Some(GotIn { what, wrong_key: wrong_key.cloned(), status })
+}
+
+fn put_wrong_key(head: &mut request::Parts, place: &Place) {
+    const WRONG: &str = "a-key-of-nobody-0123456789";
+    let name = place.name();
+    let (header, line) = match place.kind() {
+        PlaceKind::Header => (name.parse().ok(), WRONG.to_owned()),
+        PlaceKind::Cookie => (Some(COOKIE), format!("{name}={WRONG}")),
+        PlaceKind::Scheme => (Some(AUTHORIZATION), format!("{name} {WRONG}")),
+        PlaceKind::Query => {
+            let uri = head.uri.to_string();
+            let before = if uri.contains('?') { '&' } else { '?' };
+            let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+            head.uri = uri_of(format!("{uri}{before}{name}={WRONG}"));
+            return;
+        }
+    };
+    // Names of places were checked to stand in headers.
+    if let (Some::<HeaderName>(header), Ok(line)) = (header, HeaderValue::try_from(line)) {
+        head.headers.append(header, line);
+    }
+}
+
+/// A request that a stranger makes: method and path, or a whole [`Request`].
+pub trait Stranger {
+    /// Its body.
+    type Body;
+
+    /// The request.
+    fn request(self) -> Request<Self::Body>;
+}
+
+impl<B> Stranger for Request<B> {
+    type Body = B;
+
+    fn request(self) -> Self {
+        self
+    }
+}
+
+#[allow(clippy::panic, reason = "a test's own mistake")]
+impl<M, P> Stranger for (M, P)
+where
+    Method: TryFrom<M>,
+    P: AsRef<str>,
+{
+    type Body = String;
+
+    fn request(self) -> Request<String> {
+        let (method, path) = self;
+        let mut request = Request::new(String::new());
+        match Method::try_from(method) {
+            Ok(method) => *request.method_mut() = method,
+            Err(_) => panic!("no method, for {}", path.as_ref()),
+        }
+        *request.uri_mut() = uri_of(path.as_ref().to_owned());
+        request
+    }
+}
+
+#[allow(clippy::panic, reason = "a test's own mistake")]
+fn uri_of(text: String) -> Uri {
+    Uri::try_from(text).unwrap_or_else(|error| panic!("a path of a request: {error}"))
+}
+
+/// A request that was let in. It is equal to its method and path: `"GET /health"`.
+#[derive(Clone)]
+pub struct GotIn {
+    what: String,
+    wrong_key: Option<Place>,
+    status: Option<StatusCode>,
+}
+
+impl GotIn {
+    /// The status of the response, if it was one and no error.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Where the wrong key stood, if one was sent.
+    #[must_use]
+    pub fn wrong_key(&self) -> Option<&Place> {
+        self.wrong_key.as_ref()
+    }
+}
+
+impl PartialEq<&str> for GotIn {
+    fn eq(&self, what: &&str) -> bool {
+        self.what == *what
+    }
+}
+
+/// Such as ``GET /health (200)``, or ``GET /health with a wrong key in header `x-api-key` (200)``.
+impl fmt::Display for GotIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(place) = &self.wrong_key {
+            write!(f, " with a wrong key in {place}")?;
+        }
+        match self.status {
+            Some(status) => write!(f, " ({})", status.as_u16()),
+            None => f.write_str(" (an error)"),
+        }
+    }
+}
+
+/// The same text, since that is what a failed assertion prints.
+impl fmt::Debug for GotIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,637 @@
+//! Scopes wanted by a route: who gets in, what the others are told, and what becomes of the permit.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tonic::{Code, transport::server::TcpIncoming};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tower::{
+    Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn,
+    util::BoxCloneSyncService,
+};
+use tower_api_key::{
+    ApiKeyLayer, Client, Identity, KeyDigest, Keyring, Rejection, RequireScopeLayer,
+    error::{ConfigError, ConfigErrorKind},
+    extract::{Header, bearer, header, query},
+    rejection::{Reason, RejectionKind},
+    respond::{Json, Problem, Respond, Text},
+    scope::{RequireScopeService, ResponseFuture},
+};
+use tower_test::mock;
+
+/// Its client may read and write, but for reports.
+const WRITER: &str = "key-of-the-writer-0123456789";
+/// Its client may read.
+const READER: &str = "key-of-the-reader-0123456789";
+/// Its client has no scopes at all.
+const NOTHING: &str = "key-of-nobody-special-012345";
+
+fn keys() -> Keyring {
+    let keys = Keyring::new();
+    keys.insert(WRITER, Client::new("writer").scopes(["jobs:read", "jobs:write"])).unwrap();
+    keys.insert(READER, Client::new("reader").scopes(["jobs:read"])).unwrap();
+    keys.insert(NOTHING, Client::new("nothing")).unwrap();
+    keys
+}
+
+fn layer() -> ApiKeyLayer<Header, Keyring> {
+    ApiKeyLayer::new(header("x-api-key"), keys())
+}
+
+fn all<const N: usize>(scopes: [&str; N]) -> RequireScopeLayer {
+    RequireScopeLayer::all(scopes).unwrap()
+}
+
+fn any<const N: usize>(scopes: [&str; N]) -> RequireScopeLayer {
+    RequireScopeLayer::any(scopes).unwrap()
+}
+
+type Inner = BoxCloneSyncService<Request<()>, Response<Full<Bytes>>, Infallible>;
+
+fn inner() -> Inner {
+    Inner::new(service_fn(|_| ready(Ok(Response::new(Full::from("done"))))))
+}
+
+fn with_key(key: &str) -> Request<()> {
+    Request::builder().header("x-api-key", key).body(()).unwrap()
+}
+
+/// What a caller sees, and the rejection that layers outside see.
+#[derive(Debug)]
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    reason: Option<Reason>,
+}
+
+impl Reply {
+    fn line(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |line| line.to_str().unwrap())
+    }
+}
+
+async fn ask<S, B, B2>(service: S, request: Request<B>) -> Reply
+where
+    S: Service<Request<B>, Response = Response<B2>, Error = Infallible>,
+    B2: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
+{
+    let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+    let reason = head.extensions.get::<Rejection>().map(Rejection::reason);
+    let body = body.collect().await.unwrap().to_bytes();
+    Reply { status: head.status, headers: head.headers, body, reason }
+}
+
+/// Asks a route that wants scopes, behind a layer that finds the client.
+async fn ask_route(scopes: &RequireScopeLayer, key: &str) -> Reply {
+    ask(layer().layer(scopes.layer(inner())), with_key(key)).await
+}
+
+// ===== who gets in =====
+
+#[tokio::test]
+async fn r4_a_missing_or_wrong_key_is_401_and_a_good_one_without_the_scope_403() {
+    let write = all(["jobs:write"]);
+    for (key, status, reason) in [
+        ("", 401, Some(Reason::Missing)),
+        ("a-key-that-nobody-was-given", 401, Some(Reason::Unknown)),
+        (READER, 403, Some(Reason::InsufficientScope)),
+        (NOTHING, 403, Some(Reason::InsufficientScope)),
+        (WRITER, 200, None),
+    ] {
+        let reply = ask_route(&write, key).await;
+        assert_eq!((reply.status.as_u16(), reply.reason), (status, reason), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn r4_all_wants_every_scope_and_any_one_of_them() {
+    for (scopes, writer, reader, nothing) in [
+        (all(["jobs:read"]), 200, 200, 403),
+        (all(["jobs:read", "jobs:write"]), 200, 403, 403),
+        (all(["jobs:write", "jobs:read"]), 200, 403, 403),
+        (all(["jobs:read", "admin"]), 403, 403, 403),
+        (any(["jobs:read", "jobs:write"]), 200, 200, 403),
+        (any(["admin", "jobs:write"]), 200, 403, 403),
+        (any(["admin", "root"]), 403, 403, 403),
+        // Byte for byte: no prefix, no case, no wildcard.
+        (any(["jobs", "jobs:", "JOBS:READ", "jobs:*", "*", "jobs:readers"]), 403, 403, 403),
+    ] {
+        for (key, status) in [(WRITER, writer), (READER, reader), (NOTHING, nothing)] {
+            let reply = ask_route(&scopes, key).await;
+            assert_eq!(reply.status, status, "{scopes:?} {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn r4_nested_layers_want_what_each_wants() {
+    let service = ServiceBuilder::new()
+        .layer(layer())
+        .layer(all(["jobs:read"]))
+        .layer(any(["jobs:write", "admin"]))
+        .service(inner());
+    for (key, status) in [(WRITER, 200), (READER, 403), (NOTHING, 403)] {
+        assert_eq!(ask(service.clone(), with_key(key)).await.status, status, "{key}");
+    }
+}
+
+#[derive(Clone)]
+struct Tenant(&'static str);
+
+impl Identity for Tenant {
+    fn id(&self) -> &str {
+        "a tenant"
+    }
+
+    fn has_scope(&self, scope: &str) -> bool {
+        self.0 == scope
+    }
+}
+
+#[tokio::test]
+async fn r4_a_client_type_of_ones_own_is_asked_for_its_scopes() {
+    let tenants: Keyring<Tenant> = Keyring::new();
+    tenants.insert(WRITER, Tenant("jobs:write")).unwrap();
+    tenants.insert(READER, Tenant("jobs:read")).unwrap();
+    let write = all(["jobs:write"]).client_type::<Tenant>();
+    let layer = ApiKeyLayer::new(header("x-api-key"), tenants);
+    let service = layer.layer(write.layer(inner()));
+    for (key, status) in [(WRITER, 200), (READER, 403)] {
+        assert_eq!(ask(service.clone(), with_key(key)).await.status, status, "{key}");
+    }
+    // Who reads another type than the verifier's reads nobody: a mistake, and no way in.
+    let service = layer.layer(all(["jobs:write"]).layer(inner()));
+    let reply = ask(service, with_key(WRITER)).await;
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(reply.body.windows(11).any(|it| it == b"client_type"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn r4_the_next_request_sees_a_client_with_other_scopes() {
+    let keys = Keyring::new();
+    keys.insert(READER, Client::new("reader").scopes(["jobs:read"])).unwrap();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
+    let service = layer.layer(all(["jobs:write"]).layer(inner()));
+    assert_eq!(ask(service.clone(), with_key(READER)).await.status, 403);
+    assert!(keys.remove(&KeyDigest::of(READER)).is_some());
+    keys.insert(READER, Client::new("reader").scopes(["jobs:write"])).unwrap();
+    assert_eq!(ask(service, with_key(READER)).await.status, 200);
+}
+
+// ===== what the others are told =====
+
+#[tokio::test]
+async fn r4_a_403_names_no_scope_and_is_not_cached() {
+    for scopes in [all(["jobs:write", "admin"]), any(["jobs:write", "admin"])] {
+        let reply = ask_route(&scopes, READER).await;
+        assert_eq!((reply.status.as_u16(), &*reply.body), (403, &br#"{"error":"Forbidden"}"#[..]));
+        assert_eq!(reply.line("content-type"), "application/json");
+        assert_eq!(reply.line("cache-control"), "no-store");
+        assert!(!reply.headers.contains_key(WWW_AUTHENTICATE));
+        let shown = format!("{:?} {:?}", reply.headers, reply.body);
+        for secret in ["jobs", "admin", "write", "read"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        // Neither is who has some of them told apart from who has none.
+        assert_eq!(ask_route(&scopes, NOTHING).await.body, reply.body);
+    }
+}
+
+#[tokio::test]
+async fn r4_a_403_is_written_by_each_responder() {
+    struct Own;
+    impl Respond for Own {
+        fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+            assert_eq!(rejection.kind(), RejectionKind::Forbidden);
+            Json::default().respond(rejection)
+        }
+    }
+    let json = r#"{"error":"Forbidden"}"#;
+    let problem = r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"Forbidden"}"#;
+    let write = || all(["jobs:write"]);
+    for (scopes, content_type, body) in [
+        (write(), "application/json", json),
+        (write().respond(Own), "application/json", json),
+        // What is said of the 401 alone is not said here.
+        (write().respond(Json::default().message("A key, please")), "application/json", json),
+        (write().respond(Problem::default()), "application/problem+json", problem),
+        (write().respond(Text::default()), "text/plain; charset=utf-8", "Forbidden"),
+    ] {
+        let reply = ask_route(&scopes, READER).await;
+        assert_eq!((reply.status.as_u16(), &*reply.body), (403, body.as_bytes()));
+        assert_eq!(reply.line("content-type"), content_type);
+        assert_eq!(reply.line("cache-control"), "no-store");
+        assert_eq!(reply.reason, Some(Reason::InsufficientScope));
+    }
+    let hidden = write().respond_with(|rejection| {
+        let mut response = Response::new(format!("<h1>{}</h1>", rejection.reason().as_str()));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
+    });
+    let reply = ask_route(&hidden, READER).await;
+    assert_eq!((reply.status.as_u16(), &*reply.body), (404, &b"<h1>insufficient_scope</h1>"[..]));
+    assert_eq!(
+        (reply.line("cache-control"), reply.reason),
+        ("no-store", Some(Reason::InsufficientScope))
+    );
+}
+
+#[tokio::test]
+async fn r5_a_bearer_challenge_says_insufficient_scope_and_no_more() {
+    let challenge = r#"Bearer realm="the \"jobs\"", error="insufficient_scope""#;
+    let places = (header("x-api-key"), bearer(), query("api_key"));
+    let layer =
+        ApiKeyLayer::new(places, keys()).realm("the \"jobs\"").unwrap().respond(Text::default());
+    let by_bearer = |key: &str| {
+        Request::get("/").header("authorization", format!("Bearer {key}")).body(()).unwrap()
+    };
+    let write = all(["jobs:write"]).respond_like(&layer);
+    for scopes in [write.clone(), write.clone().respond(Json::default())] {
+        let service = layer.layer(scopes.layer(inner()));
+        for request in [by_bearer(READER), with_key(READER)] {
+            let reply = ask(service.clone(), request).await;
+            assert_eq!(reply.status, 403);
+            let lines: Vec<_> = reply.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+            assert_eq!(lines, [challenge]);
+        }
+        assert_eq!(ask(service.clone(), by_bearer(WRITER)).await.status, 200);
+    }
+    let reply = ask(layer.layer(write.layer(inner())), by_bearer(READER)).await;
+    assert_eq!((&*reply.body, reply.line("cache-control")), (&b"Forbidden"[..], "no-store"));
+
+    // A responder that hides the route behind a 404 does not ask for a better key either.
+    let hidden = write
+        .clone()
+        .respond_with(|_| Response::builder().status(404).body("nothing here").unwrap());
+    let reply = ask(layer.layer(hidden.layer(inner())), by_bearer(READER)).await;
+    assert!(!reply.headers.contains_key(WWW_AUTHENTICATE), "{reply:?}");
+    // One that makes a 401 of it has the challenges of a 401.
+    let denied = write.respond_with(|_| Response::builder().status(401).body("no").unwrap());
+    let reply = ask(layer.layer(denied.layer(inner())), by_bearer(READER)).await;
+    let lines: Vec<_> = reply.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+    assert_eq!((lines.len(), lines[0]), (3, &challenge.parse().unwrap()));
+
+    // No `Bearer` among the places, no challenge.
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(Problem::default());
+    let scopes = all(["jobs:write"]).respond_like(&layer);
+    let reply = ask(layer.layer(scopes.layer(inner())), with_key(READER)).await;
+    assert_eq!(reply.line("content-type"), "application/problem+json");
+    assert!(!reply.headers.contains_key(WWW_AUTHENTICATE));
+}
+
+#[tokio::test]
+async fn r37_without_a_key_on_an_optional_route_the_answer_is_the_outer_layer_s_own_401() {
+    let strict = layer().realm("jobs").unwrap().respond(Problem::default());
+    let scopes = all(["jobs:write"]).respond(Text::default());
+    fn grpc() -> Request<()> {
+        Request::post("/").header("content-type", "application/grpc").body(()).unwrap()
+    }
+    for request in [Request::default, || with_key(" "), grpc] as [fn() -> Request<()>; 3] {
+        let expected = ask(strict.layer(inner()), request()).await;
+        let service = strict.clone().optional().no_cache_headers().layer(scopes.layer(inner()));
+        let reply = ask(service, request()).await;
+        assert_eq!(reply.reason, Some(Reason::Missing));
+        assert_eq!((reply.status, reply.headers), (expected.status, expected.headers));
+        assert_eq!(reply.body, expected.body);
+    }
+    let service = strict.optional().layer(scopes.layer(inner()));
+    assert_eq!(ask(service.clone(), grpc()).await.line("grpc-status"), "16");
+    assert_eq!(ask(service.clone(), with_key("wrong")).await.status, 401);
+    assert_eq!(ask(service.clone(), with_key(READER)).await.status, 403);
+    assert_eq!(ask(service, with_key(WRITER)).await.status, 200);
+}
+
+// ===== mistakes =====
+
+#[test]
+fn r4_a_list_that_cannot_be_meant_is_an_error_that_names_the_place_and_not_the_value() {
+    type Made = Result<RequireScopeLayer, ConfigError>;
+    let makers: [fn(Vec<&'static str>) -> Made; 2] =
+        [|scopes| RequireScopeLayer::all(scopes), |scopes| RequireScopeLayer::any(scopes)];
+    for make in makers {
+        let none = make(vec![]).unwrap_err();
+        assert_eq!((none.kind(), none.position()), (ConfigErrorKind::NoScope, None));
+        for (scopes, kind, at) in [
+            (vec![""], ConfigErrorKind::Scope, 0),
+            (vec![" "], ConfigErrorKind::Scope, 0),
+            (vec!["fine", "sec ret"], ConfigErrorKind::Scope, 1),
+            (vec!["fine", "secret "], ConfigErrorKind::Scope, 1),
+            (vec!["fine", "secret\n"], ConfigErrorKind::Scope, 1),
+            (vec!["fine", "sec\0ret"], ConfigErrorKind::Scope, 1),
+            (vec!["fine", "good", "sec\"ret"], ConfigErrorKind::Scope, 2),
+            (vec!["sec\\ret"], ConfigErrorKind::Scope, 0),
+            (vec!["secr\u{e9}t"], ConfigErrorKind::Scope, 0),
+            (vec!["secret\u{7f}"], ConfigErrorKind::Scope, 0),
+            (vec!["secret", "secret"], ConfigErrorKind::DuplicateScope, 1),
+            (vec!["secret", "fine", "secret", ""], ConfigErrorKind::DuplicateScope, 2),
+        ] {
+            let error = make(scopes.clone()).unwrap_err();
+            assert_eq!((error.kind(), error.position()), (kind, Some(at)), "{scopes:?}");
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(text.ends_with(&format!("(scope {at}, counted from 0)")), "{text}");
+                assert!(!text.contains("sec") && !text.contains("fine"), "{text}");
+            }
+        }
+        for fine in [vec!["a"], vec!["a", "A"], vec!["!#[]^~", "jobs:write", "https://a.b/c"]] {
+            assert!(make(fine).is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn r4_without_a_layer_that_finds_the_client_it_is_a_500_that_names_the_fix() {
+    let write = all(["jobs:write"]).respond(Text::default());
+    let grpc = |request: http::request::Builder| {
+        let request = request.method("POST").header("content-type", "application/grpc");
+        request.body(()).unwrap()
+    };
+    let key = || Request::builder().header("x-api-key", WRITER);
+    let request = || key().body(()).unwrap();
+    let outside = || write.layer(layer().layer(inner()));
+    let exempt = || layer().exempt_path("/").layer(write.layer(inner()));
+    for reply in [
+        ask(write.layer(inner()), request()).await,
+        ask(outside(), request()).await,
+        ask(exempt(), request()).await,
+    ] {
+        assert_eq!((reply.status.as_u16(), reply.reason), (500, None));
+        assert_eq!(reply.line("cache-control"), "no-store");
+        let text = std::str::from_utf8(&reply.body).unwrap();
+        for fix in ["ApiKeyLayer::new(..)", "outside of it", "exempt_path", ".client_type::<..>()"]
+        {
+            assert!(text.contains(fix), "{text}");
+        }
+        assert!(!text.contains(WRITER) && !text.contains("jobs"), "{text}");
+    }
+    for reply in [ask(outside(), grpc(key())).await, ask(exempt(), grpc(key())).await] {
+        assert_eq!((reply.status.as_u16(), reply.line("grpc-status")), (200, "13"));
+        assert!(reply.line("grpc-message").contains("ApiKeyLayer::new(..)"), "{reply:?}");
+        assert!(reply.body.is_empty());
+        // So that percent-encoding leaves it as it is.
+        let message = reply.line("grpc-message");
+        assert!(message.bytes().all(|it| matches!(it, b' '..=b'~') && it != b'%'), "{message}");
+    }
+}
+
+#[cfg(any(feature = "axum", feature = "tracing"))]
+#[tokio::test]
+async fn r4_the_order_mistake_is_one_line_in_the_log_and_a_403_none() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let written = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+
+    assert_eq!(ask_route(&all(["jobs:write"]), READER).await.status, 403);
+    assert_eq!(written(), "");
+    assert_eq!(ask(all(["jobs:write"]).layer(inner()), with_key(READER)).await.status, 500);
+    let told = written();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("ERROR tower_api_key"), "{told}");
+    assert!(told.contains("ApiKeyLayer::new(..)") && !told.contains(READER), "{told}");
+}
+
+// ===== the service under the layer =====
+
+/// Panics when it is called without having been made ready. A clone of it is not ready.
+#[derive(Default)]
+struct Strict {
+    is_ready: bool,
+    calls: Arc<AtomicUsize>,
+    clones: Arc<AtomicUsize>,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        self.clones.fetch_add(1, SeqCst);
+        Self { is_ready: false, calls: Arc::clone(&self.calls), clones: Arc::clone(&self.clones) }
+    }
+}
+
+impl Service<Request<()>> for Strict {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<String>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.is_ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        assert!(std::mem::take(&mut self.is_ready), "called without having been made ready");
+        self.calls.fetch_add(1, SeqCst);
+        ready(Ok(Response::new("done".to_owned())))
+    }
+}
+
+fn as_client(scopes: &[&str], mut request: Request<()>) -> Request<()> {
+    request.extensions_mut().insert(Client::new("c").scopes(scopes.to_vec()));
+    request
+}
+
+#[tokio::test]
+async fn r38_a_refused_request_gives_the_permit_back_and_reaches_nobody() {
+    let strict = Strict::default();
+    let (calls, clones) = (Arc::clone(&strict.calls), Arc::clone(&strict.clones));
+    let permits = Arc::new(Semaphore::new(1));
+    let limited = ConcurrencyLimit::with_semaphore(strict, Arc::clone(&permits));
+    let mut service = all(["jobs:write"]).layer(limited);
+    for (scopes, status) in [(Some(&["jobs:read"][..]), 403), (Some(&[]), 403), (None, 500)] {
+        for _ in 0..3 {
+            let mut waiting = Context::from_waker(Waker::noop());
+            let ready = service.poll_ready(&mut waiting);
+            assert!(ready.is_ready(), "a permit was lost");
+            assert_eq!(permits.available_permits(), 0);
+            let request = match scopes {
+                Some(scopes) => as_client(scopes, Request::new(())),
+                None => Request::new(()),
+            };
+            let answer = service.call(request);
+            // Before anybody waits for the answer.
+            assert_eq!(permits.available_permits(), 1);
+            assert_eq!(answer.await.unwrap().status(), status);
+        }
+    }
+    assert_eq!(calls.load(SeqCst), 0);
+
+    // The service that was made ready is the one that is called, and none is cloned for it.
+    let cloned = clones.load(SeqCst);
+    for call in 1..=3 {
+        let request = as_client(&["jobs:write"], Request::new(()));
+        let answer = service.ready().await.unwrap().call(request);
+        assert_eq!(answer.await.unwrap().status(), 200);
+        assert_eq!((calls.load(SeqCst), permits.available_permits()), (call, 1));
+    }
+    assert_eq!(clones.load(SeqCst), cloned);
+}
+
+#[tokio::test]
+async fn the_inner_service_s_readiness_errors_and_body_are_its_own() {
+    let (mock, mut handle) = mock::pair::<Request<()>, Response<&'static str>>();
+    let mut service = all(["jobs:write"]).layer(mock);
+    let mut waiting = Context::from_waker(Waker::noop());
+    handle.allow(0);
+    assert!(service.poll_ready(&mut waiting).is_pending());
+    handle.allow(2);
+    let answer = service.ready().await.unwrap().call(as_client(&["jobs:write"], Request::new(())));
+    let (request, respond) = handle.next_request().await.unwrap();
+    assert_eq!(request.extensions().get::<Client>().unwrap().id(), "c");
+    respond.send_error("broken");
+    assert_eq!(answer.await.unwrap_err().to_string(), "broken");
+
+    drop(handle);
+    assert!(service.ready().await.is_err());
+}
+
+#[test]
+fn types_and_traits_are_those_of_a_layer() {
+    fn is_fine<T: std::fmt::Debug + Clone + Send + Sync + Unpin + 'static>(_: &T) {}
+    struct Bare;
+    impl Identity for Bare {
+        fn id(&self) -> &str {
+            "bare"
+        }
+    }
+    let layer = any(["jobs:write", "admin"]);
+    is_fine(&layer);
+    is_fine(&layer.clone().client_type::<Bare>());
+    assert_eq!(
+        format!("{layer:?}"),
+        r#"RequireScopeLayer { scopes: Any(["jobs:write", "admin"]), .. }"#
+    );
+    let mut service: RequireScopeService<_> = layer.layer(inner());
+    is_fine(&service);
+    assert!(format!("{service:?}").starts_with("RequireScopeService"));
+    let _: (&Inner, Inner) = (service.get_ref(), service.clone().into_inner());
+    let _: &mut Inner = service.get_mut();
+    let future: ResponseFuture<_> = service.call(Request::new(()));
+    assert!(format!("{future:?}").starts_with("ResponseFuture"));
+}
+
+// ===== in axum and tonic, over sockets =====
+
+async fn submit(request: axum::extract::Request) -> String {
+    let client = request.extensions().get::<Client>().unwrap();
+    format!("submitted by {}", client.id())
+}
+
+async fn serve(app: axum::Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    addr
+}
+
+async fn call(addr: SocketAddr, method: Method, path: &str, key: &str) -> Reply {
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let request = Request::builder().method(method).uri(format!("http://{addr}{path}"));
+    let request = request.header("authorization", format!("Bearer {key}"));
+    let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Reply { status: head.status, headers: head.headers, body, reason: None }
+}
+
+#[tokio::test]
+async fn r4_r5_an_axum_route_wants_a_scope_and_its_neighbours_do_not() {
+    use axum::routing::{get, post};
+
+    let layer = ApiKeyLayer::new(bearer(), keys());
+    let write = all(["jobs:write"]).respond_like(&layer);
+    let guarded = axum::Router::new().route("/a", get(submit)).route("/b", get(submit));
+    let app = axum::Router::new()
+        .route("/jobs", post(submit).layer(write.clone()).merge(get(submit)))
+        .nest("/admin", guarded.layer(write))
+        .layer(layer);
+    let addr = serve(app).await;
+    for (method, path, key, status, body) in [
+        (Method::POST, "/jobs", WRITER, 200, "submitted by writer"),
+        (Method::POST, "/jobs", READER, 403, r#"{"error":"Forbidden"}"#),
+        (Method::POST, "/jobs", "wrong", 401, r#"{"error":"Unauthorized access"}"#),
+        (Method::GET, "/jobs", READER, 200, "submitted by reader"),
+        (Method::GET, "/admin/a", WRITER, 200, "submitted by writer"),
+        (Method::GET, "/admin/b", READER, 403, r#"{"error":"Forbidden"}"#),
+    ] {
+        let reply = call(addr, method.clone(), path, key).await;
+        assert_eq!(
+            (reply.status.as_u16(), &*reply.body),
+            (status, body.as_bytes()),
+            "{path} {key}"
+        );
+        let error = match status {
+            403 => r#"Bearer realm="api", error="insufficient_scope""#,
+            401 => r#"Bearer realm="api", error="invalid_token""#,
+            _ => "",
+        };
+        assert_eq!(reply.line("www-authenticate"), error);
+    }
+    // HEAD has what GET has, but for the body.
+    let get = call(addr, Method::GET, "/admin/a", READER).await;
+    let mut head = call(addr, Method::HEAD, "/admin/a", READER).await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (403, 0));
+    head.headers.insert("date", get.headers["date"].clone());
+    assert_eq!(head.headers, get.headers);
+}
+
+#[tokio::test]
+async fn r4_a_tonic_caller_without_the_scope_is_told_permission_denied() {
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = tonic::transport::Server::builder()
+        .layer(ApiKeyLayer::new(bearer(), keys()).optional())
+        .layer(all(["jobs:write"]))
+        .add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{addr}")).unwrap();
+    let client = HealthClient::new(channel.connect().await.unwrap());
+    for (key, code, message) in [
+        (Some(WRITER), Code::Ok, ""),
+        (Some(READER), Code::PermissionDenied, "Forbidden"),
+        (Some("wrong"), Code::Unauthenticated, "Unauthorized access"),
+        (None, Code::Unauthenticated, "Unauthorized access"),
+    ] {
+        let mut request = tonic::Request::new(HealthCheckRequest::default());
+        if let Some(key) = key {
+            request
+                .metadata_mut()
+                .insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        match client.clone().check(request).await {
+            Ok(_) => assert_eq!(code, Code::Ok),
+            Err(status) => assert_eq!((status.code(), status.message()), (code, message)),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The helpers for users' own tests: they must name each request that lets a stranger in.
+
+#![cfg(feature = "test-util")]
+
+use std::{convert::Infallible, future::ready};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request, Response, StatusCode},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower_api_key::{
+    ApiKeyLayer, Client, Keyring, Place, RequireScopeLayer,
+    extract::{bearer, cookie, header, query, scheme},
+    test_util::{strangers_get_in, wrong_keys_get_in},
+    verify::{self, Refusal},
+};
+
+const KEY: &str = "12345abcde";
+
+fn keys() -> Keyring {
+    Keyring::single(KEY).unwrap()
+}
+
+async fn unauthorized() -> StatusCode {
+    StatusCode::UNAUTHORIZED
+}
+
+#[tokio::test]
+async fn an_app_whose_routes_are_all_guarded_lets_nobody_in() {
+    let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys());
+    let places = layer.places().to_vec();
+    let jobs = get(async || "jobs").post(async || "submitted");
+    let app = Router::<()>::new().route("/jobs", jobs).layer(layer);
+    let routes = [("GET", "/jobs"), ("POST", "/jobs"), ("HEAD", "/jobs"), ("GET", "/nowhere")];
+    assert_eq!(strangers_get_in(&app, routes).await, []);
+    assert_eq!(wrong_keys_get_in(&app, &places, routes).await, []);
+    // Who has a key is no stranger: the service was not closed to everybody.
+    let good = Request::get("/jobs").header("x-api-key", KEY).body(Body::empty()).unwrap();
+    let got_in = strangers_get_in(&app, [good]).await;
+    assert_eq!(got_in, ["GET /jobs"]);
+    assert_eq!(got_in[0].status(), Some(StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_route_that_is_open_is_named_whatever_its_handler_answers() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).exempt_path("/exempt");
+    let app = Router::<()>::new()
+        .route("/guarded", get(unauthorized))
+        .route("/exempt", get(unauthorized))
+        .route("/maybe", get(unauthorized).layer(layer.clone().optional()))
+        .layer(layer.clone())
+        .route("/optional", post(unauthorized).layer(layer.clone().optional()))
+        .route("/after", get(unauthorized))
+        .route("/forbidden", get(async || StatusCode::FORBIDDEN))
+        .route("/nobody", get(async |_: axum::Extension<Client>| "never"))
+        .merge(Router::new().route("/mine", get(async || "mine")));
+    let routes = [
+        (Method::GET, "/guarded"),
+        (Method::GET, "/exempt"),
+        (Method::GET, "/maybe?x=1"),
+        (Method::POST, "/optional?api_key=never-shown"),
+        (Method::GET, "/after"),
+        (Method::GET, "/forbidden"),
+        (Method::GET, "/nobody"),
+        (Method::GET, "/mine"),
+        (Method::DELETE, "/nowhere"),
+    ];
+    let open = strangers_get_in(&app, routes.clone()).await;
+    assert_eq!(
+        format!("{open:?}"),
+        "[GET /exempt (401), POST /optional (401), GET /after (401), GET /forbidden (403), \
+         GET /nobody (500), GET /mine (200), DELETE /nowhere (404)]"
+    );
+    assert!(open.iter().all(|it| it.wrong_key().is_none()));
+
+    // A wrong key is refused where a key is asked for, if one need not come.
+    let open = wrong_keys_get_in(&app, layer.places(), routes).await;
+    assert_eq!(
+        open,
+        [
+            "GET /exempt",
+            "GET /after",
+            "GET /forbidden",
+            "GET /nobody",
+            "GET /mine",
+            "DELETE /nowhere"
+        ]
+    );
+    assert_eq!(open[0].to_string(), "GET /exempt with a wrong key in header `x-api-key` (401)");
+}
+
+#[tokio::test]
+async fn an_optional_route_that_wants_a_client_itself_is_not_open() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).optional();
+    let write = RequireScopeLayer::all(["jobs:write"]).unwrap();
+    let app = Router::<()>::new().route("/jobs", get(async || "jobs").layer(write)).layer(layer);
+    assert_eq!(strangers_get_in(&app, [("GET", "/jobs")]).await, []);
+}
+
+/// What is found by a wrong key alone: a verifier that knows everybody.
+#[tokio::test]
+async fn a_verifier_that_was_left_open_is_found_in_every_place() {
+    let all = (header("x-api-key"), query("api[key]"), cookie("sid"), bearer(), scheme("Token"));
+    let layer = ApiKeyLayer::new(all, verify::from_fn(|_| Some(Client::new("developer"))));
+    let inner = || service_fn(|_: Request<String>| ready(Ok::<_, Infallible>(Response::new(()))));
+    let places = layer.places().to_vec();
+    let service = layer.layer(inner());
+    let routes = [("GET", "/jobs?page=2")];
+    assert_eq!(strangers_get_in(&service, routes).await, []);
+    let open = wrong_keys_get_in(&service, &places, routes).await;
+    let told: Vec<_> = open.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "GET /jobs with a wrong key in header `x-api-key` (200)",
+            "GET /jobs with a wrong key in query `api[key]` (200)",
+            "GET /jobs with a wrong key in cookie `sid` (200)",
+            "GET /jobs with a wrong key in scheme `Bearer` (200)",
+            "GET /jobs with a wrong key in scheme `Token` (200)",
+        ]
+    );
+    assert_eq!(
+        open.iter().filter_map(|it| it.wrong_key()).collect::<Vec<_>>(),
+        places.iter().collect::<Vec<_>>()
+    );
+
+    // Each of these keys was one that a good verifier looks at and refuses.
+    let all = (header("x-api-key"), query("api[key]"), cookie("sid"), bearer(), scheme("Token"));
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let layer = ApiKeyLayer::new(
+        all,
+        verify::from_fn(|_| {
+            asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Err::<Option<Client>, _>(Refusal::unknown())
+        }),
+    );
+    assert_eq!(wrong_keys_get_in(&layer.layer(inner()), &places, routes).await, []);
+    assert_eq!(asked.into_inner(), places.len());
+}
+
+#[tokio::test]
+async fn a_request_of_ones_own_comes_with_its_headers_and_body() {
+    let inner = service_fn(async |request: Request<&'static str>| {
+        assert_eq!(*request.body(), "a body");
+        Ok::<_, Infallible>(Response::new(()))
+    });
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+    let service = layer.layer(inner);
+    let request = || Request::post("/rpc").header("content-type", "application/grpc");
+    let refused = request().body("a body").unwrap();
+    let good = request().header("x-api-key", KEY).body("a body").unwrap();
+    assert_eq!(strangers_get_in(&service, [refused, good]).await, ["POST /rpc"]);
+}
+
+#[tokio::test]
+async fn a_service_that_fails_has_been_reached() {
+    type Boxed = BoxCloneSyncService<Request<String>, Response<()>, &'static str>;
+    let failing = || Boxed::new(service_fn(|_| ready(Err("broken"))));
+    let open = strangers_get_in(&failing(), [("GET", "/")]).await;
+    assert_eq!((format!("{open:?}"), open[0].status()), ("[GET / (an error)]".to_owned(), None));
+    let guarded = ApiKeyLayer::new(header("x-api-key"), keys()).layer(failing());
+    assert_eq!(strangers_get_in(&guarded, [("GET", "/")]).await, []);
+}
+
+#[tokio::test]
+async fn the_service_is_asked_when_it_is_ready_and_other_layers_are_no_hindrance() {
+    let service = ServiceBuilder::new()
+        .concurrency_limit(1)
+        .layer(tower_http::cors::CorsLayer::permissive())
+        .layer(ApiKeyLayer::new(header("x-api-key"), keys()))
+        .service(service_fn(|_: Request<String>| {
+            ready(Ok::<_, Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())))
+        }));
+    let routes = [("GET", "/"); 3];
+    assert_eq!(strangers_get_in(&service, routes).await, []);
+    assert_eq!(wrong_keys_get_in(&service, &[Place::header("x-api-key")], routes).await, []);
+    drop(service.oneshot(Request::new(String::new())));
+}
+
+#[tokio::test]
+async fn a_bad_method_or_path_is_a_panic_of_the_test() {
+    for route in [("NO METHOD", "/"), ("GET", "/a path"), ("GET", "")] {
+        let asked = tokio::spawn(async move {
+            let app = Router::<()>::new();
+            strangers_get_in(&app, [route]).await
+        });
+        assert!(asked.await.unwrap_err().is_panic(), "{route:?}");
+    }
+}
