@@ -15,7 +15,7 @@ use std::{
 use http::{HeaderValue, Request, Response, header};
 use tower::{Layer, Service};
 use tower_api_key::{
-    ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring,
+    ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, RequireScopeLayer,
     extract::{Extract, bearer, cookie, header, query, scheme},
     key::KeyFormat,
     verify::{self, Record, Refusal, Verify},
@@ -222,6 +222,25 @@ fn a_layered_service_and_its_clone_allocate_nothing() {
     let (service, allocations) = count(|| layer.layer(Inner));
     assert_eq!(allocations, 0);
     assert_eq!(count(|| service.clone()).1, 0);
+}
+
+#[test]
+fn a_scope_that_is_wanted_costs_a_client_who_has_it_no_allocation() {
+    let scope = RequireScopeLayer::all(["jobs:read", "jobs:write"]).expect("good scopes");
+    let (mut service, allocations) = count(|| scope.layer(Inner));
+    assert_eq!((allocations, count(|| service.clone()).1), (0, 0));
+    let mut ask = |scopes: &[&str]| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Client::new("ci").scopes(scopes.to_vec()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let (response, allocations) =
+            count(|| pin!(service.call(request)).as_mut().poll(&mut cx).map(Result::unwrap));
+        let Poll::Ready(response) = response else { panic!("not at once") };
+        (response.status().as_u16(), allocations)
+    };
+    assert_eq!(ask(&["jobs:write", "jobs:read"]), (200, 0));
+    let (status, refused) = ask(&["jobs:read"]);
+    assert!(status == 403 && refused > 0, "counts nothing");
 }
 
 // The worst case: each client has one key, so that the index by client has an entry for every key.

@@ -284,6 +284,11 @@ async fn r5_a_bearer_challenge_says_insufficient_scope_and_no_more() {
     let reply = ask(layer.layer(denied.layer(inner())), by_bearer(READER)).await;
     let lines: Vec<_> = reply.headers.get_all(WWW_AUTHENTICATE).iter().collect();
     assert_eq!((lines.len(), lines[0]), (3, &challenge.parse().unwrap()));
+    // Unless nothing is known of the places.
+    let denied =
+        all(["jobs:write"]).respond_with(|_| Response::builder().status(401).body("no").unwrap());
+    let reply = ask(layer.layer(denied.layer(inner())), by_bearer(READER)).await;
+    assert!(!reply.headers.contains_key(WWW_AUTHENTICATE), "{reply:?}");
 
     // No `Bearer` among the places, no challenge.
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(Problem::default());

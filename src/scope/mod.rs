@@ -107,8 +107,11 @@ impl RequireScopeLayer {
     }
 
     fn new(scopes: Scopes) -> Result<Self, ConfigError> {
-        // Of its places a 403 shows `Bearer` alone, so that this one is never seen.
-        let policy = Arc::new(Policy::new(vec![Place::try_header("x-api-key")?])?);
+        // A layer's defaults, but for its places, of which nothing is known here: no challenge names one.
+        let mut policy = Policy::new(vec![Place::bearer()])?;
+        policy.places.clear();
+        policy.set_realm(policy.realm.clone());
+        let policy = Arc::new(policy);
         Ok(Self { need: Arc::new(Need { scopes, policy }), client: PhantomData })
     }
 }
