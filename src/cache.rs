@@ -1,6 +1,9 @@
+use std::collections::HashSet;
+
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method,
-    header::{CACHE_CONTROL, REFERRER_POLICY, VARY},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, VARY},
 };
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
 /// It is `pub` only since a [`Step`](crate::future::Step) names it.
 #[derive(Debug)]
 pub struct CacheHeaders {
-    vary: Option<HeaderValue>,
+    vary: Vary,
     key: KeySent,
 }
 
@@ -22,6 +25,66 @@ enum KeySent {
     No,
     Yes,
     InUrl,
+}
+
+/// The headers by whose absence or value a response could differ, as a line written when the layer is
+/// built.
+///
+/// A shared cache keeps nothing that was asked for with `Authorization` unless it is told to (RFC 9111
+/// §3.5), so that this counts only where one may ask without, or where the inner service tells it so.
+#[derive(Clone, Debug)]
+pub(crate) struct Vary {
+    line: Option<HeaderValue>,
+    authorization_if_shared: bool,
+}
+
+impl Vary {
+    pub(crate) fn new(places: &[Place], optional: bool) -> Self {
+        let scheme = |place: &Place| place.kind() == PlaceKind::Scheme;
+        let counted = places.iter().filter(|place| optional || !scheme(place));
+        let mut names: Vec<_> =
+            counted.flat_map(Place::header_name).map(HeaderName::as_str).collect();
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(*name));
+        let line = (!names.is_empty()).then(|| names.join(", "));
+        Self {
+            // Names of headers, joined so, are a header's value.
+            line: line.and_then(|line| line.try_into().ok()),
+            authorization_if_shared: !optional && places.iter().any(scheme),
+        }
+    }
+
+    fn names(&self, shared: bool) -> impl Iterator<Item = &str> {
+        let line = self.line.as_ref().and_then(|line| line.to_str().ok());
+        let authorization =
+            (shared && self.authorization_if_shared).then(|| AUTHORIZATION.as_str());
+        line.into_iter().flat_map(|line| line.split(", ")).chain(authorization)
+    }
+
+    fn write(self, headers: &mut HeaderMap, shared: bool) {
+        if shared || headers.contains_key(VARY) {
+            self.write_beside(headers, shared);
+        } else if let Some(line) = self.line {
+            headers.try_append(VARY, line).ok();
+        }
+    }
+
+    /// Makes one line of theirs and what they have not named: some caches read the last line alone,
+    /// nginx before 1.23 among them.
+    fn write_beside(&self, headers: &mut HeaderMap, shared: bool) {
+        let is_new = |name: &&str| {
+            !says(headers, &VARY, |theirs| theirs == "*" || theirs.eq_ignore_ascii_case(name))
+        };
+        let ours = self.names(shared).filter(is_new).map(str::as_bytes);
+        let theirs = headers.get_all(VARY).into_iter().map(HeaderValue::as_bytes);
+        let joined = theirs.chain(ours).collect::<Vec<_>>().join(&b", "[..]);
+        // Of valid values it is one, too.
+        if let Ok(line) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+            if !line.is_empty() {
+                headers.try_insert(VARY, line).ok();
+            }
+        }
+    }
 }
 
 impl CacheHeaders {
@@ -45,14 +108,9 @@ impl CacheHeaders {
     /// Adds to what the inner service has said, and contradicts none of it. Headers that are full
     /// stay as they are.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        if let Some(line) = self.vary {
-            if headers.contains_key(VARY) {
-                vary_by_more(headers, &line);
-            } else {
-                headers.try_append(VARY, line).ok();
-            }
-        }
-        if self.key != KeySent::No && !says(headers, &CACHE_CONTROL, decides) {
+        let shared = says(headers, &CACHE_CONTROL, is_for_all);
+        self.vary.write(headers, shared);
+        if self.key != KeySent::No && !shared && !says(headers, &CACHE_CONTROL, is_for_one) {
             headers.try_append(CACHE_CONTROL, HeaderValue::from_static("private")).ok();
         }
         if self.key == KeySent::InUrl && !headers.contains_key(REFERRER_POLICY) {
@@ -61,22 +119,12 @@ impl CacheHeaders {
     }
 }
 
-/// Adds those of our names that are not among theirs.
-fn vary_by_more(headers: &mut HeaderMap, line: &HeaderValue) {
-    for name in line.to_str().unwrap_or_default().split(", ") {
-        let is_named = |it: &str| it == "*" || it.eq_ignore_ascii_case(name);
-        if !says(headers, &VARY, is_named) {
-            if let Ok(name) = HeaderValue::from_str(name) {
-                headers.try_append(VARY, name).ok();
-            }
-        }
-    }
+fn is_for_all(directive: &str) -> bool {
+    let name = directive.split_once('=').map_or(directive, |(name, _)| name);
+    directive.eq_ignore_ascii_case("public") || name.trim_end().eq_ignore_ascii_case("s-maxage")
 }
 
-/// Whether a directive of theirs says already who may keep the response.
-fn decides(directive: &str) -> bool {
-    let name = directive.split_once('=').map_or(directive, |(name, _)| name);
-    // `private="…"` is about single headers.
-    ["private", "no-store", "public"].iter().any(|it| directive.eq_ignore_ascii_case(it))
-        || name.trim_end().eq_ignore_ascii_case("s-maxage")
+/// `private="…"` is about single headers.
+fn is_for_one(directive: &str) -> bool {
+    ["private", "no-store"].iter().any(|it| directive.eq_ignore_ascii_case(it))
 }

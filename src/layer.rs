@@ -188,6 +188,9 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// client `Cache-Control: private` (unless it says private, no-store, public or s-maxage), and one
     /// to a key in the URL `Referrer-Policy: no-referrer` (unless it has one). Rejections are
     /// `no-store` in any case.
+    ///
+    /// `Vary` is one line, whatever it was before, since nginx before 1.23 reads the last line alone.
+    /// A layer that adds another, for compression or CORS, belongs further in than this one.
     pub fn no_cache_headers(self) -> Self {
         self.with(|policy| policy.cache_headers = false)
     }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -7,6 +7,7 @@ use http::{
 };
 
 use crate::{
+    cache::Vary,
     challenge::Challenges,
     error::{ConfigError, ConfigErrorKind},
     extract::Head,
@@ -22,8 +23,7 @@ pub(crate) struct Policy {
     pub(crate) places: Vec<Place>,
     pub(crate) realm: String,
     challenges: Challenges,
-    /// The line of `Vary`, where a key may stand in a header.
-    pub(crate) vary: Option<HeaderValue>,
+    pub(crate) vary: Vary,
     pub(crate) respond: Arc<dyn Respond + Send + Sync>,
     pub(crate) optional: bool,
     pub(crate) exempt_paths: Vec<String>,
@@ -57,7 +57,7 @@ impl Policy {
         let realm = "api".to_owned();
         Ok(Self {
             challenges: Challenges::new(&places, &realm),
-            vary: vary(&places, false),
+            vary: Vary::new(&places, false),
             places,
             realm,
             respond: Arc::new(Json::default()),
@@ -73,7 +73,7 @@ impl Policy {
 
     pub(crate) fn set_optional(&mut self) {
         self.optional = true;
-        self.vary = vary(&self.places, true);
+        self.vary = Vary::new(&self.places, true);
     }
 
     pub(crate) fn set_realm(&mut self, realm: String) {
@@ -144,18 +144,6 @@ impl Policy {
         response.extensions_mut().insert(rejection);
         response
     }
-}
-
-/// The headers by whose absence or value a cached response could differ. A shared cache keeps
-/// nothing that was asked for with `Authorization` (RFC 9111 §3.5), so that it counts only where
-/// one may ask without.
-fn vary(places: &[Place], optional: bool) -> Option<HeaderValue> {
-    let counts = |place: &&Place| optional || place.kind() != PlaceKind::Scheme;
-    let names = places.iter().filter(counts).flat_map(Place::header_name);
-    let names: BTreeSet<_> = names.map(HeaderName::as_str).collect();
-    let line = names.into_iter().collect::<Vec<_>>().join(", ");
-    // Names of headers are a header's value.
-    HeaderValue::try_from(line).ok().filter(|line| !line.is_empty())
 }
 
 /// Whether a comma-separated header has a member of this kind.

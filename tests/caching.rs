@@ -33,23 +33,31 @@ const VARY: [&[&str]; 8] = [
     &["x-api-keys, cookies"],
 ];
 
-/// Each with whether it already says who may store the response.
-const CACHE_CONTROL: [(&[&str], bool); 15] = [
-    (&[], false),
-    (&["max-age=60"], false),
-    (&["no-cache"], false),
-    (&["must-revalidate, max-age=0"], false),
-    (&["max-age=60", "no-transform"], false),
-    (&["x-private, publicly, s-max-age=1"], false),
-    (&["private=\"set-cookie\""], false),
-    (&["private"], true),
-    (&["Private, max-age=60"], true),
-    (&["no-store"], true),
-    (&["max-age=1 , NO-STORE"], true),
-    (&["public"], true),
-    (&["s-maxage=9"], true),
-    (&["max-age=1", "S-MaxAge = 9"], true),
-    (&["max-age=1", "no-transform,public"], true),
+/// Who may store the response, by what it says itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum For {
+    Unsaid,
+    One,
+    All,
+}
+
+const CACHE_CONTROL: [(&[&str], For); 16] = [
+    (&[], For::Unsaid),
+    (&["max-age=60"], For::Unsaid),
+    (&["no-cache"], For::Unsaid),
+    (&["must-revalidate, max-age=0"], For::Unsaid),
+    (&["max-age=60", "no-transform"], For::Unsaid),
+    (&["x-private, publicly, s-max-age=1"], For::Unsaid),
+    (&["private=\"set-cookie\""], For::Unsaid),
+    (&["private"], For::One),
+    (&["Private, max-age=60"], For::One),
+    (&["no-store"], For::One),
+    (&["max-age=1 , NO-STORE"], For::One),
+    (&["public"], For::All),
+    (&["s-maxage=9"], For::All),
+    (&["max-age=1", "S-MaxAge = 9"], For::All),
+    (&["max-age=1", "no-transform,Public"], For::All),
+    (&["private", "s-maxage=9"], For::All),
 ];
 
 const REFERRER: [&[&str]; 2] = [&[], &["origin"]];
@@ -121,7 +129,7 @@ const CASES: [Case; 7] = [
     },
 ];
 
-fn answered(lines: [(&'static str, &[&'static str]); 3]) -> Response<Full<bytes::Bytes>> {
+fn answered(lines: [(&'static str, &[&str]); 3]) -> Response<Full<bytes::Bytes>> {
     let mut response = Response::new(Full::default());
     for (name, values) in lines {
         for value in values {
@@ -137,10 +145,12 @@ fn members(lines: &[&str]) -> Vec<String> {
 }
 
 /// What must stand there, told apart from how the library finds it.
-fn wanted_vary(theirs: &[&str], optional: bool) -> Vec<String> {
+fn wanted_vary(theirs: &[&str], authorization: bool) -> Vec<String> {
     let mut wanted = members(theirs);
     if !wanted.contains(&"*".to_owned()) {
-        for name in ["x-api-key", "cookie"].into_iter().chain(optional.then_some("authorization")) {
+        for name in
+            ["x-api-key", "cookie"].into_iter().chain(authorization.then_some("authorization"))
+        {
             if !wanted.iter().any(|it| it == name) {
                 wanted.push(name.to_owned());
             }
@@ -157,7 +167,7 @@ fn r30_all_that_is_sent_merges_with_what_the_inner_service_has_said() {
         for case in CASES.iter().filter(|case| optional || case.name != "anonymous") {
             for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "X-OWN"] {
                 for vary in VARY {
-                    for (cache, decided) in CACHE_CONTROL {
+                    for (cache, said) in CACHE_CONTROL {
                         for referrer in REFERRER {
                             let reply = ask_of(&layer, (case.request)(method), |_| {
                                 answered([
@@ -170,14 +180,20 @@ fn r30_all_that_is_sent_merges_with_what_the_inner_service_has_said() {
                             let cacheable =
                                 matches!(method, "GET" | "HEAD") && case.cookies_and_headers;
 
-                            let sent = members(&reply.lines("vary"));
-                            let wanted =
-                                if cacheable { wanted_vary(vary, optional) } else { members(vary) };
-                            assert_eq!(sent, wanted, "{what:?}");
-                            assert_eq!(reply.lines("vary")[..vary.len()], *vary, "{what:?}");
+                            let sent = reply.lines("vary");
+                            if cacheable {
+                                let authorization = optional || said == For::All;
+                                let wanted = wanted_vary(vary, authorization);
+                                assert_eq!(members(&sent), wanted, "{what:?}");
+                                assert_eq!(sent.len(), 1, "one line, theirs first: {what:?}");
+                                assert!(sent[0].starts_with(&vary.join(", ")), "{what:?}");
+                            } else {
+                                assert_eq!(sent, vary, "{what:?}");
+                            }
 
+                            let unsaid = said == For::Unsaid;
                             let private: &[_] =
-                                if cacheable && case.key && !decided { &["private"] } else { &[] };
+                                if cacheable && case.key && unsaid { &["private"] } else { &[] };
                             assert_eq!(
                                 reply.lines("cache-control"),
                                 [cache, private].concat(),
@@ -211,7 +227,7 @@ fn r30_responses_of_every_status_get_it() {
         let reply = ask_of(&layer(), Request::get(format!("/p?api_key={KEY}")), |_| {
             Response::builder().status(status).body(Full::default()).unwrap()
         });
-        assert_eq!(reply.lines("vary"), ["x-api-key", "cookie"], "{status}");
+        assert_eq!(reply.lines("vary"), ["x-api-key, cookie"], "{status}");
         assert_eq!(reply.lines("cache-control"), ["private"], "{status}");
         assert_eq!(reply.lines("referrer-policy"), ["no-referrer"], "{status}");
     }
@@ -226,8 +242,36 @@ fn r30_a_layer_without_header_places_varies_by_nothing() {
     assert!(anonymous.head.headers.is_empty());
     // A shared cache keeps nothing that was asked for with `Authorization` (RFC 9111 §3.5).
     let layer = ApiKeyLayer::new(bearer(), keys());
-    let reply = ask(&layer, Request::get("/").header("authorization", format!("Bearer {KEY}")));
+    let by_bearer = || Request::get("/").header("authorization", format!("Bearer {KEY}"));
+    let reply = ask(&layer, by_bearer());
     assert_eq!((reply.lines("vary").len(), reply.lines("cache-control")), (0, vec!["private"]));
+    // But where it is told to: then not for those who ask without, or with another key.
+    for told in ["public", "s-maxage=60"] {
+        let reply = ask_of(&layer, by_bearer(), |_| {
+            answered([("vary", &[]), ("cache-control", &[told]), ("referrer-policy", &[])])
+        });
+        assert_eq!(
+            (reply.lines("vary"), reply.lines("cache-control")),
+            (vec!["authorization"], vec![told])
+        );
+    }
+}
+
+// nginx before 1.23 reads the last line alone, and gave one client's response to all who had no cookie.
+#[test]
+fn r30_vary_is_one_line() {
+    for (theirs, sent) in [
+        (&[][..], "x-api-key, cookie"),
+        (&["accept"], "accept, x-api-key, cookie"),
+        (&["accept", "origin"], "accept, origin, x-api-key, cookie"),
+        (&["cookie, x-api-key", "origin"], "cookie, x-api-key, origin"),
+        (&["*", "origin"], "*, origin"),
+    ] {
+        let reply = ask_of(&layer(), Request::get("/p").header("x-api-key", KEY), |_| {
+            answered([("vary", theirs), ("cache-control", &[]), ("referrer-policy", &[])])
+        });
+        assert_eq!(reply.lines("vary"), [sent], "{theirs:?}");
+    }
 }
 
 #[test]
@@ -259,7 +303,6 @@ fn r30_a_header_line_that_is_no_text_is_kept() {
     let all = |name: &str| -> Vec<_> {
         reply.head.headers.get_all(name).iter().map(|line| line.as_bytes().to_vec()).collect()
     };
-    assert_eq!(all("vary")[0], b"\xff, cookie");
-    assert!(all("vary").contains(&b"x-api-key".to_vec()));
+    assert_eq!(all("vary"), [b"\xff, cookie, x-api-key, cookie"]);
     assert_eq!(all("cache-control"), [&b"\xff"[..], b"private"]);
 }
