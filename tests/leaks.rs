@@ -1,9 +1,10 @@
 //! A key, its digest and fragments of either appear in nothing that is printed, logged or answered.
 
+#[cfg(feature = "file")]
+mod key_file_support;
 mod support;
 
 use std::{
-    collections::BTreeSet,
     convert::Infallible,
     error::Error,
     fmt,
@@ -22,7 +23,11 @@ use http::{
     request,
 };
 use http_body_util::Full;
-use support::{Reply, ask, ask_of};
+use support::{
+    ask, ask_of,
+    public_types::{self, name_of},
+    traces::{CANARY, SECOND, Traces, base64},
+};
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
     Anonymous, ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, Place,
@@ -34,134 +39,6 @@ use tower_api_key::{
     verify::{self, Later, Presented, Record, Refusal, Verify},
 };
 use tower_http::trace::{DefaultMakeSpan, MakeSpan};
-
-/// Presented in every place, and known to the keyring in most of what follows.
-const CANARY: &str = "Zk3xQ9mWv7Lr2Tb8Yp5Nc4Hd";
-
-/// Another, for where two are needed.
-const SECOND: &str = "uE6sJ1gXo0Ka.Ri/Vf+Bw~Cq";
-
-// --------------------------------------------------------------------------------------------
-// What to look for.
-
-/// All that would give a secret away: itself and its digest, as text, hexadecimal, base64 or lists of
-/// numbers, and any eight characters of the first three.
-struct Traces {
-    fragments: BTreeSet<String>,
-}
-
-impl Traces {
-    fn new() -> Self {
-        Self::of(&[CANARY, SECOND].map(|key| (key, KeyDigest::of(key))))
-    }
-
-    /// Those of a minted key, whose prefix and id are not secret.
-    fn of_minted(key: &str) -> Self {
-        let (_, secret) = key.rsplit_once('_').unwrap();
-        Self::of(&[(secret, KeyDigest::of(key))])
-    }
-
-    fn of(secrets: &[(&str, KeyDigest)]) -> Self {
-        let mut fragments = BTreeSet::new();
-        for (key, digest) in secrets {
-            let digest = digest.to_bytes();
-            let texts = [
-                (*key).to_owned(),
-                key.to_lowercase(),
-                hex(key.as_bytes()),
-                hex(&digest),
-                base64(key.as_bytes(), b"+/"),
-                base64(&digest, b"+/"),
-                base64(&digest, b"-_"),
-                support::escaped(key.as_bytes()),
-            ];
-            for text in texts {
-                fragments.extend((0..=text.len() - 8).map(|at| text[at..at + 8].to_owned()));
-            }
-            // As `{:?}` prints bytes and words, once the white space of `{:#?}` is gone.
-            for bytes in [key.as_bytes(), &digest] {
-                let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
-                fragments.extend(numbers.windows(4).map(|window| window.join(",")));
-            }
-            for word in digest.chunks_exact(8).map(|word| <[u8; 8]>::try_from(word).unwrap()) {
-                fragments.extend(
-                    [u64::from_ne_bytes(word), u64::from_be_bytes(word)].map(|it| it.to_string()),
-                );
-                fragments.insert(i64::from_ne_bytes(word).to_string());
-            }
-        }
-        Self { fragments }
-    }
-
-    fn find(&self, text: &str) -> Option<&str> {
-        let dense: String = text.split_whitespace().collect();
-        let lower = dense.to_lowercase();
-        let found =
-            |fragment: &&String| dense.contains(&***fragment) || lower.contains(&***fragment);
-        self.fragments.iter().find(found).map(String::as_str)
-    }
-
-    #[track_caller]
-    fn are_not_in(&self, text: &str) {
-        if let Some(fragment) = self.find(text) {
-            panic!("{fragment} is in {text}");
-        }
-    }
-
-    #[track_caller]
-    fn are_not_in_debug(&self, value: &impl fmt::Debug) {
-        for text in [
-            format!("{value:?}"),
-            format!("{value:#?}"),
-            format!("{value:x?}"),
-            format!("{value:#X?}"),
-        ] {
-            self.are_not_in(&text);
-            assert!(!text.is_empty());
-        }
-    }
-
-    #[track_caller]
-    fn are_not_in_error(&self, error: &(dyn Error + 'static)) {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            self.are_not_in(&error.to_string());
-            self.are_not_in_debug(&error);
-            next = error.source();
-        }
-    }
-
-    #[track_caller]
-    fn are_not_in_reply(&self, reply: &Reply) {
-        self.are_not_in(&reply.wire());
-        self.are_not_in_debug(&reply.head);
-        if let Some(rejection) = reply.rejection() {
-            self.are_not_in_debug(rejection);
-            self.are_not_in_error(rejection);
-        }
-        if let Some(seen) = &reply.seen {
-            self.are_not_in_debug(seen);
-            self.are_not_in_debug(&Request::from_parts(seen.clone(), ()));
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn base64(bytes: &[u8], last_two: &[u8; 2]) -> String {
-    let alphabet: Vec<u8> =
-        (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*last_two).collect();
-    let sextets = |chunk: &[u8]| {
-        let bits = chunk.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        let digits =
-            [18, 12, 6, 0].map(|shift| char::from(alphabet[(bits >> shift & 63) as usize]));
-        digits.into_iter().take(chunk.len() + 1).collect::<String>()
-    };
-    bytes.chunks(3).map(sextets).collect()
-}
 
 #[test]
 fn the_search_itself_finds_what_it_looks_for() {
@@ -211,20 +88,36 @@ fn full(method: &str) -> request::Builder {
         .header(AUTHORIZATION, format!("Token {SECOND}"))
 }
 
-/// Everything that is handed out on a request's way says nothing of it either.
-struct Nosy(Arc<Traces>, Arc<Mutex<usize>>);
+/// Prints values, finds no trace of a secret, and knows of which types they were.
+struct Sweep {
+    traces: Traces,
+    printed: Mutex<Vec<&'static str>>,
+}
 
-impl Nosy {
-    fn note(&self, value: &impl fmt::Debug) {
-        self.0.are_not_in_debug(value);
-        *self.1.lock().unwrap() += 1;
+impl Sweep {
+    fn of(traces: Traces) -> Arc<Self> {
+        Arc::new(Self { traces, printed: Mutex::default() })
+    }
+
+    #[track_caller]
+    fn print<T: fmt::Debug>(&self, value: &T) {
+        self.traces.are_not_in_debug(value);
+        self.printed.lock().unwrap().push(name_of(value));
+    }
+
+    fn printed(&self) -> Vec<&'static str> {
+        self.printed.lock().unwrap().clone()
     }
 }
 
+/// Everything that is handed out on a request's way says nothing of it either.
+struct Nosy(Arc<Sweep>);
+
 impl Observe for Nosy {
     fn decided(&self, event: &Decision<'_>) {
-        self.note(event);
-        self.note(&(event.outcome(), event.client(), event.key_id(), event.place(), event.path()));
+        self.0.print(event);
+        self.0.print(&event.outcome());
+        self.0.print(&(event.client(), event.key_id(), event.place(), event.path()));
     }
 }
 
@@ -234,11 +127,11 @@ impl Extract for Nosy {
     }
 
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
-        self.note(&head);
+        self.0.print(&head);
         let extracted = Extracted::from(head.headers().get("x-own"));
-        self.note(&extracted);
+        self.0.print(&extracted);
         if let Extracted::Found(found) = &extracted {
-            self.note(found);
+            self.0.print(found);
         }
         extracted
     }
@@ -248,29 +141,30 @@ impl Verify for Nosy {
     type Answer = Result<Client, Refusal>;
 
     fn verify(&self, key: Presented<'_>) -> Self::Answer {
-        self.note(&key);
-        self.note(&key.head());
-        self.note(&key.digest());
+        self.0.print(&key);
+        self.0.print(&key.head());
+        self.0.print(&key.digest());
         let refusal = Refusal::unknown();
-        self.note(&refusal);
+        self.0.print(&refusal);
         let client = Client::new("nosy");
-        self.note(&Later::<std::future::Ready<Result<Client, Refusal>>>::Now(Ok(client.clone())));
+        self.0
+            .print(&Later::<std::future::Ready<Result<Client, Refusal>>>::Now(Ok(client.clone())));
         if key.expose() == CANARY.as_bytes() { Ok(client) } else { Err(refusal) }
     }
 }
 
 impl Respond for Nosy {
     fn respond(&self, rejection: &tower_api_key::Rejection) -> Response<bytes::Bytes> {
-        self.note(rejection);
-        self.0.are_not_in_error(rejection);
+        self.0.print(rejection);
+        self.0.traces.are_not_in_error(rejection);
         Json::default().respond(rejection)
     }
 }
 
 #[test]
 fn r26_nothing_that_is_handed_out_on_a_requests_way_prints_the_key() {
-    let (traces, notes) = (Arc::new(Traces::new()), Arc::new(Mutex::new(0)));
-    let nosy = || Nosy(Arc::clone(&traces), Arc::clone(&notes));
+    let sweep = Sweep::of(Traces::new());
+    let nosy = || Nosy(Arc::clone(&sweep));
     let layer = ApiKeyLayer::new(nosy(), nosy()).respond(nosy()).observe(nosy());
     let optional = layer.clone().optional().exempt_path("/open");
     for (layer, request, outcome) in [
@@ -284,9 +178,9 @@ fn r26_nothing_that_is_handed_out_on_a_requests_way_prints_the_key() {
     ] {
         let reply = ask(layer, request);
         assert_eq!(reply.outcome(), outcome);
-        traces.are_not_in_reply(&reply);
+        sweep.traces.are_not_in_reply(&reply);
     }
-    assert!(*notes.lock().unwrap() > 30);
+    assert!(sweep.printed().len() > 30);
 }
 
 // Peers §7.6: `{:?}` of layer, service, key set, identity and error.
@@ -340,6 +234,109 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
     }
 }
 
+/// One value at least of every public type. What is added to the library is added here.
+#[cfg(all(feature = "axum", feature = "file"))]
+#[test]
+fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
+    use axum::extract::FromRequestParts;
+    use tower_api_key::{
+        ClientOf,
+        key_file::{KeyFile, KeyFileErrorKind},
+        place::PlaceKind,
+        rejection::{Reason, Rejection, RejectionKind},
+    };
+
+    let sweep = Sweep::of(Traces::new());
+    let nosy = || Nosy(Arc::clone(&sweep));
+    let keys = canary_keys();
+
+    // What a request meets on its way: head, found, presented, decision, outcome, rejection.
+    let layer = ApiKeyLayer::new(nosy(), nosy()).respond(nosy()).observe(nosy());
+    for key in [CANARY, SECOND] {
+        ask(&layer, Request::get("/p").header("x-own", key));
+    }
+    let waits = verify::from_async_fn(|_| async { None::<Client> });
+    let asking = waits.clone();
+    let inside = Arc::clone(&sweep);
+    let asked = verify::from_fn(move |key: Presented<'_>| {
+        let Later::Wait(answer) = asking.verify(key) else { return None };
+        inside.print(&answer);
+        None::<Client>
+    });
+    ask(&ApiKeyLayer::new(everywhere(), asked), full("GET"));
+
+    // What a service is made of.
+    sweep.print(&header("x-api-key"));
+    sweep.print(&query("api_key"));
+    sweep.print(&cookie("sid"));
+    sweep.print(&bearer());
+    sweep.print(&first_of((bearer(), scheme("Token"))));
+    sweep.print(&extract::from_fn(Place::header("x-own"), |_| Some(CANARY).into()));
+    sweep.print(&verify::from_fn(|_| None::<Client>));
+    sweep.print(&waits);
+    sweep.print(&keys);
+    sweep.print(&keys.clone().or(waits));
+    sweep.print(&Json::default());
+    sweep.print(&Problem::default());
+    sweep.print(&Text::default());
+    let layer = ApiKeyLayer::new(everywhere(), keys.clone()).optional();
+    sweep.print(&layer);
+    let inner = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new("hello"))));
+    let mut service = layer.layer(inner);
+    sweep.print(&service);
+    let future = service.call(full("GET").body(()).unwrap());
+    sweep.print(&future);
+    sweep.print(support::block_on(future).unwrap().body());
+
+    // What handlers, logs and callers of the keyring are given.
+    let reply = ask(&layer, Request::get("/"));
+    sweep.print(reply.seen().extensions.get::<Anonymous>().unwrap());
+    sweep.print(&Client::new("ci").with_key_id("k_1"));
+    sweep.print(&ClientOf(Client::new("ci")));
+    sweep.print(&Rejection::new(Reason::Unknown));
+    sweep.print(&Reason::Unknown);
+    sweep.print(&RejectionKind::Refused);
+    sweep.print(&Place::query("api_key"));
+    sweep.print(&PlaceKind::Query);
+    sweep.print(&KeyDigest::of(CANARY));
+    sweep.print(&Record::new(KeyDigest::of(CANARY), Client::new("ci")));
+    let format = KeyFormat::new("sk_live").unwrap();
+    sweep.print(&format);
+    sweep.print(&format.mint().unwrap());
+    let error = keys.insert(CANARY, Client::new("ci")).unwrap_err();
+    sweep.print(&error);
+    sweep.print(&ConfigErrorKind::DuplicateKey);
+    for mut parts in [reply.seen().clone(), Request::new(()).into_parts().0] {
+        let client = <Client as FromRequestParts<_>>::from_request_parts(&mut parts, &());
+        let error = support::block_on(client).unwrap_err();
+        sweep.print(&error);
+        sweep.traces.are_not_in_error(&error);
+    }
+
+    // The file of keys.
+    let folder = key_file_support::Folder::quick();
+    let told = Arc::clone(&sweep);
+    let options = KeyFile::options().create(true).observe(move |event| told.print(event));
+    sweep.print(&options);
+    let file = options.open(folder.file()).unwrap();
+    file.update(|keys| keys.insert(CANARY, Client::new("ci"))).unwrap();
+    sweep.print(&file);
+    std::fs::write(folder.file(), format!("{{\"v\":1}}\n{CANARY}\n")).unwrap();
+    let look = |_| {
+        std::thread::sleep(Duration::from_millis(20));
+        file.status().problem().cloned()
+    };
+    let problem = (0..3000).find_map(look).expect("the broken file is noticed within a minute");
+    sweep.print(&problem);
+    sweep.print(problem.error());
+    sweep.traces.are_not_in_error(problem.error());
+    sweep.print(&file.status());
+    sweep.print(&KeyFileErrorKind::Content);
+
+    let missing = public_types::missing(sweep.printed());
+    assert!(missing.is_empty(), "print a value of these here: {missing:#?}");
+}
+
 /// A minted key, for which a keyring knows a record.
 const MINTED: &str = "sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o0XLaBU";
 
@@ -382,12 +379,11 @@ fn r26_what_is_made_of_a_minted_key_prints_its_id_and_no_more() {
 
 #[test]
 fn r26_a_minted_key_that_is_refused_shows_its_id_to_the_operator_alone() {
-    let traces = Arc::new(Traces::of_minted(MINTED));
-    let notes = Arc::new(Mutex::new(0));
+    let sweep = Sweep::of(Traces::of_minted(MINTED));
+    let traces = &sweep.traces;
     let keys = Keyring::new().format(KeyFormat::new("sk_live").unwrap());
     keys.insert(MINTED, Client::new("ci")).unwrap();
-    let layer = ApiKeyLayer::new(everywhere(), keys.clone())
-        .observe(Nosy(Arc::clone(&traces), Arc::clone(&notes)));
+    let layer = ApiKeyLayer::new(everywhere(), keys.clone()).observe(Nosy(Arc::clone(&sweep)));
     let get = |key: &str| ask(&layer, Request::get("/p").header("x-api-key", key));
     let (typo, cut) = (MINTED.replace("4e5F", "4e5G"), &MINTED[..MINTED.len() - 1]);
     for (is_revoked, outcome) in [(false, "200 ci"), (true, "401 revoked")] {
@@ -403,7 +399,7 @@ fn r26_a_minted_key_that_is_refused_shows_its_id_to_the_operator_alone() {
             traces.are_not_in_reply(&reply);
         }
     }
-    assert!(*notes.lock().unwrap() > 10);
+    assert!(sweep.printed().len() > 10);
 }
 
 #[test]

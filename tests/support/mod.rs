@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod public_types;
+pub(crate) mod traces;
+
 use std::{convert::Infallible, fmt::Write, future::ready, io};
 
 use bytes::Bytes;
