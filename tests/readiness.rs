@@ -24,7 +24,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Barrier, Semaphore, oneshot};
 use tower::{
     Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn, util::BoxCloneSyncService,
 };
@@ -546,13 +546,58 @@ fn r39_a_request_dropped_inside_the_inner_service_gives_its_permit_back() {
     check(behind_gate(&open));
 }
 
-/// Some are let in, some refused, some given up at the first opportunity.
+/// Those who are inside at once, and the most there ever were.
+#[derive(Default)]
+struct Crowd {
+    calls: AtomicUsize,
+    inside: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// Keeps its callers for a while; at `/together` until there are seven of them.
+#[derive(Clone)]
+struct Crowded(Arc<Crowd>, Arc<Barrier>);
+
+/// One of those who are inside, until it is dropped.
+struct Inside(Arc<Crowd>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Service<Request<()>> for Crowded {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        let Self(crowd, barrier) = self.clone();
+        crowd.calls.fetch_add(1, SeqCst);
+        Box::pin(async move {
+            crowd.most.fetch_max(crowd.inside.fetch_add(1, SeqCst) + 1, SeqCst);
+            let _inside = Inside(crowd);
+            tokio::task::yield_now().await;
+            if request.uri() == "/together" {
+                barrier.wait().await;
+            }
+            Ok(Response::new(String::new()))
+        })
+    }
+}
+
+/// Some are let in, some refused, some given up: at once, in the verifier, in the inner service.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r39_thousands_of_concurrent_requests_lose_no_permit() {
+async fn r39_thousands_of_concurrent_requests_lose_no_permit_and_take_none_twice() {
     async fn check<V>(verify: V, is_slow: bool)
     where
         V: Verify + Send + Sync + 'static,
-        ApiKeyService<ConcurrencyLimit<Strict>, Header, V>: Service<
+        ApiKeyService<ConcurrencyLimit<Crowded>, Header, V>: Service<
                 Request<()>,
                 Response = Response<ResponseBody<String>>,
                 Error = Infallible,
@@ -561,45 +606,125 @@ async fn r39_thousands_of_concurrent_requests_lose_no_permit() {
             + Send
             + 'static,
     {
-        const REQUESTS: usize = 4000;
-        let (limit, permits, counts) = Strict::behind(7);
+        const SIXTH: usize = 700;
+        const PERMITS: usize = 7;
+        let (crowd, barrier) = (Arc::new(Crowd::default()), Arc::new(Barrier::new(PERMITS)));
+        let permits = Arc::new(Semaphore::new(PERMITS));
+        let inner = Crowded(Arc::clone(&crowd), barrier);
+        let limit = ConcurrencyLimit::with_semaphore(inner, Arc::clone(&permits));
         let service = ApiKeyService::new(limit, header("x-api-key"), verify);
-        let tasks: Vec<_> = (0..REQUESTS)
-            .map(|number| {
+        // Answers the statuses of those that were not given up, after so many polls.
+        let send = async |requests: Vec<(Request<()>, Option<usize>)>| {
+            let task = |(request, polls): (Request<()>, Option<usize>)| {
                 let mut service = service.clone();
                 tokio::spawn(async move {
-                    let request = match number % 4 {
-                        0 | 1 => with_key(KEY),
-                        2 => with_key("wrong"),
-                        _ => without_key(),
-                    };
                     let mut answer = pin!(service.ready().await.unwrap().call(request));
-                    if number % 4 == 1 {
-                        // Polled once and given up.
+                    let Some(polls) = polls else { return Some(answer.await.unwrap().status()) };
+                    for _ in 0..polls {
                         poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_ready())).await;
-                        return None;
                     }
-                    Some(answer.await.unwrap().status())
+                    None
                 })
-            })
-            .collect();
-        let all = async {
-            let mut statuses = Vec::new();
-            for task in tasks {
-                statuses.extend(task.await.unwrap());
-            }
-            statuses
+            };
+            let tasks: Vec<_> = requests.into_iter().map(task).collect();
+            let all = async {
+                let mut statuses = Vec::new();
+                for task in tasks {
+                    statuses.extend(task.await.unwrap());
+                }
+                statuses
+            };
+            let minutes = Duration::from_secs(300);
+            tokio::time::timeout(minutes, all).await.expect("permits were lost")
         };
-        let minute = Duration::from_secs(60);
-        let statuses = tokio::time::timeout(minute, all).await.expect("permits were lost");
+
+        let mixed = (0..6 * SIXTH).map(|number| match number % 6 {
+            0 => (with_key(KEY), None),
+            1 => (with_key("wrong"), None),
+            2 => (without_key(), None),
+            given_up => (with_key(KEY), Some(given_up - 3)),
+        });
+        let statuses = send(mixed.collect()).await;
         let count = |status| statuses.iter().filter(|it| **it == status).count();
-        assert_eq!(count(StatusCode::OK), REQUESTS / 4);
-        assert_eq!(count(StatusCode::UNAUTHORIZED), REQUESTS / 2);
-        // Where the verifier takes its time, those who gave up never reached the inner service.
-        assert_eq!(counts.calls(), if is_slow { REQUESTS / 4 } else { REQUESTS / 2 });
-        assert_eq!(permits.available_permits(), 7);
+        assert_eq!((count(StatusCode::OK), count(StatusCode::UNAUTHORIZED)), (SIXTH, 2 * SIXTH));
+        // A slow verifier answers at the second poll: whoever gave up before was never inside.
+        assert_eq!(crowd.calls.load(SeqCst), if is_slow { 2 } else { 4 } * SIXTH);
+        assert_eq!(permits.available_permits(), PERMITS);
+
+        // Nobody holds two: all seven get in at once, and an eighth never did.
+        let together = || {
+            let mut request = with_key(KEY);
+            *request.uri_mut() = "/together".parse().unwrap();
+            (request, None)
+        };
+        let statuses = send((0..PERMITS).map(|_| together()).collect()).await;
+        assert_eq!(statuses, [StatusCode::OK; PERMITS]);
+        assert_eq!(crowd.most.load(SeqCst), PERMITS);
+        assert_eq!(permits.available_permits(), PERMITS);
     }
     check(keys(), false).await;
+    check(Cached, false).await;
+    check(in_two_polls(), true).await;
+}
+
+/// Of tower-test's mock, a clone is not ready, and a call without readiness panics.
+#[tokio::test]
+async fn r39_every_state_of_the_inner_service_is_the_caller_s_and_the_next_request_is_served() {
+    async fn check<V: Verify>(verify: V, is_slow: bool) {
+        let layer = ApiKeyLayer::new(header("x-api-key"), verify);
+        let (mut service, mut handle) =
+            mock::spawn_layer::<Request<()>, Response<String>, _>(layer);
+        let told = |error: Box<dyn Error + Send + Sync>| error.downcast_ref::<Broken>().copied();
+
+        // Not ready, and then it is.
+        handle.allow(0);
+        assert!(service.poll_ready::<Request<()>>().is_pending() && !service.is_woken());
+        handle.allow(1);
+        assert!(service.is_woken() && service.poll_ready::<Request<()>>().is_ready());
+
+        // The future is dropped: at once, in a slow verifier, in the inner service.
+        for polls in 0..3 {
+            handle.allow(1);
+            assert!(service.poll_ready::<Request<()>>().is_ready());
+            let mut answer = Box::pin(service.call(with_key(KEY)));
+            for _ in 0..polls {
+                assert!(poll(answer.as_mut()).is_pending());
+            }
+            drop(answer);
+            let was_inside = handle.poll_request().is_ready();
+            assert_eq!(was_inside, !is_slow || polls == 2);
+        }
+
+        // An error instead of readiness, and instead of an answer.
+        handle.send_error(Broken("not ready"));
+        let Poll::Ready(Err(error)) = service.poll_ready::<Request<()>>() else { panic!() };
+        assert_eq!(told(error), Some(Broken("not ready")));
+        handle.allow(2);
+        assert!(service.poll_ready::<Request<()>>().is_ready());
+        let (answer, ()) = tokio::join!(service.call(with_key(KEY)), async {
+            handle.next_request().await.unwrap().1.send_error(Broken("no answer"));
+        });
+        assert_eq!(told(answer.err().unwrap()), Some(Broken("no answer")));
+
+        // And then an answer.
+        assert!(service.poll_ready::<Request<()>>().is_ready());
+        let (answer, ()) = tokio::join!(service.call(with_key(KEY)), async {
+            let (_, respond) = handle.next_request().await.unwrap();
+            respond.send_response(Response::new("hello".to_owned()));
+        });
+        assert_eq!(text(answer.unwrap()).await, "hello");
+
+        // It goes away while it is asked.
+        handle.allow(1);
+        assert!(service.poll_ready::<Request<()>>().is_ready());
+        let mut answer = pin!(service.call(with_key(KEY)));
+        assert!(poll(answer.as_mut()).is_pending());
+        drop(handle);
+        assert!(answer.await.is_err());
+        assert!(matches!(service.poll_ready::<Request<()>>(), Poll::Ready(Err(_))));
+    }
+    check(keys(), false).await;
+    check(Cached, false).await;
     check(in_two_polls(), true).await;
 }
 
