@@ -1,26 +1,34 @@
 //! An independent reading of query, cookies and `Authorization`, spelled out byte by byte from the
-//! standards, against which the layer is held; and requests of any shape.
+//! standards, against which the layer is held; requests of any shape, and layers of any
+//! configuration.
 
 mod support;
 
-use http::{HeaderValue, Request, Uri, header::COOKIE, request};
+use std::cell::Cell;
+
+use http::{HeaderValue, Request, Response, Uri, header::COOKIE, request};
+use http_body_util::Full;
 use proptest::prelude::*;
-use support::{KEY, OTHER, Reply, ask, escaped, keys};
+use support::{Any, KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, escaped, keys};
 use tower_api_key::{
-    ApiKeyLayer,
+    ApiKeyLayer, Client, Keyring,
     extract::{
         self, Cookie, Header, Query, Scheme, bearer, cookie, first_of, header, query, scheme,
     },
     rejection::Reason,
+    verify::{self, Answer, Verify},
 };
 
+/// The longest key that is read, where nothing else is said.
+const CAP: usize = 1024;
+
 /// What stands in a place, by the small print of DESIGN §6.
-fn judged(values: &[Option<Vec<u8>>]) -> &'static str {
+fn judged(values: &[Option<Vec<u8>>], cap: usize) -> &'static str {
     match values {
         [] => "401 missing",
         [None] => "401 malformed",
         [Some(key)] if key.iter().all(|byte| matches!(byte, b' ' | b'\t')) => "401 missing",
-        [Some(key)] if key.len() > 1024 => "401 too_long",
+        [Some(key)] if key.len() > cap => "401 too_long",
         [Some(key)] if !key.iter().all(|byte| (0x20..=0x7E).contains(byte)) => "401 malformed",
         [Some(key)] if key.starts_with(b" ") || key.ends_with(b" ") => "401 malformed",
         [Some(key)] if key == KEY.as_bytes() => "200 mobile-app",
@@ -74,10 +82,10 @@ fn decoded(text: &[u8]) -> (Vec<u8>, bool) {
     (bytes, is_well_escaped)
 }
 
-fn judged_query(uri: &Uri) -> &'static str {
+fn judged_query(uri: &Uri, cap: usize) -> &'static str {
     let pairs = pairs(uri.query().unwrap_or_default());
     let ours = pairs.into_iter().filter(|pair| pair.name == b"api_key");
-    judged(&ours.map(|pair| pair.value).collect::<Vec<_>>())
+    judged(&ours.map(|pair| pair.value).collect::<Vec<_>>(), cap)
 }
 
 fn left_of_query(uri: &str) -> String {
@@ -148,7 +156,7 @@ proptest! {
     fn r22_a_query_is_read_as_the_url_standard_says(query in queries()) {
         let Ok(uri) = format!("/p?{query}").parse::<Uri>() else { return Ok(()) };
         let layer = ApiKeyLayer::new(extract::query("api_key"), keys());
-        prop_assert_eq!(ask(&layer, Request::get(&uri)).outcome(), judged_query(&uri), "{}", uri);
+        prop_assert_eq!(ask(&layer, Request::get(&uri)).outcome(), judged_query(&uri, CAP), "{}", uri);
     }
 
     // Gateways A3.3: Kong, Envoy, APISIX and Tyk all write the query anew.
@@ -191,19 +199,19 @@ fn crumbs(line: &[u8]) -> impl Iterator<Item = Crumb<'_>> {
     })
 }
 
-fn is_ours(crumb: &Crumb<'_>) -> bool {
+fn is_sid(crumb: &Crumb<'_>) -> bool {
     crumb.name == Some(b"sid")
 }
 
-fn judged_cookies(lines: &[Vec<u8>]) -> &'static str {
-    let ours = lines.iter().flat_map(|line| crumbs(line)).filter(is_ours);
-    judged(&ours.map(|crumb| Some(crumb.value.to_vec())).collect::<Vec<_>>())
+fn judged_cookies(lines: &[Vec<u8>], cap: usize) -> &'static str {
+    let ours = lines.iter().flat_map(|line| crumbs(line)).filter(is_sid);
+    judged(&ours.map(|crumb| Some(crumb.value.to_vec())).collect::<Vec<_>>(), cap)
 }
 
 /// The lines that are left, each as the crumbs that hold something.
 fn left_of_cookies(lines: &[Vec<u8>]) -> Vec<Vec<&[u8]>> {
     let left = |line| -> Vec<_> {
-        let others = crumbs(line).filter(|crumb| !is_ours(crumb));
+        let others = crumbs(line).filter(|crumb| !is_sid(crumb));
         others.map(|crumb| crumb.raw.trim_ascii()).filter(|raw| !raw.is_empty()).collect()
     };
     lines.iter().map(|line| left(line)).filter(|line| !line.is_empty()).collect()
@@ -232,7 +240,7 @@ proptest! {
     #[test]
     fn r10_cookies_are_read_as_rfc_6265_says(lines in cookie_lines()) {
         let layer = ApiKeyLayer::new(cookie("sid"), keys());
-        prop_assert_eq!(ask(&layer, with_cookies(&lines)).outcome(), judged_cookies(&lines));
+        prop_assert_eq!(ask(&layer, with_cookies(&lines)).outcome(), judged_cookies(&lines, CAP));
     }
 
     #[test]
@@ -241,9 +249,9 @@ proptest! {
         let reply = ask(&layer, with_cookies(&lines));
         let left: Vec<_> =
             reply.seen().headers.get_all(COOKIE).iter().map(|line| line.as_bytes().to_vec()).collect();
-        prop_assert!(!left.iter().flat_map(|line| crumbs(line)).any(|crumb| is_ours(&crumb)));
+        prop_assert!(!left.iter().flat_map(|line| crumbs(line)).any(|crumb| is_sid(&crumb)));
         prop_assert_eq!(left_of_cookies(&left), left_of_cookies(&lines));
-        if !lines.iter().flat_map(|line| crumbs(line)).any(|crumb| is_ours(&crumb)) {
+        if !lines.iter().flat_map(|line| crumbs(line)).any(|crumb| is_sid(&crumb)) {
             prop_assert_eq!(left, lines, "where nothing had to go, not a byte has changed");
         }
     }
@@ -252,19 +260,27 @@ proptest! {
 // --------------------------------------------------------------------------------------------
 // `Authorization`: RFC 9110 §11.4, `credentials = auth-scheme [ 1*SP ( token68 / … ) ]`.
 
-fn judged_authorization(line: &[u8], ours: &str) -> &'static str {
+fn trimmed(line: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
-    let line = &line[start..end];
+    &line[start..end]
+}
 
+/// The scheme, and what follows it.
+fn scheme_of(line: &[u8]) -> (&[u8], &[u8]) {
+    let line = trimmed(line);
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let scheme = line.iter().take_while(|byte| is_tchar(byte)).count();
-    if !line[..scheme].eq_ignore_ascii_case(ours.as_bytes()) || line.len() == scheme {
+    line.split_at(line.iter().take_while(|byte| is_tchar(byte)).count())
+}
+
+fn judged_authorization(line: &[u8], ours: &str, cap: usize) -> &'static str {
+    let (scheme, rest) = scheme_of(line);
+    if !scheme.eq_ignore_ascii_case(ours.as_bytes()) || rest.is_empty() {
         return "401 missing";
     }
-    let spaces = line[scheme..].iter().take_while(|byte| **byte == b' ').count();
-    let token = &line[scheme + spaces..];
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let token = &rest[spaces..];
     let characters = token
         .iter()
         .take_while(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
@@ -272,7 +288,7 @@ fn judged_authorization(line: &[u8], ours: &str) -> &'static str {
     if spaces == 0 || characters == 0 || token[characters..].iter().any(|byte| *byte != b'=') {
         return "401 malformed";
     }
-    judged(&[Some(token.to_vec())])
+    judged(&[Some(token.to_vec())], cap)
 }
 
 proptest! {
@@ -293,7 +309,7 @@ proptest! {
         let Ok(line) = HeaderValue::from_bytes(&pieces.concat()) else { return Ok(()) };
         let layer = ApiKeyLayer::new(bearer(), keys());
         let reply = ask(&layer, Request::get("/").header("authorization", &line));
-        let outcome = judged_authorization(line.as_bytes(), "Bearer");
+        let outcome = judged_authorization(line.as_bytes(), "Bearer", CAP);
         prop_assert_eq!(reply.outcome(), outcome, "{:?}", line);
     }
 }
@@ -303,8 +319,9 @@ proptest! {
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "X-OWN"];
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "x-api-key",
+    "x-own",
     "authorization",
     "cookie",
     "origin",
@@ -339,6 +356,20 @@ const VALUES: [&str; 18] = [
     "%",
 ];
 
+/// What well-behaved callers send.
+const SENT: [(&str, &str); 10] = [
+    ("x-api-key", "KEY"),
+    ("x-own", " KEY\t"),
+    ("authorization", "bearer KEY"),
+    ("authorization", "Token  KEY"),
+    ("cookie", "sid=KEY"),
+    ("cookie", "a=1; sid=\"KEY\"; b=2"),
+    ("content-type", "application/grpc"),
+    ("content-type", "application/grpc-web+proto"),
+    ("origin", "http://example.com"),
+    ("access-control-request-method", "PUT"),
+];
+
 #[derive(Clone, Debug)]
 struct Shape {
     method: &'static str,
@@ -352,14 +383,21 @@ fn shapes() -> impl Strategy<Value = Shape> {
         1 => prop::collection::vec(any::<u8>(), 0..4),
     ];
     let value = prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat());
+    let sent =
+        (prop::sample::select(&SENT[..]), prop::sample::select(&[KEY, KEY, OTHER, WRONG][..]));
+    let header = prop_oneof![
+        1 => (prop::sample::select(&NAMES[..]), value),
+        1 => sent.prop_map(|((name, value), key)| (name, value.replace("KEY", key).into_bytes())),
+    ];
     let target = prop_oneof![
         4 => queries().prop_map(|query| format!("/p?{query}")),
+        2 => queries().prop_map(|query| format!("/open?{query}")),
         1 => Just("*".to_owned()),
         1 => Just("example.com:443".to_owned()),
         1 => queries().prop_map(|query| format!("http://example.com?{query}")),
         1 => "/?\\PC{0,20}",
     ];
-    let headers = prop::collection::vec((prop::sample::select(&NAMES[..]), value), 0..5);
+    let headers = prop::collection::vec(header, 0..5);
     (prop::sample::select(&METHODS[..]), target, headers).prop_map(|(method, uri, headers)| Shape {
         method,
         uri,
@@ -380,29 +418,34 @@ fn request(shape: &Shape) -> Option<request::Builder> {
     })
 }
 
-/// What stands in each of the five places of [`all`].
-fn judged_places(parts: &request::Parts) -> [&'static str; 5] {
-    let lines = |name: &str| -> Vec<Vec<u8>> {
-        parts.headers.get_all(name).iter().map(|line| line.as_bytes().to_vec()).collect()
+fn lines(parts: &request::Parts, name: &str) -> Vec<Vec<u8>> {
+    parts.headers.get_all(name).iter().map(|line| line.as_bytes().to_vec()).collect()
+}
+
+/// What stands in one of the [`SPOTS`].
+fn judged_spot(parts: &request::Parts, spot: usize, cap: usize) -> &'static str {
+    let header = |name| {
+        let values = lines(parts, name).into_iter().map(|line| Some(trimmed(&line).to_vec()));
+        judged(&values.collect::<Vec<_>>(), cap)
     };
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let trimmed = |line: Vec<u8>| {
-        let start = line.iter().take_while(|byte| is_blank(byte)).count();
-        let end = line.iter().rev().take_while(|byte| is_blank(byte)).count();
-        Some(line[start..line.len().max(start + end) - end].to_vec())
-    };
-    let authorization = |scheme| match &lines("authorization")[..] {
+    let authorization = |scheme| match &lines(parts, "authorization")[..] {
         [] => "401 missing",
-        [line] => judged_authorization(line, scheme),
+        [line] => judged_authorization(line, scheme, cap),
         _ => "400 ambiguous",
     };
-    [
-        judged(&lines("x-api-key").into_iter().map(trimmed).collect::<Vec<_>>()),
-        judged_query(&parts.uri),
-        judged_cookies(&lines("cookie")),
-        authorization("Bearer"),
-        authorization("Token"),
-    ]
+    match spot {
+        0 => header("x-api-key"),
+        1 => judged_query(&parts.uri, cap),
+        2 => judged_cookies(&lines(parts, "cookie"), cap),
+        3 => authorization("Bearer"),
+        4 => authorization("Token"),
+        _ => header("x-own"),
+    }
+}
+
+/// What stands in each of the five places of [`all`].
+fn judged_places(parts: &request::Parts) -> [&'static str; 5] {
+    [0, 1, 2, 3, 4].map(|spot| judged_spot(parts, spot, CAP))
 }
 
 type Five = (Header, Query, Cookie, Scheme, Scheme);
@@ -469,5 +512,231 @@ proptest! {
         }
         let open = ask(&plain.exempt_if(|_| true));
         prop_assert_eq!(open.outcome(), "200 -");
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// Layers of any configuration.
+
+#[derive(Clone, Copy, Debug)]
+enum Doorman {
+    Keys,
+    KeysLater,
+    Nobody,
+    Failing,
+    FailingLater,
+}
+
+#[derive(Clone, Debug)]
+struct Configuration {
+    /// Which of the [`SPOTS`], in their order.
+    places: Vec<usize>,
+    takes_first: bool,
+    doorman: Doorman,
+    cap: usize,
+    optional: bool,
+    exempt_path: bool,
+    exempt_if: bool,
+    pass_preflight: bool,
+    forward_key: bool,
+}
+
+fn configurations() -> impl Strategy<Value = Configuration> {
+    use Doorman::{Failing, FailingLater, Keys, KeysLater, Nobody};
+
+    let places = (Just((0..SPOTS.len()).collect::<Vec<_>>()).prop_shuffle(), 1..=SPOTS.len());
+    let doorman = prop::sample::select(
+        &[Keys, Keys, Keys, KeysLater, KeysLater, Nobody, Failing, FailingLater][..],
+    );
+    let seldom = || prop::bool::weighted(0.25);
+    (
+        (places, any::<bool>(), doorman, prop::sample::select(&[CAP, CAP, CAP, 40, 8][..])),
+        (any::<bool>(), seldom(), seldom(), any::<bool>(), seldom()),
+    )
+        .prop_map(|((places, takes_first, doorman, cap), switches)| {
+            let (mut places, how_many) = places;
+            places.truncate(how_many);
+            let (optional, exempt_path, exempt_if, pass_preflight, forward_key) = switches;
+            Configuration {
+                places,
+                takes_first,
+                doorman,
+                cap,
+                optional,
+                exempt_path,
+                exempt_if,
+                pass_preflight,
+                forward_key,
+            }
+        })
+}
+
+impl Configuration {
+    /// What comes of a request, as [`Reply::outcome`] says it.
+    fn ask(&self, request: request::Builder) -> Reply {
+        let later = verify::from_async_fn(|digest| async move {
+            tokio::task::yield_now().await;
+            let client = [(KEY, "mobile-app"), (OTHER, "ci")]
+                .into_iter()
+                .find(|(key, _)| digest == tower_api_key::KeyDigest::of(key));
+            client.map(|(_, id)| Client::new(id))
+        });
+        match self.doorman {
+            Doorman::Keys => self.ask_with(keys(), request),
+            Doorman::KeysLater => self.ask_with(Keyring::new().or(later), request),
+            Doorman::Nobody => self.ask_with(Keyring::new(), request),
+            Doorman::Failing => {
+                self.ask_with(verify::from_fn(|_| Err::<Option<Client>, _>("down")), request)
+            }
+            Doorman::FailingLater => {
+                let fails = |_| async { Err::<Option<Client>, _>("down") };
+                self.ask_with(verify::from_async_fn(fails), request)
+            }
+        }
+    }
+
+    fn ask_with<V>(&self, verify: V, request: request::Builder) -> Reply
+    where
+        V: Verify<Answer: Answer<Client = Client>>,
+    {
+        let extractors = self.places.iter().map(|spot| (SPOTS[*spot].extract)());
+        let two = |one: Any, two: Any| -> Any {
+            if self.takes_first { Box::new(first_of((one, two))) } else { Box::new((one, two)) }
+        };
+        let mut layer = ApiKeyLayer::new(extractors.reduce(two).unwrap(), verify);
+        layer = layer.max_key_len(self.cap);
+        if self.optional {
+            layer = layer.optional();
+        }
+        if self.exempt_path {
+            layer = layer.exempt_path("/open");
+        }
+        if self.exempt_if {
+            layer = layer.exempt_if(|head| head.headers().contains_key("x-other"));
+        }
+        if self.pass_preflight {
+            layer = layer.pass_preflight();
+        }
+        if self.forward_key {
+            layer = layer.forward_key();
+        }
+        let calls = Cell::new(0);
+        let reply = ask_of(&layer, request.extension(Client::new("planted")), |_| {
+            calls.set(calls.get() + 1);
+            Response::new(Full::from("hello"))
+        });
+        assert_eq!(calls.get(), usize::from(reply.seen.is_some()), "called once or never");
+        reply
+    }
+
+    fn exempts(&self, parts: &request::Parts) -> bool {
+        (self.exempt_path && parts.uri.path() == "/open")
+            || (self.exempt_if && parts.headers.contains_key("x-other"))
+    }
+
+    /// What should come of it.
+    fn judged(&self, parts: &request::Parts) -> String {
+        let has = |name: &str| parts.headers.contains_key(name);
+        let is_preflight =
+            parts.method == "OPTIONS" && has("origin") && has("access-control-request-method");
+        if self.exempts(parts) || (self.pass_preflight && is_preflight) {
+            return "200 -".to_owned();
+        }
+        let places = self.places.iter().map(|spot| judged_spot(parts, *spot, self.cap));
+        let mut there = places.filter(|place| *place != "401 missing");
+        let outcome = match (there.next(), there.next()) {
+            (None, _) if self.optional => return "200 -".to_owned(),
+            (None, _) => "401 missing",
+            (Some(_), Some(_)) if !self.takes_first => "400 ambiguous",
+            (Some(first), _) => first,
+        };
+        let outcome = match (self.doorman, outcome) {
+            (Doorman::Failing | Doorman::FailingLater, known)
+                if known.starts_with("200") || known == "401 unknown" =>
+            {
+                "503 failed"
+            }
+            (Doorman::Nobody, known) if known.starts_with("200") => "401 unknown",
+            (_, outcome) => outcome,
+        };
+        if is_grpc(parts) && !outcome.starts_with("200") {
+            format!("200 {}", &outcome[4..])
+        } else {
+            outcome.to_owned()
+        }
+    }
+
+    /// Holds the request that came in against the one that was sent.
+    fn check_what_is_left(&self, before: &request::Parts, seen: &request::Parts) {
+        let exempt = self.exempts(before);
+        let has = |spot: usize| self.places.contains(&spot);
+        let has_scheme = |line: &[u8]| {
+            let (scheme, _) = scheme_of(line);
+            (has(3) && scheme.eq_ignore_ascii_case(b"Bearer"))
+                || (has(4) && scheme.eq_ignore_ascii_case(b"Token"))
+        };
+        let uri = before.uri.to_string();
+        let taken_out = has(1) && !self.forward_key;
+        assert_eq!(seen.uri.to_string(), if taken_out { left_of_query(&uri) } else { uri });
+
+        for name in NAMES {
+            let (mut were, are) = (lines(before, name), lines(seen, name));
+            let (is_ours, stays) = match name {
+                "x-api-key" => (has(0), self.forward_key),
+                "x-own" => (has(5), self.forward_key),
+                "cookie" => (has(2), self.forward_key),
+                "authorization" => (has(3) || has(4), self.forward_key || exempt),
+                _ => (false, true),
+            };
+            if is_ours && stays {
+                let mut lines = seen.headers.get_all(name).iter();
+                assert!(lines.all(HeaderValue::is_sensitive), "{name}");
+            }
+            if is_ours && !stays {
+                let holds_ours = were.iter().flat_map(|line| crumbs(line)).any(|it| is_sid(&it));
+                match name {
+                    "cookie" if holds_ours => {
+                        assert_eq!(left_of_cookies(&are), left_of_cookies(&were));
+                        assert!(!are.iter().flat_map(|line| crumbs(line)).any(|it| is_sid(&it)));
+                        continue;
+                    }
+                    "cookie" => {}
+                    "authorization" => were.retain(|line| !has_scheme(line)),
+                    _ => were.clear(),
+                }
+            }
+            assert_eq!(are, were, "{name}");
+        }
+    }
+}
+
+/// What the gRPC specifications call a call.
+fn is_grpc(parts: &request::Parts) -> bool {
+    let [line] = &lines(parts, "content-type")[..] else { return false };
+    let (call, suffix) = match line.iter().position(|byte| *byte == b'+') {
+        Some(at) => (&line[..at], Some(&line[at + 1..])),
+        None => (&line[..], None),
+    };
+    let calls = ["application/grpc", "application/grpc-web", "application/grpc-web-text"];
+    parts.method == "POST"
+        && calls.iter().any(|it| it.as_bytes() == call)
+        && suffix.is_none_or(|suffix| !suffix.is_empty())
+}
+
+proptest! {
+    #![proptest_config(support::cases(3000))]
+
+    #[test]
+    fn r23_r38_any_layer_lets_in_whom_it_should_and_leaves_all_but_keys_byte_for_byte(
+        configuration in configurations(),
+        shape in shapes(),
+    ) {
+        let Some(builder) = request(&shape) else { return Ok(()) };
+        let (before, ()) = builder.body(()).unwrap().into_parts();
+        let reply = configuration.ask(request(&shape).unwrap());
+        prop_assert_eq!(reply.outcome(), configuration.judged(&before));
+        if let Some(seen) = &reply.seen {
+            configuration.check_what_is_left(&before, seen);
+        }
     }
 }
