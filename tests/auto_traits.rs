@@ -41,7 +41,11 @@ macro_rules! are {
         $(const _: () = {
             fn is<X: $($as_parts +)* $($always +)*>() {}
             #[allow(dead_code, reason = "that it compiles is all")]
-            fn are<T: Clone + Send + Sync + 'static $(+ $as_parts)*, U: 'static $(+ $as_parts)*>() {
+            fn are<T, U>(_: T, _: U)
+            where
+                T: Clone + Send + Sync + 'static $(+ $as_parts)*,
+                U: 'static $(+ $as_parts)*,
+            {
                 $(is::<$type>();)+
             }
         };)+

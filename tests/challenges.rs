@@ -4,11 +4,13 @@ mod support;
 
 use http::{Request, header::WWW_AUTHENTICATE, request};
 use proptest::prelude::*;
-use support::{KEY, Reply, WRONG, ask, keys, strict, value};
+use support::{Any, KEY, Reply, WRONG, ask, escaped, keys, strict, value};
 use tower_api_key::{
     ApiKeyLayer, Place,
     error::ConfigErrorKind,
     extract::{bearer, cookie, first_of, header, query, scheme},
+    place::PlaceKind,
+    respond::{Problem, Text},
 };
 
 const HTTP: fn() -> request::Builder = || Request::get("/");
@@ -241,5 +243,135 @@ proptest! {
             let told = challenges_of(&ask(&layer, HTTP()));
             prop_assert!(told[0].scheme.eq_ignore_ascii_case(&name));
         }
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// Layers of any places and configuration.
+
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Nothing,
+    Wrong,
+    Malformed,
+    TooLong,
+    Twice,
+}
+
+/// One to five places of any kinds and names, none of them twice.
+fn places() -> impl Strategy<Value = Vec<Place>> {
+    let token = || "[!#$%&'*+.^_`|~0-9a-zA-Z-]{1,10}";
+    let place = prop_oneof![
+        2 => token().prop_filter_map("reserved", |name| Place::try_header(&name).ok()),
+        2 => "[!-~]{1,10}".prop_map(|name| Place::query(&name)),
+        2 => token().prop_map(|name| Place::cookie(&name)),
+        2 => token().prop_map(|name| Place::scheme(&name)),
+        1 => Just(Place::bearer()),
+    ];
+    prop::collection::vec(place, 1..6).prop_map(|mut places| {
+        let mut seen = std::collections::HashSet::new();
+        places.retain(|place| seen.insert(place.clone()));
+        places
+    })
+}
+
+fn extractor(place: &Place) -> Any {
+    match place.kind() {
+        PlaceKind::Header => Box::new(header(place.name())),
+        PlaceKind::Query => Box::new(query(place.name())),
+        PlaceKind::Cookie => Box::new(cookie(place.name())),
+        PlaceKind::Scheme => Box::new(scheme(place.name())),
+        other => panic!("a kind of place without an extractor here: {other:?}"),
+    }
+}
+
+fn put(request: request::Builder, place: &Place, key: &str) -> request::Builder {
+    let name = place.name();
+    match place.kind() {
+        PlaceKind::Header => request.header(name, key),
+        PlaceKind::Cookie => request.header("cookie", format!("{name}={key}")),
+        PlaceKind::Scheme => request.header("authorization", format!("{name} {key}")),
+        _ => {
+            let uri = request.uri_ref().unwrap().to_string();
+            let before = if uri.contains('?') { '&' } else { '?' };
+            let (name, key) = (escaped(name.as_bytes()), escaped(key.as_bytes()));
+            request.uri(format!("{uri}{before}{name}={key}"))
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(support::cases(1000))]
+
+    #[test]
+    fn r1_r3_r5_any_layer_challenges_for_its_places_and_for_nothing_else(
+        (places, at) in (places(), any::<prop::sample::Index>()),
+        realm in "[ -~\t]{0,16}",
+        sent in prop::sample::select(
+            &[Sent::Nothing, Sent::Wrong, Sent::Malformed, Sent::TooLong, Sent::Twice][..]
+        ),
+        (takes_first, optional, responder) in (any::<bool>(), any::<bool>(), 0..4),
+    ) {
+        let two = |one: Any, two: Any| -> Any {
+            if takes_first { Box::new(first_of((one, two))) } else { Box::new((one, two)) }
+        };
+        let find = places.iter().map(extractor).reduce(two).unwrap();
+        let mut layer = ApiKeyLayer::new(find, keys()).realm(realm.clone()).unwrap();
+        layer = match responder {
+            0 => layer.respond(Problem::default()),
+            1 => layer.respond(Text::default()),
+            2 => layer.respond_with(|rejection| {
+                let mut response = http::Response::new("no");
+                *response.status_mut() = rejection.status();
+                response
+            }),
+            _ => layer,
+        };
+        let is_missing = matches!(sent, Sent::Nothing);
+        if optional && !is_missing {
+            layer = layer.optional();
+        }
+
+        let place = at.get(&places);
+        let put = |request, key| put(request, place, key);
+        let request = match sent {
+            Sent::Nothing => HTTP(),
+            Sent::Wrong => put(HTTP(), WRONG),
+            Sent::Malformed => put(HTTP(), "what\u{e9}ver"),
+            Sent::TooLong => put(HTTP(), &"k".repeat(1025)),
+            Sent::Twice => put(put(HTTP(), KEY), KEY),
+        };
+        let reply = ask(&layer, request);
+        let is_ambiguous = matches!(sent, Sent::Twice);
+        prop_assert_eq!(reply.status(), if is_ambiguous { 400 } else { 401 });
+
+        let owned = |params: &[(&str, &str)]| -> Vec<(String, String)> {
+            params.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+        };
+        let code = match sent {
+            Sent::Nothing => None,
+            Sent::Twice => Some("invalid_request"),
+            _ => place.is_bearer().then_some("invalid_token"),
+        };
+        let (bearers, others): (Vec<_>, Vec<_>) =
+            places.iter().partition(|place| place.is_bearer());
+        let expected: Vec<_> = bearers
+            .into_iter()
+            .map(|_| {
+                let realm = ("realm", &*realm);
+                let params = code.map_or(owned(&[realm]), |code| owned(&[realm, ("error", code)]));
+                Challenge { scheme: "Bearer".to_owned(), params }
+            })
+            .chain(others.into_iter().filter(|_| !is_ambiguous).map(|place| {
+                let (kind, name) = (place.kind(), place.name());
+                if kind == PlaceKind::Scheme {
+                    let params = owned(&[("realm", &realm)]);
+                    return Challenge { scheme: name.to_owned(), params };
+                }
+                let params = owned(&[("realm", &realm), ("in", kind.as_str()), ("name", name)]);
+                Challenge { scheme: "ApiKey".to_owned(), params }
+            }))
+            .collect();
+        prop_assert_eq!(challenges_of(&reply), expected);
     }
 }
