@@ -25,7 +25,7 @@ use http::{
 use http_body_util::Full;
 use support::{
     ask, ask_of,
-    public_types::{self, name_of},
+    public_types::name_of,
     traces::{CANARY, SECOND, Traces, base64},
 };
 use tower::{Layer, Service, service_fn};
@@ -333,7 +333,7 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     sweep.print(&file.status());
     sweep.print(&KeyFileErrorKind::Content);
 
-    let missing = public_types::missing(sweep.printed());
+    let missing = support::public_types::missing(sweep.printed());
     assert!(missing.is_empty(), "print a value of these here: {missing:#?}");
 }
 
