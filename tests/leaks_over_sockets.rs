@@ -102,12 +102,12 @@ fn guarded() -> Router {
         if digest == KeyDigest::of(&CANARY[1..]) { Err("down") } else { Ok(None::<Client>) }
     });
     let at_once = verify::from_fn(|key: Presented<'_>| {
-        tracing::debug!(?key, head = ?key.head(), "asked");
+        tracing::debug!(?key, digest = ?key.digest(), head = ?key.head(), "asked");
         None::<Client>
     });
     let places =
         first_of((header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token")));
-    let layer = ApiKeyLayer::new(places, keys.or(at_once).or(slow))
+    let layer = ApiKeyLayer::new(places, at_once.or(keys).or(slow))
         .exempt_path("/open")
         .pass_preflight()
         .observe(Logging);
