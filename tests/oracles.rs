@@ -6,12 +6,14 @@ mod support;
 
 use std::cell::Cell;
 
+#[cfg(feature = "axum")]
+use axum::extract::OriginalUri;
 use http::{HeaderValue, Request, Response, Uri, header::COOKIE, request};
 use http_body_util::Full;
 use proptest::prelude::*;
 use support::{Any, KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, escaped, keys};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring,
+    ApiKeyLayer, Client, KeyDigest, Keyring,
     extract::{
         self, Cookie, Header, Query, Scheme, bearer, cookie, first_of, header, query, scheme,
     },
@@ -578,7 +580,7 @@ impl Configuration {
             tokio::task::yield_now().await;
             let client = [(KEY, "mobile-app"), (OTHER, "ci")]
                 .into_iter()
-                .find(|(key, _)| digest == tower_api_key::KeyDigest::of(key));
+                .find(|(key, _)| digest == KeyDigest::of(key));
             client.map(|(_, id)| Client::new(id))
         });
         match self.doorman {
@@ -621,7 +623,13 @@ impl Configuration {
             layer = layer.forward_key();
         }
         let calls = Cell::new(0);
-        let reply = ask_of(&layer, request.extension(Client::new("planted")), |_| {
+        let request = request.extension(Client::new("planted"));
+        #[cfg(feature = "axum")]
+        let request = {
+            let whole = OriginalUri(request.uri_ref().unwrap().clone());
+            request.extension(whole)
+        };
+        let reply = ask_of(&layer, request, |_| {
             calls.set(calls.get() + 1);
             Response::new(Full::from("hello"))
         });
@@ -677,7 +685,10 @@ impl Configuration {
         };
         let uri = before.uri.to_string();
         let taken_out = has(1) && !self.forward_key;
-        assert_eq!(seen.uri.to_string(), if taken_out { left_of_query(&uri) } else { uri });
+        let left = if taken_out { left_of_query(&uri) } else { uri };
+        assert_eq!(seen.uri.to_string(), left);
+        #[cfg(feature = "axum")]
+        assert_eq!(seen.extensions.get::<OriginalUri>().unwrap().0.to_string(), left);
 
         for name in NAMES {
             let (mut were, are) = (lines(before, name), lines(seen, name));
