@@ -1,0 +1,67 @@
+//! What stands behind the cache: a service that names in each answer whom it is for, and invites the
+//! cache to keep it in several ways.
+
+use axum::{
+    Router,
+    extract::Path,
+    http::{HeaderName, StatusCode, header},
+    response::{AppendHeaders, IntoResponse},
+    routing::get,
+};
+use tower_api_key::{
+    ApiKeyLayer, Client, Keyring,
+    extract::{bearer, cookie, header, query},
+};
+
+pub const FIRST: &str = "the-key-of-the-first-client-0001";
+pub const SECOND: &str = "the-key-of-the-second-client-002";
+pub const WRONG: &str = "a-key-that-nobody-was-given-0003";
+
+pub const OWNER: &str = "x-for";
+pub const NOBODY: &str = "nobody";
+
+/// By their names in the path.
+pub const ANSWERS: [&str; 6] = ["plain", "max-age", "public", "s-maxage", "varied", "missing"];
+pub const EXEMPT: &str = "/max-age/exempt";
+
+/// `/default/…` and, to see that the cache could give answers to the wrong callers at all,
+/// `/no-headers/…`; then `optional` or `required`, the kind of the answer, and anything.
+pub fn site() -> Router {
+    let keys = Keyring::new();
+    keys.insert(FIRST, Client::new("first")).unwrap();
+    keys.insert(SECOND, Client::new("second")).unwrap();
+    let places = (header("x-api-key"), query("api_key"), cookie("sid"), bearer());
+    let layer = ApiKeyLayer::new(places, keys).exempt_path(EXEMPT);
+
+    let answers = Router::new().route("/{kind}/{any}", get(answer));
+    let optional = answers.clone().layer(layer.clone().optional());
+    let required = answers.clone().layer(layer.clone());
+    let optional_bare = answers.clone().layer(layer.clone().optional().no_cache_headers());
+    let required_bare = answers.layer(layer.no_cache_headers());
+    Router::new()
+        .nest("/default/optional", optional)
+        .nest("/default/required", required)
+        .nest("/no-headers/optional", optional_bare)
+        .nest("/no-headers/required", required_bare)
+}
+
+async fn answer(
+    Path((kind, _)): Path<(String, String)>,
+    client: Option<Client>,
+) -> impl IntoResponse {
+    let owner = client.map_or(NOBODY.to_owned(), |client| client.id().to_owned());
+    let status = if kind == "missing" { StatusCode::NOT_FOUND } else { StatusCode::OK };
+    let invitation: &[(HeaderName, &str)] = match &*kind {
+        "max-age" => &[(header::CACHE_CONTROL, "max-age=60")],
+        "public" => &[(header::CACHE_CONTROL, "public, max-age=60")],
+        "s-maxage" => &[(header::CACHE_CONTROL, "s-maxage=60")],
+        "varied" => &[
+            (header::CACHE_CONTROL, "max-age=60"),
+            (header::VARY, "accept-language"),
+            (header::VARY, "origin"),
+        ],
+        _ => &[],
+    };
+    let body = format!("for {owner}\n");
+    (status, AppendHeaders(invitation.to_vec()), [(OWNER, owner)], body)
+}
