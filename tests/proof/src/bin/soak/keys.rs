@@ -1,0 +1,206 @@
+//! The keys, and what is known of each: the oracle.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tower_api_key::{Client, KeyDigest, Keyring, key::KeyFormat};
+
+/// Stands in every key, and so in nothing that the inner service sees.
+pub const CANARY: &[u8] = b"soak";
+
+const STANDING: usize = 3_000;
+const REVOKED: usize = 500;
+const CHANGING: usize = 256;
+
+pub struct Keys {
+    pub ring: Keyring,
+    pub changes: AtomicU64,
+    changing: Vec<Mutex<Changing>>,
+}
+
+/// A client whose key comes and goes. Each of its keys is used once: one that is dead stays so.
+#[derive(Clone)]
+pub struct Changing {
+    /// Counts what was begun and what was done.
+    pub version: u64,
+    pub key: Arc<str>,
+    pub life: Life,
+    /// A key from before a rotation, which is dead.
+    pub former: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Life {
+    /// An insert has begun.
+    Coming,
+    /// An insert has returned, and nothing has begun since.
+    Live,
+    /// A revocation has begun.
+    Going,
+    /// A revocation has returned.
+    Dead,
+}
+
+pub fn standing(number: usize) -> String {
+    format!("soak-standing-{number:05}-0123456789")
+}
+
+pub fn revoked(number: usize) -> String {
+    format!("soak-revoked-{number:05}-0123456789")
+}
+
+pub fn changing_client(number: usize) -> String {
+    format!("changing-{number}")
+}
+
+/// With a standing key, and its client.
+pub fn any_standing() -> (String, String) {
+    let number = fastrand::usize(..STANDING);
+    (standing(number), format!("standing-{number}"))
+}
+
+pub fn any_revoked() -> String {
+    revoked(fastrand::usize(..REVOKED))
+}
+
+impl Keys {
+    pub fn new() -> Self {
+        let ring = Keyring::new();
+        for number in 0..STANDING {
+            ring.insert(standing(number), Client::new(format!("standing-{number}"))).unwrap();
+        }
+        for number in 0..REVOKED {
+            ring.insert(revoked(number), Client::new("former")).unwrap();
+        }
+        assert_eq!(ring.revoke("former"), REVOKED);
+        let none_yet = Changing {
+            version: 0,
+            key: "soak-none-yet-0123456789".into(),
+            life: Life::Dead,
+            former: None,
+        };
+        let changing = (0..CHANGING).map(|_| Mutex::new(none_yet.clone())).collect();
+        Self { ring, changes: AtomicU64::new(0), changing }
+    }
+
+    pub fn any_changing(&self) -> (usize, Changing) {
+        let number = fastrand::usize(..CHANGING);
+        (number, self.changing[number].lock().unwrap().clone())
+    }
+
+    pub fn version(&self, number: usize) -> u64 {
+        self.changing[number].lock().unwrap().version
+    }
+
+    /// That all that came has gone again.
+    pub fn are_as_before(&self) -> bool {
+        self.ring.prune();
+        self.ring.len() == STANDING
+    }
+
+    /// Changes keys until it is told to stop, with one task for each client.
+    pub fn keep_changing(
+        self: &Arc<Self>,
+        stop: &Arc<AtomicBool>,
+    ) -> Vec<tokio::task::JoinHandle<()>> {
+        let prune = {
+            let (keys, stop) = (Arc::clone(self), Arc::clone(stop));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(500)).await;
+                    keys.ring.prune();
+                }
+            })
+        };
+        let change = (0..CHANGING).map(|number| {
+            let (keys, stop) = (Arc::clone(self), Arc::clone(stop));
+            tokio::spawn(async move {
+                let mut generation = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    generation += 1;
+                    keys.live_once(number, generation).await;
+                }
+            })
+        });
+        [prune].into_iter().chain(change).collect()
+    }
+
+    /// One key's life, from nothing to nothing.
+    async fn live_once(&self, number: usize, generation: u64) {
+        let client = || Client::new(changing_client(number));
+        let format = KeyFormat::new("soak").unwrap();
+        match fastrand::u8(..3) {
+            0 => {
+                let minted = self.ring.issue(&format, client()).unwrap();
+                minted.reveal(|key| self.set(number, key, Life::Live));
+            }
+            how => {
+                let key = format!("soak-changing-{number}-{generation:012}");
+                self.set(number, &key, Life::Coming);
+                if how == 1 {
+                    self.ring.insert(&key, client()).unwrap();
+                } else {
+                    self.ring.insert_digest(KeyDigest::of(&key), client()).unwrap();
+                }
+                self.set(number, &key, Life::Live);
+            }
+        }
+        a_while().await;
+        if fastrand::bool() {
+            self.rotate(number).await;
+            a_while().await;
+        }
+        self.end(number);
+        a_while().await;
+    }
+
+    async fn rotate(&self, number: usize) {
+        let old = self.now_going(number);
+        let overlap = Duration::from_millis(fastrand::u64(..2) * 20);
+        let id = self.id(&old);
+        let minted = self.ring.rotate(&id, overlap).unwrap();
+        minted.reveal(|key| self.set(number, key, Life::Live));
+        if !overlap.is_zero() {
+            sleep(overlap + Duration::from_millis(5)).await;
+        }
+        self.changing[number].lock().unwrap().former = Some(old);
+    }
+
+    fn end(&self, number: usize) {
+        let key = self.now_going(number);
+        match fastrand::u8(..3) {
+            0 => assert!(self.ring.revoke_key(&self.id(&key))),
+            1 => assert!(self.ring.remove(&KeyDigest::of(&*key)).is_some()),
+            _ => assert!(self.ring.revoke(&changing_client(number)) > 0),
+        }
+        self.set(number, &key, Life::Dead);
+    }
+
+    fn id(&self, key: &str) -> String {
+        let record = self.ring.record_of(&KeyDigest::of(key)).unwrap();
+        record.id().unwrap().to_owned()
+    }
+
+    fn now_going(&self, number: usize) -> Arc<str> {
+        let mut changing = self.changing[number].lock().unwrap();
+        changing.version += 1;
+        changing.life = Life::Going;
+        Arc::clone(&changing.key)
+    }
+
+    fn set(&self, number: usize, key: &str, life: Life) {
+        self.changes.fetch_add(u64::from(life != Life::Coming), Ordering::Relaxed);
+        let mut changing = self.changing[number].lock().unwrap();
+        *changing = Changing { version: changing.version + 1, key: key.into(), life, former: None };
+    }
+}
+
+async fn a_while() {
+    sleep(Duration::from_millis(fastrand::u64(50..1500))).await;
+}

@@ -1,0 +1,77 @@
+//! What is printed, and whether all of it is as it should be.
+
+use std::sync::atomic::Ordering;
+
+use crate::{
+    callers::Ground,
+    process::{Held, Sample},
+    tally::Table,
+};
+
+/// How much the peak of the last third may be above that of the middle one; the first warms up.
+const MEMORY_BOUND: u64 = 4 * 1024;
+
+#[derive(Default)]
+pub struct Report {
+    pub is_wrong: bool,
+}
+
+impl Report {
+    fn verdict(&mut self, is_right: bool) -> &'static str {
+        self.is_wrong |= !is_right;
+        if is_right { "as it should be" } else { "**WRONG**" }
+    }
+
+    pub fn line(&mut self, what: &str, is_right: bool) {
+        println!("- {what}: {}", self.verdict(is_right));
+    }
+
+    pub fn requests(&mut self, ground: &Ground, seconds: u64) {
+        let tally = &ground.tally;
+        let (requests, connections) = (tally.requests(), tally.connections.load(Ordering::Relaxed));
+        let changes = ground.keys.changes.load(Ordering::Relaxed);
+        println!("# A soak of {seconds} seconds\n");
+        println!("Printed by `tests/proof/soak {seconds}`. {requests} requests were answered over");
+        println!(
+            "{connections} connections, {} a second, while keys changed {changes} times.\n",
+            requests / seconds
+        );
+        tally.print(Table::Key, "key");
+        tally.print(Table::Route, "route");
+        tally.print(Table::Shape, "request");
+        tally.print(Table::CutOff, "cut off");
+        self.line(
+            &format!("Answers that are not the right ones: {}", tally.oddities()),
+            tally.oddities() == 0,
+        );
+        tally.print_oddities();
+    }
+
+    pub fn memory(&mut self, samples: &[Sample]) {
+        println!("\n| second | requests | memory, KiB | file handles |\n|--:|--:|--:|--:|");
+        let some = samples.len().div_ceil(18);
+        for Sample { second, requests, held } in samples.iter().skip(some - 1).step_by(some) {
+            println!("| {second} | {requests} | {} | {} |", held.memory, held.handles);
+        }
+        let third = samples.len() / 3;
+        let peak = |samples: &[Sample]| samples.iter().map(|it| it.held.memory).max().unwrap_or(0);
+        let (before, after) = (peak(&samples[third..2 * third]), peak(&samples[2 * third..]));
+        println!();
+        self.line(
+            &format!("Memory at most, in the middle third {before} KiB, in the last {after} KiB"),
+            after <= before + MEMORY_BOUND,
+        );
+    }
+
+    /// `most` is how many file handles there may have been meanwhile.
+    pub fn held(&mut self, before: Held, samples: &[Sample], most: usize, after: Held) {
+        let peak = samples.iter().map(|it| it.held.handles).max().unwrap_or(0);
+        let (from, to) = (before.handles, after.handles);
+        self.line(
+            &format!("File handles before {from}, meanwhile at most {peak} of {most}, after {to}"),
+            from == to && peak <= most,
+        );
+        let (from, to) = (before.tasks, after.tasks);
+        self.line(&format!("Tasks before {from}, after {to}"), from == to);
+    }
+}

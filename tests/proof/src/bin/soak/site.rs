@@ -1,0 +1,158 @@
+//! The server: every kind of route behind the layer, over a service that looks whether it should have
+//! been called at all.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use axum::{
+    Router, body::Body, error_handling::HandleErrorLayer, extract::Request, response::Response,
+    routing::any_service,
+};
+use http::{HeaderName, StatusCode, header::AUTHORIZATION};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tower::{ServiceBuilder, buffer::BufferLayer, limit::GlobalConcurrencyLimitLayer, service_fn};
+use tower_api_key::{
+    ApiKeyLayer, Client, KeyDigest, Keyring,
+    extract::{Extract, bearer, cookie, header, query},
+    verify::{self, Later, Refusal, Verify},
+};
+
+use crate::{keys::CANARY, tally::Tally};
+
+pub const GUARDED: &str = "/guarded";
+pub const OPTIONAL: &str = "/optional";
+/// The verifier takes its time.
+pub const SLOW: &str = "/slow";
+/// One service takes all requests in turn, as behind a tower `Buffer`.
+pub const BUFFERED: &str = "/buffered";
+pub const EXEMPT: &str = "/exempt";
+
+/// What the verifier of [`SLOW`] cannot tell.
+pub const FAILING: &str = "soak-the-store-is-down-0123456789";
+
+pub const NOBODY: &str = "nobody";
+/// Says in each request whose it is, for the inner service to compare.
+pub const WANTED: &str = "x-wanted";
+pub const REFUSED: &str = "refused";
+
+const PERMITS: usize = 24;
+
+/// The permits of the inner services, by route.
+#[derive(Default)]
+pub struct Permits(Vec<(&'static str, Arc<Semaphore>)>);
+
+impl Permits {
+    fn of(&mut self, route: &'static str) -> GlobalConcurrencyLimitLayer {
+        let permits = Arc::new(Semaphore::new(PERMITS));
+        self.0.push((route, Arc::clone(&permits)));
+        GlobalConcurrencyLimitLayer::with_semaphore(permits)
+    }
+
+    pub fn missing(&self) -> Vec<String> {
+        let missing = |permits: &Semaphore| PERMITS - permits.available_permits();
+        let routes = self.0.iter().filter(|(_, permits)| missing(permits) > 0);
+        routes.map(|(route, permits)| format!("{route}: {}", missing(permits))).collect()
+    }
+}
+
+pub fn site(keys: &Keyring, tally: &Arc<Tally>) -> (Router, Permits) {
+    let mut permits = Permits::default();
+    let tally = Arc::clone(tally);
+    let inner = service_fn(move |request: Request| {
+        let tally = Arc::clone(&tally);
+        async move {
+            let owner = owner(&tally, &request);
+            if fastrand::u8(..8) == 0 {
+                sleep(Duration::from_millis(fastrand::u64(..5))).await;
+            }
+            // Nobody has read its body.
+            drop(request);
+            Ok::<_, Infallible>(Response::new(Body::from(owner)))
+        }
+    });
+    let layer = ApiKeyLayer::new(places(), keys.clone()).exempt_path(EXEMPT);
+    let slow = ApiKeyLayer::new(places(), thoughtful(keys.clone()));
+
+    let guarded = ServiceBuilder::new().layer(layer.clone()).layer(permits.of(GUARDED));
+    let exempt = ServiceBuilder::new().layer(layer.clone()).layer(permits.of(EXEMPT));
+    let optional =
+        ServiceBuilder::new().layer(layer.clone().optional()).layer(permits.of(OPTIONAL));
+    let slow = ServiceBuilder::new().layer(slow).layer(permits.of(SLOW));
+    let buffered = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(|_| async { StatusCode::INTERNAL_SERVER_ERROR }))
+        .layer(BufferLayer::<Request>::new(1024))
+        .layer(layer)
+        .layer(permits.of(BUFFERED));
+
+    let router = Router::new()
+        .route(GUARDED, any_service(guarded.service(inner.clone())))
+        .route(EXEMPT, any_service(exempt.service(inner.clone())))
+        .route(OPTIONAL, any_service(optional.service(inner.clone())))
+        .route(SLOW, any_service(slow.service(inner.clone())))
+        .route(BUFFERED, any_service(buffered.service(inner)));
+    (router, permits)
+}
+
+fn places() -> impl Extract + Clone + Send + Sync + 'static {
+    (header("x-api-key"), bearer(), query("api_key"), cookie("sid"))
+}
+
+/// The future of a slow verifier, which servers may send from thread to thread.
+trait Found: Future<Output = Result<Client, Refusal>> + Send + 'static {}
+
+impl<F: Future<Output = Result<Client, Refusal>> + Send + 'static> Found for F {}
+
+/// Looks keys up as one would in a database.
+fn thoughtful(keys: Keyring) -> impl Verify<Answer = Later<impl Found>> + Send + Sync + 'static {
+    let failing = KeyDigest::of(FAILING);
+    verify::from_async_fn(move |digest| {
+        let keys = keys.clone();
+        async move {
+            sleep(Duration::from_millis(fastrand::u64(..12))).await;
+            if digest == failing {
+                return Err(Refusal::failed(io::Error::other("the store is down")));
+            }
+            let now = std::time::SystemTime::now();
+            let found = keys.record_of(&digest).filter(|record| record.refused_at(now).is_none());
+            Ok(found.map(|record| record.client().clone()))
+        }
+    })
+}
+
+/// Whose request it is; and that it is theirs.
+fn owner(tally: &Tally, request: &Request) -> String {
+    let client = request.extensions().get::<Client>();
+    let owner = client.map_or(NOBODY, Client::id).to_owned();
+    let wanted = request.headers().get(WANTED).map(|value| value.as_bytes());
+    if wanted != Some(owner.as_bytes()) {
+        let wanted = String::from_utf8_lossy(wanted.unwrap_or(b"nothing"));
+        tally.odd(format!("{} let {owner} in, where {wanted} was wanted", request.uri().path()));
+    }
+    let holds_key = |bytes: &[u8]| bytes.windows(CANARY.len()).any(|it| it == CANARY);
+    // On an exempt path that line may be meant for somebody else, and stays.
+    let may_stay = |name: &HeaderName| name == AUTHORIZATION && request.uri().path() == EXEMPT;
+    let mut headers = request.headers().iter().filter(|(name, _)| !may_stay(name));
+    let query = request.uri().query().unwrap_or_default();
+    if holds_key(query.as_bytes()) || headers.any(|(_, value)| holds_key(value.as_bytes())) {
+        tally.odd(format!("{} shows a key to the inner service", request.uri().path()));
+    }
+    owner
+}
+
+/// HTTP/1 and HTTP/2 on one port.
+pub async fn serve(listener: TcpListener, router: Router) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            // Half of the callers break off, which is an error here.
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
