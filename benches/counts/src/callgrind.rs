@@ -1,0 +1,91 @@
+//! Counts instructions: a program runs itself under callgrind, and reads what that wrote.
+
+use std::{
+    ffi::CString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::client_request;
+
+/// Enough for the allocator, and whatever else learns, to come to rest.
+const WARM_UP: usize = 64;
+/// Maps have seeds, so that one key in some is found at a second try. Of as many keys one never is.
+const SAMPLES: usize = 32;
+
+/// Counts an act, once for each of some inputs, which are made without counting.
+pub fn count<I, O>(case: &str, mut input: impl FnMut(usize) -> I, mut act: impl FnMut(I) -> O) {
+    let case = CString::new(case).expect("a name");
+    for number in 0..WARM_UP {
+        act(input(number));
+    }
+    client_request::start();
+    for number in 0..SAMPLES {
+        let input = input(number);
+        client_request::zero();
+        act(input);
+        client_request::dump(&case);
+    }
+    client_request::stop();
+}
+
+/// What a case took.
+pub struct Count {
+    pub case: String,
+    pub least: i64,
+    pub most: i64,
+}
+
+/// Runs this program under callgrind, and gives its counts in their order. Of each case the sample
+/// with the least stays in a file, for `callgrind_annotate`.
+pub fn run(program: &str) -> Vec<Count> {
+    let folder = folder(program);
+    fs::remove_dir_all(&folder).ok();
+    fs::create_dir_all(&folder).expect("a folder");
+    let status = Command::new("valgrind")
+        .args(["--tool=callgrind", "--instr-atstart=no", "--quiet"])
+        .arg(format!("--callgrind-out-file={}", folder.join("sample").display()))
+        .arg(std::env::current_exe().expect("this program"))
+        // The same `memcpy` on every processor.
+        .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX_Fast_Unaligned_Load,-ERMS,-AVX2,-AVX2_Usable")
+        .status()
+        .expect("valgrind");
+    assert!(status.success(), "{program} failed under callgrind");
+
+    let mut counts: Vec<Count> = Vec::new();
+    for (path, case, count) in samples(&folder) {
+        match counts.iter_mut().find(|known| known.case == case) {
+            Some(known) if known.least <= count => {
+                known.most = known.most.max(count);
+                fs::remove_file(path).expect("a file");
+                continue;
+            }
+            Some(known) => known.least = count,
+            None => counts.push(Count { case: case.clone(), least: count, most: count }),
+        }
+        fs::rename(path, folder.join(case.replace([' ', '/'], "_"))).expect("a file");
+    }
+    counts
+}
+
+fn folder(program: &str) -> PathBuf {
+    let program_file = std::env::current_exe().expect("this program");
+    program_file.parent().expect("a folder").join("callgrind").join(program)
+}
+
+/// callgrind numbers its files in their order.
+fn samples(folder: &Path) -> impl Iterator<Item = (PathBuf, String, i64)> {
+    let number = |path: &PathBuf| path.extension()?.to_str()?.parse::<u32>().ok();
+    let files =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = files.filter_map(|path| Some((number(&path)?, path))).collect();
+    files.sort_unstable();
+    files.into_iter().map(|(_, path)| {
+        let text = fs::read_to_string(&path).expect("a sample");
+        let line = |name| text.lines().find_map(|line: &str| line.strip_prefix(name));
+        let case = line("desc: Trigger: Client Request: ").expect("a case").to_owned();
+        let count = line("totals: ").and_then(|total| total.trim().parse().ok());
+        (path, case, count.expect("a total"))
+    })
+}

@@ -1,0 +1,114 @@
+//! What the counts and checks under valgrind have in common: keys, requests, and the service inside.
+
+pub mod callgrind;
+pub mod client_request;
+
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    future::{Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::Full;
+use sha2::{Digest, Sha256};
+use tower_api_key::{Client, Keyring};
+use tower_service::Service;
+
+pub type Body = Full<Bytes>;
+
+pub const NAME: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Of the shape and length of a minted key.
+pub fn key(number: usize) -> String {
+    format!("sk_live_{number:07}_4f0pGQ8mLz2RxV7nYbT1dK")
+}
+
+/// As long as a key, and nobody's.
+pub fn wrong_key(number: usize) -> String {
+    format!("sk_live_{number:07}_0000000000000000000000")
+}
+
+pub fn keyring(keys: usize) -> Keyring {
+    let ring = Keyring::new();
+    let client = Client::new("client");
+    for number in 0..keys {
+        ring.insert(key(number), client.clone()).expect("a new key");
+    }
+    ring
+}
+
+pub fn request(name: &str, value: &str) -> Request<Body> {
+    let value = HeaderValue::from_str(value).expect("a header's value");
+    Request::builder()
+        .uri("/secret-data")
+        .header("host", "localhost")
+        .header("accept", "*/*")
+        .header(name, value)
+        .body(Body::default())
+        .expect("a request")
+}
+
+pub fn with_key(value: &str) -> Request<Body> {
+    request("x-api-key", value)
+}
+
+/// The inner service of all: it answers at once.
+#[derive(Clone, Copy)]
+pub struct Inner;
+
+impl Service<Request<Body>> for Inner {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        black_box(&request);
+        ready(Ok(Response::new(Body::default())))
+    }
+}
+
+/// What no API-key layer with digests can do without: the header out, one SHA-256, the client in.
+#[derive(Clone)]
+pub struct Floor(pub Client);
+
+impl Service<Request<Body>> for Floor {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(key) = request.headers_mut().remove(NAME) {
+            black_box(Sha256::digest(key.as_bytes()));
+        }
+        request.extensions_mut().insert(self.0.clone());
+        Inner.call(request)
+    }
+}
+
+/// Polls once: everything here is ready at once.
+#[inline(never)]
+pub fn answer<S>(service: &mut S, request: Request<Body>) -> S::Response
+where
+    S: Service<Request<Body>>,
+    S::Error: Debug,
+{
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else { panic!("not ready") };
+    match pin!(service.call(request)).poll(&mut cx) {
+        Poll::Ready(Ok(response)) => response,
+        _ => panic!("not at once"),
+    }
+}
