@@ -1,5 +1,6 @@
 //! What the counts and checks under valgrind have in common: keys, requests, and the service inside.
 
+mod arena;
 pub mod callgrind;
 pub mod client_request;
 
@@ -111,4 +112,10 @@ where
         Poll::Ready(Ok(response)) => response,
         _ => panic!("not at once"),
     }
+}
+
+/// Drops in one place, whoever calls, so that it costs all of them the same.
+#[inline(never)]
+pub fn discard<T>(value: T) {
+    drop(value);
 }

@@ -20,7 +20,7 @@ use tower_api_key::{
 use tower_api_key_counts::{
     Body, Floor, Inner, NAME, answer,
     callgrind::{self, Count},
-    client_request, key, keyring, request, with_key, wrong_key,
+    client_request, discard, key, keyring, request, with_key, wrong_key,
 };
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 use tower_layer::Layer;
@@ -103,7 +103,7 @@ fn case<S, B>(
     S::Error: Debug,
 {
     assert_eq!(answer(&mut service, request(0)).status(), status, "{name}");
-    callgrind::count(name, request, |request| drop(answer(&mut service, request)));
+    callgrind::count(name, request, &mut |request| discard(answer(&mut service, request)));
 }
 
 fn ours<E: Extract>(extract: E, keys: &Keyring) -> ApiKeyLayer<E, Keyring> {
