@@ -9,22 +9,20 @@ use std::{
 
 use crate::client_request;
 
-/// Enough for the allocator, and whatever else learns, to come to rest.
-const WARM_UP: usize = 64;
-/// Maps have seeds, so that one key in some is found at a second try. Of as many keys one never is.
-const SAMPLES: usize = 32;
+/// As many inputs each case has. Maps have seeds, so that one key in some is found at a second try
+/// alone: of as many keys one never is.
+pub const INPUTS: usize = 32;
 
-/// Counts an act, once for each of some inputs, which are made without counting.
+/// Counts an act, once for each of some inputs, which are made without counting. It wants
+/// [`client_request::start`] before: until then all is fast, and after that all is slow.
 pub fn count<I>(case: &str, input: impl Fn(usize) -> I, act: &mut dyn FnMut(I)) {
     let case = CString::new(case).expect("a name");
-    for number in 0..WARM_UP {
+    for number in 0..INPUTS {
         act(input(number));
     }
-    client_request::start();
-    for number in 0..SAMPLES {
+    for number in 0..INPUTS {
         count_one(&case, input(number), act);
     }
-    client_request::stop();
 }
 
 /// Once in the program for every type of input, whatever the act, so that what is around it is the same.

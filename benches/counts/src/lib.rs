@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use sha2::{Digest, Sha256};
-use tower_api_key::{Client, Keyring};
+use tower_api_key::{Client, KeyDigest, Keyring};
 use tower_service::Service;
 
 pub type Body = Full<Bytes>;
@@ -118,4 +118,11 @@ where
 #[inline(never)]
 pub fn discard<T>(value: T) {
     drop(value);
+}
+
+/// A digest that differs from that of a key in one bit.
+pub fn differing_at(key: &str, byte: usize) -> KeyDigest {
+    let mut bytes = KeyDigest::of(key).to_bytes();
+    bytes[byte] ^= 0x10;
+    KeyDigest::from_bytes(bytes)
 }

@@ -47,6 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn cases() {
+    let (one, many) = (&keyring(1), &keyring(100_000));
+    client_request::start();
+
     let good = |_| with_key(&key(0));
     let wrong = |number| with_key(&wrong_key(number));
     let keyless = |_| request("x-other", "nothing");
@@ -59,7 +62,6 @@ fn cases() {
     case(accepted, StatusCode::OK, by_hand(&client), good);
     case(refused, StatusCode::UNAUTHORIZED, by_hand(&client), wrong);
 
-    let one = &keyring(1);
     let by_header = ours(header("x-api-key"), one);
     case("header, 1 key", StatusCode::OK, by_header.layer(Inner), good);
     let observed = by_header.clone().observe(()).layer(Inner);
@@ -85,7 +87,7 @@ fn cases() {
     case("refused, 1 key", StatusCode::UNAUTHORIZED, by_header.layer(Inner), wrong);
     case("no key", StatusCode::UNAUTHORIZED, by_header.layer(Inner), keyless);
 
-    let many = ours(header("x-api-key"), &keyring(100_000));
+    let many = ours(header("x-api-key"), many);
     case("header, 100,000 keys", StatusCode::OK, many.layer(Inner), |number| {
         with_key(&key(number * 1000))
     });

@@ -1,7 +1,8 @@
-//! What may not be told apart takes the same instructions, to the last one.
+//! What may not be told apart takes the same instructions, to the last one; and where one refusal
+//! takes more than another, it is a comparison, a record's fields, or the clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     hint::black_box,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,40 +13,57 @@ use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
     extract::header,
     key::KeyFormat,
-    verify::{Record, Verify},
+    verify::{self, Record, Verify},
 };
 use tower_api_key_counts::{
-    Inner, answer, callgrind, client_request, discard, key, keyring, with_key, wrong_key,
+    Inner, answer,
+    callgrind::{self, Count},
+    client_request, differing_at, discard, key, keyring, with_key, wrong_key,
 };
 use tower_layer::Layer;
 
+/// The group whose cases need not be equal, since it is known what they differ by.
+const BY_RECORD: &str = "by record";
+const UNKNOWN: &str = "unknown";
+const COMPARED: &str = "unknown, with a digest to compare";
+const REVOKED: &str = "revoked";
+const EXPIRED: &str = "expired";
+const RETIRED: &str = "expired, as it was rotated";
+const NOT_YET_VALID: &str = "not yet valid";
+const TIMELESS: &str = "accepted, without times";
+const TIMED: &str = "accepted, with times";
+
+/// What reading a digest and comparing it may take, at most.
+const COMPARISON: i64 = 60;
+/// What reading the other fields of a record may take, at most.
+const FIELDS: i64 = 20;
+
 fn main() -> ExitCode {
     if client_request::is_running() {
+        client_request::start();
         comparing();
         looking_up();
-        refusing();
+        refusing_early();
+        refusing_by_record();
+        return ExitCode::SUCCESS;
+    }
+    let counts = callgrind::run("equal");
+    if judge_equal(&counts) & judge_by_record(&counts) {
         ExitCode::SUCCESS
     } else {
-        judge()
+        ExitCode::FAILURE
     }
-}
-
-/// A digest that differs from that of a key in one bit.
-fn differing_at(key: &str, byte: usize) -> KeyDigest {
-    let mut bytes = KeyDigest::of(key).to_bytes();
-    bytes[byte] ^= 0x10;
-    KeyDigest::from_bytes(bytes)
 }
 
 fn comparing() {
     let presented = KeyDigest::of(key(0));
-    let count = |case: &str, stored: KeyDigest| {
-        let case = format!("two digests: {case}");
-        callgrind::count(&case, |_| (presented, stored), &mut |(a, b)| discard(equal(&a, &b)));
+    let compare = |case: &str, stored: KeyDigest| {
+        let act = &mut |(a, b)| discard(equal(&a, &b));
+        callgrind::count(&format!("two digests: {case}"), |_| (presented, stored), act);
     };
-    count("equal", presented);
-    for byte in [0, 7, 8, 15, 16, 24, 31] {
-        count(&format!("byte {byte} differs"), differing_at(&key(0), byte));
+    compare("equal", presented);
+    for byte in 0..32 {
+        compare(&format!("byte {byte} differs"), differing_at(&key(0), byte));
     }
 }
 
@@ -54,78 +72,155 @@ fn equal(a: &KeyDigest, b: &KeyDigest) -> bool {
     black_box(a) == black_box(b)
 }
 
-fn ring() -> Keyring {
-    Keyring::new().clock(|| UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+fn looking_up() {
+    // A key is looked up by the first eight bytes of its digest. Only where they fit is there a digest
+    // to compare.
+    for byte in 0..8 {
+        refuse(&format!("not found: byte {byte} differs"), holding(|key| differ(key, byte)), key);
+    }
+    refuse("not found: all bytes differ", keyring(1), wrong_key);
+    refuse("not found: all bytes differ, 1,000 keys", keyring(1000), wrong_key);
+    for byte in 8..32 {
+        refuse(&format!("compared: byte {byte} differs"), holding(|key| differ(key, byte)), key);
+    }
+    for byte in 0..32 {
+        let stored = differing_at(&key(0), byte);
+        let check = verify::from_fn(move |it| (it.digest() == stored).then(|| Client::new("me")));
+        refuse(&format!("compared by a closure: byte {byte} differs"), check, |_| key(0));
+    }
+
+    accept("found: the only key", keyring(1), |_| key(0));
+    let keys = keyring(1000);
+    for (which, first) in [("first", 0), ("middle", 484), ("last", 968)] {
+        let case = format!("found: among the {which} of 1,000 keys");
+        accept(&case, keys.clone(), |number| key(first + number));
+    }
 }
 
-fn holding(digest: KeyDigest) -> Keyring {
-    let keys = ring();
-    keys.insert_digest(digest, Client::new("client")).expect("a new key");
+/// What is refused by its form alone takes the same whatever keys there are.
+fn refusing_early() {
+    let format = KeyFormat::new("acme").expect("a prefix");
+    let rings = [0, 1, 1000].map(|keys| (keys, keyring(keys).format(format.clone())));
+    for (form, key) in [
+        ("over-long", &*"k".repeat(2000)),
+        ("malformed", "acme_AbCdEfGh_ZZZZZZZZZZZZZZZZZZZZZ1hfubi"),
+        ("of another format", "else_AbCdEfGh_ZZZZZZZZZZZZZZZZZZZZZZ1hfubi"),
+        ("wrong checksum", "acme_AbCdEfGh_ZZZZZZZZZZZZZZZZZZZZZZ1hfubj"),
+    ] {
+        for (keys, ring) in &rings {
+            refuse(&format!("{form}: {keys} keys"), ring.clone(), |_| key.to_owned());
+        }
+    }
+}
+
+fn refusing_by_record() {
+    let (before, after) = (now() - Duration::from_secs(60), now() + Duration::from_secs(60));
+    let name = |case| format!("{BY_RECORD}: {case}");
+    let refuse = |case, keys| refuse(&name(case), keys, key);
+    refuse(UNKNOWN, holding(|key| differ(key, 0)));
+    refuse(COMPARED, holding(|key| differ(key, 31)));
+    refuse(REVOKED, holding(|key| record(key).revoked_at(before)));
+    refuse(EXPIRED, holding(|key| record(key).expires_at(before)));
+    refuse(RETIRED, holding(|key| record(key).retires_at(before)));
+    refuse(NOT_YET_VALID, holding(|key| record(key).not_before(after)));
+    let accept = |case, keys| accept(&name(case), keys, key);
+    accept(TIMELESS, holding(record));
+    accept(TIMED, holding(|key| record(key).expires_at(after)));
+}
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn record(key: &str) -> Record {
+    of_digest(KeyDigest::of(key))
+}
+
+fn differ(key: &str, byte: usize) -> Record {
+    of_digest(differing_at(key, byte))
+}
+
+fn of_digest(digest: KeyDigest) -> Record {
+    Record::new(digest, Client::new("client")).created_at(UNIX_EPOCH)
+}
+
+/// A keyring with a record for every key that will be presented, whose clock stands still. A table of
+/// 32 places would be full then, where a key that is not there is found missing at the 26th place.
+fn holding(record: impl Fn(&str) -> Record) -> Keyring {
+    let keys = Keyring::new().clock(now);
+    for number in 0..callgrind::INPUTS + 8 {
+        keys.insert_record(record(&key(number))).expect("a new key");
+    }
     keys
 }
 
-fn looking_up() {
-    for byte in [8, 15, 16, 24, 31] {
-        let keys = holding(differing_at(&key(0), byte));
-        refuse(&format!("compared and refused: byte {byte} differs"), keys, |_| key(0));
-    }
-    for byte in [0, 3, 7] {
-        let keys = holding(differing_at(&key(0), byte));
-        refuse(&format!("not found: byte {byte} differs"), keys, |_| key(0));
-    }
-    refuse("not found: all bytes differ", keyring(1), wrong_key);
-    refuse("not found: 1,000 keys", keyring(1000), wrong_key);
-
-    let keys = keyring(1000);
-    for (which, first) in [("first", 0), ("middle", 480), ("last", 904)] {
-        let case = format!("found: among the {which} of 1,000 keys");
-        count(&case, StatusCode::OK, keys.clone(), |number| key(first + number));
-    }
+fn refuse(case: &str, verify: impl Verify, key: impl Fn(usize) -> String) {
+    count(case, StatusCode::UNAUTHORIZED, verify, key);
 }
 
-fn refusing() {
-    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let (before, after) = (now - Duration::from_secs(60), now + Duration::from_secs(60));
-    let record =
-        || Record::new(KeyDigest::of(key(0)), Client::new("client")).created_at(UNIX_EPOCH);
-    let only = |record: Record| {
-        let keys = ring();
-        keys.insert_record(record).expect("a new key");
-        keys
-    };
-    refuse("wrong key: unknown", keyring(1), wrong_key);
-    refuse("wrong key: differs", holding(differing_at(&key(0), 31)), |_| key(0));
-    refuse("wrong key: revoked", only(record().revoked_at(before)), |_| key(0));
-    refuse("wrong key: expired", only(record().expires_at(before)), |_| key(0));
-    refuse("wrong key: expired, noted", only(record().expires_at(before).note("n")), |_| key(0));
-    refuse("wrong key: not yet valid", only(record().not_before(after)), |_| key(0));
-    let _: (SystemTime, &dyn Fn() -> KeyFormat) = (now, &KeyFormat::default);
+fn accept(case: &str, verify: impl Verify, key: impl Fn(usize) -> String) {
+    count(case, StatusCode::OK, verify, key);
 }
 
-fn refuse(case: &str, keys: Keyring, key: impl Fn(usize) -> String) {
-    count(case, StatusCode::UNAUTHORIZED, keys, key);
-}
-
-fn count<V: Verify>(case: &str, status: StatusCode, keys: V, key: impl Fn(usize) -> String) {
-    let layer = ApiKeyLayer::new(header("x-api-key"), keys).no_cache_headers();
+/// One request through the whole service.
+fn count(case: &str, status: StatusCode, verify: impl Verify, key: impl Fn(usize) -> String) {
+    let layer = ApiKeyLayer::new(header("x-api-key"), verify).no_cache_headers();
     let mut service = layer.layer(Inner);
     assert_eq!(answer(&mut service, with_key(&key(0))).status(), status, "{case}");
     let act = &mut |request| discard(answer(&mut service, request));
     callgrind::count(case, |number| with_key(&key(number)), act);
 }
 
-fn judge() -> ExitCode {
-    let mut groups: BTreeMap<String, Vec<(String, i64, i64)>> = BTreeMap::new();
-    for count in callgrind::run("equal") {
-        let (group, case) = count.case.split_once(": ").expect("a group");
-        let group = groups.entry(group.to_owned()).or_default();
-        group.push((case.to_owned(), count.least, count.most));
-    }
-    for (group, cases) in groups {
-        println!("{group}");
-        for (case, least, most) in cases {
-            println!("{least:>9} {most:>9} {case}");
+fn group(count: &Count) -> &str {
+    count.case.split_once(": ").expect("a group and a case").0
+}
+
+/// Whether all cases of each group took the same.
+fn judge_equal(counts: &[Count]) -> bool {
+    let mut all_equal = true;
+    println!("instructions of what may not be told apart");
+    for cases in counts.chunk_by(|a, b| group(a) == group(b)) {
+        let group = group(&cases[0]);
+        if group == BY_RECORD {
+            continue;
+        }
+        let counts: BTreeSet<_> = cases.iter().map(|it| it.least).collect();
+        println!("{:>9}  {group}, {} cases", counts.first().expect("a case"), cases.len());
+        if counts.len() > 1 {
+            all_equal = false;
+            cases.iter().for_each(|it| println!("FAILED {}: {}", it.case, it.least));
         }
     }
-    ExitCode::SUCCESS
+    all_equal
+}
+
+/// Whether refusals differ by what they have to read and nothing else.
+fn judge_by_record(counts: &[Count]) -> bool {
+    let of = |name: &str| {
+        let mut cases = counts.iter().filter(|it| group(it) == BY_RECORD);
+        cases.find(|it| it.case.ends_with(&format!(": {name}"))).expect("a case").least
+    };
+    let clock = of(TIMED) - of(TIMELESS);
+    println!(
+        "instructions of a refusal beyond one of an unknown key; reading the clock takes {clock}"
+    );
+    let mut all_known = true;
+    let mut judge = |case, clock, digest, most| {
+        let beyond = of(case) - of(UNKNOWN);
+        let fields = beyond - clock - digest;
+        println!(
+            "{beyond:>9}  {case}: {clock} for the clock, {digest} for the digest, {fields} for fields"
+        );
+        if !(0..=most).contains(&fields) {
+            all_known = false;
+            println!("FAILED {case}: {fields} for fields, at most {most}");
+        }
+    };
+    let digest = of(COMPARED) - of(UNKNOWN);
+    judge(COMPARED, 0, 0, COMPARISON);
+    judge(REVOKED, 0, digest, FIELDS);
+    for case in [EXPIRED, RETIRED, NOT_YET_VALID] {
+        judge(case, clock, digest, FIELDS);
+    }
+    all_known
 }
