@@ -67,3 +67,13 @@ unsafe impl GlobalAlloc for Arena {
         }
     }
 }
+
+/// All that was ever handed out, word by word.
+pub fn words() -> impl Iterator<Item = *mut u64> {
+    let state = ARENA.0.get();
+    // SAFETY: only addresses are taken, of places within the memory.
+    unsafe {
+        let start = (&raw mut (*state).memory).cast::<u64>();
+        (0..(*state).used / size_of::<u64>()).map(move |at| start.add(at))
+    }
+}

@@ -6,6 +6,8 @@ compile_error!("counts are of x86-64 alone");
 use std::{arch::asm, ffi::CStr};
 
 const RUNNING_ON_VALGRIND: usize = 0x1001;
+const COUNT_ERRORS: usize = 0x1201;
+const MEMCHECK: usize = tool(b'M', b'C');
 const CALLGRIND: usize = tool(b'C', b'T');
 
 const fn tool(first: u8, second: u8) -> usize {
@@ -32,6 +34,21 @@ pub fn zero() {
 #[inline(always)]
 pub fn dump(name: &CStr) {
     ask(CALLGRIND + 3, [name.as_ptr() as usize, 0]);
+}
+
+/// Takes memory for undefined: memcheck reports whatever branches on it, or indexes by it.
+pub fn undefine(word: *mut u64) {
+    ask(MEMCHECK + 1, [word as usize, size_of::<u64>()]);
+}
+
+/// Takes memory for defined again.
+pub fn define(word: *mut u64) {
+    ask(MEMCHECK + 2, [word as usize, size_of::<u64>()]);
+}
+
+/// How much memcheck has reported so far.
+pub fn reports() -> usize {
+    ask(COUNT_ERRORS, [0; 2])
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 mod arena;
 pub mod callgrind;
 pub mod client_request;
+pub mod secret;
 
 use std::{
     convert::Infallible,
