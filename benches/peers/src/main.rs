@@ -1,0 +1,53 @@
+//! What a request costs behind the layer, beside its peers: one table, and the bars held against it.
+//! `benches/README.md` says how to run it, how it measures, and how to read the table.
+
+mod cases;
+mod harness;
+mod keys;
+mod row;
+mod table;
+
+use std::{env, fs, process::ExitCode, time::Duration};
+
+use crate::{harness::Bench, keys::Stores};
+
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results.md");
+const USAGE: &str = "usage: peers [--quick] [WORD]…
+
+Times all cases, or those whose row has every WORD in it, and prints a table. About four minutes.
+--quick is for trying: a few seconds, too short for figures.
+Only a whole run, of all cases, is written to results.md.";
+
+fn main() -> ExitCode {
+    let (options, words): (Vec<_>, Vec<_>) =
+        env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    let quick = match options.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => false,
+        ["--quick"] => true,
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (slice, time) = match quick {
+        true => (Duration::from_micros(100), Duration::from_secs(3)),
+        false => (Duration::from_millis(2), Duration::from_secs(200)),
+    };
+    let whole = !quick && words.is_empty();
+
+    let mut bench = Bench::new(words);
+    cases::all(&mut bench, &Stores::new());
+    if bench.len() == 0 {
+        eprintln!("no row has all these words in it");
+        return ExitCode::FAILURE;
+    }
+    eprintln!("{} cases, {} s", bench.len(), time.as_secs());
+    let text = table::page(&bench.run(slice, time));
+    print!("{text}");
+    if whole {
+        fs::write(RESULTS, text).expect("results.md can be written");
+    } else {
+        eprintln!("Not a whole run: results.md is left as it was.");
+    }
+    ExitCode::SUCCESS
+}
