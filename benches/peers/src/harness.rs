@@ -54,8 +54,13 @@ impl Bench {
         self.cases.len()
     }
 
-    pub fn add<S, B, B2>(&mut self, row: Row, service: S, request: fn(&str) -> Request<B>)
-    where
+    /// A case, if it is wanted.
+    pub fn add<S, B, B2>(
+        &mut self,
+        row: Row,
+        service: impl FnOnce() -> S,
+        request: fn(&str) -> Request<B>,
+    ) where
         S: Service<Request<B>, Response = Response<B2>> + Clone + Send + 'static,
         S::Error: Debug,
         B: Send + 'static,
@@ -67,6 +72,7 @@ impl Bench {
         if row.threads > self.cores.len() {
             return eprintln!("left out, for want of cores: {text}");
         }
+        let service = service();
         let first = answer(&mut service.clone(), request(&Draw::new(&row, 0).next()));
         assert_eq!(lets_in(&first), row.is_accepted(), "{text}");
         let driver = |thread| -> Box<dyn Drive> {

@@ -1,6 +1,6 @@
 //! Good keys and bad ones, and the stores that know the good.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use tower_api_key::{Client, Keyring};
@@ -14,43 +14,42 @@ pub fn key(number: usize) -> String {
     format!("sk_live_{number:07}_4f0pGQ8mLz2RxV7nYbT1dK")
 }
 
-pub fn clients() -> Vec<Client> {
-    (0..1000).map(|id| Client::new(format!("client-{id}"))).collect()
-}
+/// The same keys and clients, for us and for the one by hand; made where a case wants them.
+#[derive(Default)]
+pub struct Stores([OnceCell<Store>; SIZES.len()]);
 
-/// The same keys and clients, for us and for the one by hand.
-pub struct Stores {
-    stores: Vec<(usize, Keyring, Known)>,
+struct Store {
+    ring: Keyring,
+    known: Known,
 }
 
 pub type Known = Arc<HashMap<[u8; 32], Client>>;
 
 impl Stores {
-    pub fn new() -> Self {
-        let clients = clients();
-        let store = |keys| {
-            let ring = Keyring::new();
-            let mut known = HashMap::new();
-            for number in 0..keys {
-                let (key, client) = (key(number), &clients[number % clients.len()]);
-                ring.insert(&key, client.clone()).expect("a new key");
-                known.insert(Sha256::digest(&key).into(), client.clone());
-            }
-            (keys, ring, Arc::new(known))
-        };
-        Self { stores: SIZES.map(store).into() }
-    }
-
     pub fn ring(&self, keys: usize) -> &Keyring {
-        &self.of(keys).1
+        &self.of(keys).ring
     }
 
     pub fn known(&self, keys: usize) -> Known {
-        Arc::clone(&self.of(keys).2)
+        Arc::clone(&self.of(keys).known)
     }
 
-    fn of(&self, keys: usize) -> &(usize, Keyring, Known) {
-        self.stores.iter().find(|(size, ..)| *size == keys).expect("one of the sizes")
+    fn of(&self, keys: usize) -> &Store {
+        let index = SIZES.iter().position(|size| *size == keys).expect("one of the sizes");
+        self.0[index].get_or_init(|| Store::new(keys))
+    }
+}
+
+impl Store {
+    fn new(keys: usize) -> Self {
+        let clients: Vec<_> = (0..1000).map(|id| Client::new(format!("client-{id}"))).collect();
+        let (ring, mut known) = (Keyring::new(), HashMap::new());
+        for number in 0..keys {
+            let (key, client) = (key(number), &clients[number % clients.len()]);
+            ring.insert(&key, client.clone()).expect("a new key");
+            known.insert(Sha256::digest(&key).into(), client.clone());
+        }
+        Self { ring, known: Arc::new(known) }
     }
 }
 

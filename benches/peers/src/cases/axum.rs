@@ -19,13 +19,13 @@ use crate::{
 };
 
 pub fn cases(bench: &mut Bench, stores: &Stores) {
-    bench.add(row("no layer"), app(), in_header::<Body>);
+    bench.add(row("no layer"), app, in_header::<Body>);
     let client = Client::new("client-0");
     let insert = MapRequestLayer::new(move |mut request: axum::extract::Request| {
         request.extensions_mut().insert(client.clone());
         request
     });
-    bench.add(row("the client inserted, no more"), app().layer(insert), in_header::<Body>);
+    bench.add(row("the client inserted, no more"), || app().layer(insert), in_header::<Body>);
 
     let known = key(0);
     let from_fn = app().layer(from_fn(move |headers: HeaderMap, request, next: Next| {
@@ -43,10 +43,10 @@ pub fn cases(bench: &mut Bench, stores: &Stores) {
     both(bench, OAUTH, &oauth);
     both(bench, OURS, &ours);
     let cached = ApiKeyLayer::new(header("x-api-key"), stores.ring(1).clone());
-    bench.add(row(OURS_CACHED), app().layer(cached), in_header::<Body>);
+    bench.add(row(OURS_CACHED), || app().layer(cached), in_header::<Body>);
 
     for (who, app) in [(FROM_FN, from_fn), (BY_HAND, by_hand), (OURS, ours)] {
-        bench.add(row(who).threads(2), app, in_header::<Body>);
+        bench.add(row(who).threads(2), || app, in_header::<Body>);
     }
 }
 
@@ -56,8 +56,8 @@ fn row(who: &'static str) -> Row {
 
 /// Accepted and refused.
 fn both(bench: &mut Bench, who: &'static str, app: &Router) {
-    bench.add(row(who), app.clone(), in_header::<Body>);
-    bench.add(row(who).asked(Wrong), app.clone(), in_header::<Body>);
+    bench.add(row(who), || app.clone(), in_header::<Body>);
+    bench.add(row(who).asked(Wrong), || app.clone(), in_header::<Body>);
 }
 
 fn app() -> Router {

@@ -52,7 +52,7 @@ fn around<S, B>(
     let by_hand = by_hand::layer(stores.known(1), || unauthenticated().into_http());
 
     let row = |who| Row::new(stack, who);
-    bench.add(row("no layer"), inner.clone(), call);
+    bench.add(row("no layer"), || inner.clone(), call);
     both(bench, row("tonic's interceptor with `==`"), interceptor.layer(inner.clone()), call);
     both(bench, row(BY_HAND), by_hand.layer(inner.clone()), call);
     both(bench, row(OAUTH), oauth(1).layer(inner.clone()), call);
@@ -66,8 +66,8 @@ where
     S::Error: Debug,
     B: Send + 'static,
 {
-    bench.add(row.clone(), service.clone(), call);
-    bench.add(row.asked(Wrong), service, call);
+    bench.add(row.clone(), || service.clone(), call);
+    bench.add(row.asked(Wrong), || service, call);
 }
 
 fn unauthenticated() -> Status {

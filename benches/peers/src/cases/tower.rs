@@ -24,23 +24,34 @@ use super::{
 };
 use crate::{
     harness::Bench,
-    keys::{SIZES, Stores, key},
+    keys::{Known, SIZES, Stores, key},
     row::{
-        Asked::{Missing, Random, Wrong},
+        Asked::{self, Hot, Missing, Random, Wrong},
         BY_HAND, OAUTH, OURS, OURS_CACHED, Row,
     },
 };
 
 type Body = Full<Bytes>;
 
-const MILLION: usize = 1_000_000;
-
 pub fn cases(bench: &mut Bench, stores: &Stores) {
     bare(bench);
-    peers(bench, stores);
-    header_place(bench, stores);
+    peers(bench);
+    for keys in SIZES {
+        beside_by_hand(bench, stores, keys, Hot, 1);
+        if keys > 1 {
+            beside_by_hand(bench, stores, keys, Random, 1);
+        }
+        beside_by_hand(bench, stores, keys, Wrong, 1);
+    }
+    bench.add(row(BY_HAND).asked(Missing), || by_hand(stores.known(1)), in_no_place);
+    bench.add(row(OURS).asked(Missing), || ours(stores.ring(1)).layer(Inner), in_no_place);
     places(bench, stores.ring(1));
-    two_threads(bench, stores);
+
+    bench.add(row("no layer").threads(2), || Inner, in_header);
+    bench.add(row(OAUTH).threads(2), || oauth(1).layer(Inner), in_header);
+    for (keys, asked) in [(1, Hot), (1, Wrong), (1_000_000, Hot), (1_000_000, Random)] {
+        beside_by_hand(bench, stores, keys, asked, 2);
+    }
 }
 
 fn row(who: &'static str) -> Row {
@@ -49,64 +60,49 @@ fn row(who: &'static str) -> Row {
 
 fn bare(bench: &mut Bench) {
     let client = Client::new("client-0");
-    bench.add(row("no layer"), Inner, in_header);
+    bench.add(row("no layer"), || Inner, in_header);
     let inserted = client.clone();
     let insert = Inner.map_request(move |mut request: Request<Body>| {
         request.extensions_mut().insert(inserted.clone());
         request
     });
-    bench.add(row("the client inserted, no more"), insert, in_header);
-    bench.add(row("floor: remove, SHA-256, insert"), Floor(Inner, client), in_header);
+    bench.add(row("the client inserted, no more"), || insert, in_header);
+    bench.add(row("floor: remove, SHA-256, insert"), || Floor(Inner, client), in_header);
 }
 
-fn peers(bench: &mut Bench, stores: &Stores) {
-    let plain = by_hand::plain(key(0), unauthorized).layer(Inner);
-    let plain_row = row("tower-http's check with `==`");
-    bench.add(plain_row.clone(), plain.clone(), in_header);
-    bench.add(plain_row.asked(Wrong), plain, in_header);
-
-    #[expect(deprecated, reason = "it is what there was")]
-    let bearer = ValidateRequestHeaderLayer::bearer(&key(0)).layer(Inner);
-    let bearer_row = row("tower-http's bearer (deprecated)");
-    bench.add(bearer_row.clone(), bearer.clone(), in_bearer);
-    bench.add(bearer_row.asked(Wrong), bearer, in_bearer);
-
-    for keys in [1, 1000] {
-        let (row, oauth) = (row(OAUTH).keys(keys), oauth(keys).layer(Inner));
-        bench.add(row.clone(), oauth.clone(), in_header);
-        bench.add(row.clone().asked(Wrong), oauth.clone(), in_header);
-        if keys == 1 {
-            bench.add(row.asked(Missing), oauth, in_no_place);
-        }
+fn peers(bench: &mut Bench) {
+    for asked in [Hot, Wrong] {
+        let plain = || by_hand::plain(key(0), unauthorized).layer(Inner);
+        bench.add(row("tower-http's check with `==`").asked(asked), plain, in_header);
     }
-
-    let by_hand = |keys| by_hand::layer(stores.known(keys), unauthorized).layer(Inner);
-    for keys in SIZES {
-        bench.add(row(BY_HAND).keys(keys), by_hand(keys), in_header);
-        if keys > 1 {
-            bench.add(row(BY_HAND).keys(keys).asked(Random), by_hand(keys), in_header);
-        }
-        bench.add(row(BY_HAND).keys(keys).asked(Wrong), by_hand(keys), in_header);
+    for asked in [Hot, Wrong] {
+        #[expect(deprecated, reason = "it is what there was")]
+        let bearer = || ValidateRequestHeaderLayer::bearer(&key(0)).layer(Inner);
+        bench.add(row("tower-http's bearer (deprecated)").asked(asked), bearer, in_bearer);
     }
-    bench.add(row(BY_HAND).asked(Missing), by_hand(1), in_no_place);
+    for (keys, asked) in [(1, Hot), (1, Wrong), (1000, Hot), (1000, Wrong)] {
+        let oauth = || oauth(keys).layer(Inner);
+        bench.add(row(OAUTH).keys(keys).asked(asked), oauth, in_header);
+    }
+    bench.add(row(OAUTH).asked(Missing), || oauth(1).layer(Inner), in_no_place);
 }
 
-fn header_place(bench: &mut Bench, stores: &Stores) {
-    let ours = |keys| ours(stores.ring(keys)).layer(Inner);
-    for keys in SIZES {
-        bench.add(row(OURS).keys(keys), ours(keys), in_header);
-        if keys > 1 {
-            bench.add(row(OURS).keys(keys).asked(Random), ours(keys), in_header);
-        }
-        bench.add(row(OURS).keys(keys).asked(Wrong), ours(keys), in_header);
-    }
-    bench.add(row(OURS).asked(Missing), ours(1), in_no_place);
-    let cached = ApiKeyLayer::new(header("x-api-key"), stores.ring(1).clone()).layer(Inner);
-    bench.add(row(OURS_CACHED), cached, in_header);
+fn beside_by_hand(bench: &mut Bench, stores: &Stores, keys: usize, asked: Asked, threads: usize) {
+    let row = |who| row(who).keys(keys).asked(asked).threads(threads);
+    bench.add(row(BY_HAND), || by_hand(stores.known(keys)), in_header);
+    bench.add(row(OURS), || ours(stores.ring(keys)).layer(Inner), in_header);
+}
+
+fn by_hand(
+    known: Known,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send {
+    by_hand::layer(known, unauthorized).layer(Inner)
 }
 
 /// The others, and what the headers for caches cost.
 fn places(bench: &mut Bench, keys: &Keyring) {
+    let cached = ApiKeyLayer::new(header("x-api-key"), keys.clone());
+    bench.add(row(OURS_CACHED), || cached.layer(Inner), in_header);
     let names = ["ours, bearer", "ours, bearer, cache headers"];
     place(bench, names, bearer(), keys, in_bearer);
     let names = ["ours, scheme", "ours, scheme, cache headers"];
@@ -130,28 +126,8 @@ fn place<E>(
     E: Extract + Clone + Send + Sync + 'static,
 {
     let layer = ApiKeyLayer::new(extract, keys.clone());
-    bench.add(row(plain), layer.clone().no_cache_headers().layer(Inner), request);
-    bench.add(row(cached), layer.layer(Inner), request);
-}
-
-/// The same service on each, and one store.
-fn two_threads(bench: &mut Bench, stores: &Stores) {
-    let row = |who| row(who).threads(2);
-    bench.add(row("no layer"), Inner, in_header);
-    bench.add(row(OAUTH), oauth(1).layer(Inner), in_header);
-    for keys in [1, MILLION] {
-        let by_hand = by_hand::layer(stores.known(keys), unauthorized).layer(Inner);
-        let ours = ours(stores.ring(keys)).layer(Inner);
-        bench.add(row(BY_HAND).keys(keys), by_hand.clone(), in_header);
-        bench.add(row(OURS).keys(keys), ours.clone(), in_header);
-        if keys > 1 {
-            bench.add(row(BY_HAND).keys(keys).asked(Random), by_hand, in_header);
-            bench.add(row(OURS).keys(keys).asked(Random), ours, in_header);
-        } else {
-            bench.add(row(BY_HAND).asked(Wrong), by_hand, in_header);
-            bench.add(row(OURS).asked(Wrong), ours, in_header);
-        }
-    }
+    bench.add(row(plain), || layer.clone().no_cache_headers().layer(Inner), request);
+    bench.add(row(cached), || layer.layer(Inner), request);
 }
 
 fn unauthorized() -> Response<Body> {
