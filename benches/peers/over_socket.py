@@ -32,7 +32,7 @@ PINNED = ["Flask==3.1.3", "Werkzeug==3.1.9", "gunicorn==27.0.1"]
 CONNECTIONS = 32
 TICK = os.sysconf("SC_CLK_TCK")
 KEY = secrets.token_hex(16)
-ENVIRONMENT = os.environ | {"API_KEY": KEY}
+ENVIRONMENT = os.environ | {"API_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"}
 ANSWER = {"message": "Welcome! Here is your secret data.", "data": [10, 20, 30]}
 
 PROTECTED, OPEN, FROM_FN = "axum, **ours**", "axum, open", "axum, `from_fn` with `==`"
@@ -67,7 +67,7 @@ def main():
 
 def commands():
     """What to start; `ADDRESS` stands for one that is free."""
-    run(["cargo", "build", "--release", "--locked", "--bin", "server"], cwd=HERE)
+    run(["cargo", "build", "--release", "--locked", "--bin", "server", "--target-dir", "target"], cwd=HERE)
     ours = str(HERE / "target" / "release" / "server")
     python = WORK / "venv" / "bin" / "python"
     if not python.exists():
@@ -222,9 +222,9 @@ def page(servers):
     if limited:
         lines += ["", f"wrk's own core was the limit for {', '.join(limited)}: "
                   "these could answer more requests a second, and CPU time is what to compare."]
-    median = lambda server, figure: statistics.median(server.of(figure))
-    if any(median(server, "busy") < 0.9 and median(server, "wrk") < 0.9 for server in servers):
-        lines += ["", "**Neither core was busy with one of these: others had the machine, or the memory.**"]
+    idle = [s.name for s in servers if max(statistics.median(s.of(core)) for core in ["busy", "wrk"]) < 0.9]
+    if idle:
+        lines += ["", f"**Other work had the machine: neither core was busy with {', '.join(idle)}.**"]
     lines += ["", "## Bars", ""]
     for what, name, bar in [("of open", OPEN, 0.97), ("of Flask", FLASK, 20)]:
         found = ratios(ours, by_name[name], "a second")
@@ -249,7 +249,8 @@ def origin(servers):
     rustc = version("rustc", "--version").stdout.strip()
     return (
         f"{datetime.date.today()}, {len(servers[0].runs)} rounds; the servers on one core of "
-        f"{cpu[1] if cpu else 'an unknown processor'}, {wrk} on another, {CONNECTIONS} connections kept alive.\n"
+        f"{cpu[1] if cpu else 'an unknown processor'}, {wrk} on another, "
+        f"{CONNECTIONS} connections kept alive.\n"
         f"Linux {os.uname().release}, {rustc}, nginx {nginx}, Python {sys.version.split()[0]}, "
         f"{', '.join(PINNED).replace('==', ' ')}."
     )

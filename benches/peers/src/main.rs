@@ -14,7 +14,7 @@ use crate::{harness::Bench, keys::Stores};
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results.md");
 const USAGE: &str = "usage: peers [--quick] [WORD]…
 
-Times all cases, or those whose row has every WORD in it, and prints a table. About four minutes.
+Times all cases, or those whose row has every WORD in it, and prints a table. About three and a half minutes.
 --quick is for trying: a few seconds, too short for figures.
 Only a whole run, of all cases, is written to results.md.";
 
