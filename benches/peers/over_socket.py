@@ -220,11 +220,11 @@ def page(servers):
         lines.append(f"| {other.name} | {rate} | {cpu} |")
     limited = [s.name for s in servers if statistics.median(s.of("wrk")) > 0.95]
     if limited:
-        lines += ["", f"wrk's own core was the limit for {', '.join(limited)}: "
+        lines += ["", f"wrk's own core was the limit for {'; '.join(limited)}: "
                   "these could answer more requests a second, and CPU time is what to compare."]
     idle = [s.name for s in servers if max(statistics.median(s.of(core)) for core in ["busy", "wrk"]) < 0.9]
     if idle:
-        lines += ["", f"**Other work had the machine: neither core was busy with {', '.join(idle)}.**"]
+        lines += ["", f"Other work had the machine: neither core was busy with {'; '.join(idle)}."]
     lines += ["", "## Bars", ""]
     for what, name, bar in [("of open", OPEN, 0.97), ("of Flask", FLASK, 20)]:
         found = ratios(ours, by_name[name], "a second")
