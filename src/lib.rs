@@ -125,7 +125,8 @@
 //! |---|---|---|
 //! | `file` | `key_file`: keys in a file that is followed while requests run | no |
 //! | `cli` | the command `apikey`, which issues, lists, rotates and revokes the keys of such a file: `cargo run --features cli --bin apikey`, or `cargo install tower-api-key --features cli` (without the feature nothing is installed) | no |
-//! | `tracing` | log lines of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
+//! | `tracing` | `observe::Tracing`: an event in the log for every decision; and log lines of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
+//! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, place, client and key | no |
 //! | `test-util` | `test_util`, for the tests of your app: does every route refuse strangers? | no |
 //! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
 //!

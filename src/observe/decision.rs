@@ -1,23 +1,5 @@
-//! Observers: what was decided, told to logs and metrics.
-//!
-//! ```
-//! use tower_api_key::{ApiKeyLayer, Keyring, extract::header, observe::{Decision, Observe}};
-//!
-//! struct Log;
-//!
-//! impl Observe for Log {
-//!     fn decided(&self, event: &Decision<'_>) {
-//!         eprintln!("{} {:?} {}", event.outcome().as_str(), event.path(), event.key_id().unwrap_or("-"));
-//!     }
-//! }
-//!
-//! let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?).observe(Log);
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
-//! ```
-
 use std::{
     fmt,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,47 +10,6 @@ use crate::{
     place::Place,
     rejection::Rejection,
 };
-
-/// Is told of every decision, before the inner service is called or the rejection is written.
-///
-/// `C` is the client's type. It runs on the request's way, so it should neither block nor panic: a
-/// panic ends the request, and lets nobody in. `()` observes nothing and costs nothing; any other
-/// observer costs one reading of the clock, and one more for each [`Decision::elapsed`].
-pub trait Observe<C = Client> {
-    /// Called once for every request.
-    fn decided(&self, event: &Decision<'_, C>);
-
-    #[doc(hidden)]
-    fn start(&self) -> Option<Instant> {
-        Some(Instant::now())
-    }
-}
-
-impl<C> Observe<C> for () {
-    #[inline]
-    fn decided(&self, _: &Decision<'_, C>) {}
-
-    #[inline]
-    fn start(&self) -> Option<Instant> {
-        None
-    }
-}
-
-macro_rules! pointers {
-    ($($pointer:ident)+) => {$(
-        impl<C, O: Observe<C> + ?Sized> Observe<C> for $pointer<O> {
-            fn decided(&self, event: &Decision<'_, C>) {
-                (**self).decided(event);
-            }
-
-            fn start(&self) -> Option<Instant> {
-                (**self).start()
-            }
-        }
-    )+};
-}
-
-pointers! { Box Arc }
 
 /// One decision about one request. It holds no key, no digest, and no query.
 pub struct Decision<'a, C = Client> {

@@ -1,0 +1,97 @@
+//! Text of others in a log: clipped, and nothing in it that a terminal or a reader of lines obeys.
+
+use std::{borrow::Cow, fmt::Write};
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// What RFC 3986 allows in no path, and servers let pass all the same.
+const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// A path as it should have been written: percent-encoded, which is another spelling of the same.
+pub(super) fn path(path: &str, most: usize) -> Cow<'_, str> {
+    clipped(path, most, |path| utf8_percent_encode(path, NOT_IN_A_PATH).into())
+}
+
+/// Any text, with what cannot be seen (and the backslash) written as Rust would.
+pub(super) fn printable(text: &str, most: usize) -> Cow<'_, str> {
+    clipped(text, most, |text| {
+        if text.chars().all(is_plain) {
+            return text.into();
+        }
+        text.chars()
+            .fold(String::new(), |mut safe, char| {
+                if is_plain(char) {
+                    safe.push(char);
+                } else {
+                    let _ = write!(safe, "{}", char.escape_debug());
+                }
+                safe
+            })
+            .into()
+    })
+}
+
+/// `escape_debug` knows what can be seen: no controls, not those of U+0080 to U+009F either, and no marks
+/// that reverse a line.
+fn is_plain(char: char) -> bool {
+    matches!(char, ' '..='[' | ']'..='~') || char.escape_debug().len() == 1
+}
+
+fn clipped(
+    text: &str,
+    most: usize,
+    safe: impl for<'a> Fn(&'a str) -> Cow<'a, str>,
+) -> Cow<'_, str> {
+    match text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)) {
+        None => safe(text),
+        Some(start) => format!("{}…", safe(start)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_well_written_stays_as_it_is_and_is_not_copied() {
+        for good in ["/", "/a/%41;b=c,d/~e!$&'()*+:@-._", "*", ""] {
+            assert!(matches!(path(good, 64), Cow::Borrowed(same) if same == good), "{good}");
+        }
+        for good in ["mobile-app", "can't connect to \"db\"", "Zoë’s café", ""] {
+            assert!(matches!(printable(good, 64), Cow::Borrowed(same) if same == good), "{good}");
+        }
+    }
+
+    #[test]
+    fn nothing_stays_that_a_terminal_obeys_or_that_ends_a_line() {
+        for (hostile, in_a_path, elsewhere) in [
+            ("\x1b[2J", "%1B[2J", r"\u{1b}[2J"),
+            ("\u{9b}2J", "%C2%9B2J", r"\u{9b}2J"),
+            ("a\r\nb\tc", "a%0D%0Ab%09c", r"a\r\nb\tc"),
+            ("\u{7f}\u{0}", "%7F%00", r"\u{7f}\0"),
+            ("\u{202e}live\u{2028}", "%E2%80%AElive%E2%80%A8", r"\u{202e}live\u{2028}"),
+            ("a=\"b\" c", "a=%22b%22%20c", "a=\"b\" c"),
+            (r"\x1b`|{}^<>", "%5Cx1b%60%7C%7B%7D%5E%3C%3E", r"\\x1b`|{}^<>"),
+        ] {
+            assert_eq!((&*path(hostile, 64), &*printable(hostile, 64)), (in_a_path, elsewhere));
+        }
+    }
+
+    #[test]
+    fn what_is_long_is_clipped_between_two_characters() {
+        assert_eq!(printable("äöü", 3), "äöü");
+        assert_eq!(printable("äöüß", 3), "äöü…");
+        assert_eq!(path("/äöü", 3), "/%C3%A4%C3%B6…");
+        assert_eq!(printable(&"\u{7}".repeat(9), 2), r"\u{7}\u{7}…");
+    }
+}
