@@ -3,19 +3,31 @@
 mod support;
 
 use std::{
+    convert::Infallible,
     error::Error,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
     time::{Duration, Instant},
 };
 
+use axum::{Router, middleware, routing::get};
 use http::{Request, Response, request};
 use http_body_util::Full;
 use support::{KEY, OTHER, WRONG, ask, ask_of, keys};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tower::{Layer, ServiceExt};
 use tower_api_key::{
-    ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
+    ApiKeyLayer, Client, Identity, KeyDigest, Keyring, Rejection,
     extract::{bearer, header, query},
-    observe::{Decision, Observe},
+    observe::{ClientInResponseLayer, Decision, Observe},
     verify::{self, Presented, Record, Refusal},
 };
 
@@ -274,4 +286,193 @@ fn the_path_is_the_callers_own_and_never_has_the_query() {
             "{told}"
         );
     }
+}
+
+// Several.
+
+/// Notes its own name.
+struct Named(&'static str, Notes);
+
+impl<C> Observe<C> for Named {
+    fn decided(&self, _: &Decision<'_, C>) {
+        self.1.0.lock().unwrap().push(self.0.to_owned());
+    }
+}
+
+#[test]
+fn of_several_observers_each_is_told_once_and_in_order() {
+    let notes = Notes::default();
+    let named = |name| Named(name, notes.clone());
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe((
+        named("a"),
+        (named("b"), ()),
+        (Box::new(named("c")), Arc::new(named("d")), named("e")),
+        (named("f"), named("g"), named("h"), named("i")),
+    ));
+    for request in [Request::get("/"), Request::get("/").header("x-api-key", KEY)] {
+        ask(&layer, request);
+        assert_eq!(notes.taken(), ["a", "b", "c", "d", "e", "f", "g", "h", "i"]);
+    }
+}
+
+/// Without a start the service asks no clock, and tells nobody.
+#[test]
+fn several_that_observe_nothing_cost_nothing_either() {
+    fn starts(observer: &impl Observe) -> bool {
+        observer.start().is_some()
+    }
+    assert!(!starts(&()) && !starts(&((), ())) && !starts(&((), ((), ()), (), ())));
+    let notes = Notes::default();
+    assert!(starts(&((), notes.clone())) && starts(&(notes.clone(), ())) && starts(&notes));
+}
+
+// One that misbehaves: it is the user's own, and lets nobody in.
+
+struct PanicsAt(&'static str);
+
+impl<C> Observe<C> for PanicsAt {
+    fn decided(&self, event: &Decision<'_, C>) {
+        assert!(event.path() != self.0, "the observer's own panic");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_ends_the_request_and_no_other_and_lets_nobody_in() {
+    let entered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&entered);
+    let inner = Router::new().fallback(get(async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        "hello"
+    }));
+    let at_once = ApiKeyLayer::new(header("x-api-key"), keys()).observe(PanicsAt("/bad"));
+    let later = verify::from_async_fn(|digest| async move {
+        tokio::task::yield_now().await;
+        (digest == KeyDigest::of(KEY)).then(|| Client::new("later"))
+    });
+    let in_time = ApiKeyLayer::new(header("x-api-key"), later).observe(((), PanicsAt("/bad")));
+    for app in [inner.clone().layer(at_once), inner.layer(in_time)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = tokio::spawn(axum::serve(listener, app).into_future());
+        let ask = async |path: &str, key: &str| {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            let head = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n");
+            stream.write_all(format!("{head}x-api-key: {key}\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        entered.store(0, Ordering::SeqCst);
+        for key in [KEY, WRONG] {
+            assert_eq!(ask("/bad", key).await, "", "the connection ends without an answer");
+        }
+        assert_eq!(entered.load(Ordering::SeqCst), 0);
+        assert!(ask("/good", KEY).await.starts_with("HTTP/1.1 200 "));
+        assert!(ask("/good", WRONG).await.starts_with("HTTP/1.1 401 "));
+        assert_eq!(entered.load(Ordering::SeqCst), 1);
+        server.abort();
+    }
+}
+
+#[test]
+fn while_an_observer_blocks_the_request_waits_and_nobody_is_let_in() {
+    /// Says that it was told, and goes on when it may.
+    struct Blocks(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+
+    impl<C> Observe<C> for Blocks {
+        fn decided(&self, _: &Decision<'_, C>) {
+            self.0.send(()).unwrap();
+            self.1.lock().unwrap().recv().unwrap();
+        }
+    }
+
+    for (key, status, let_in) in [(KEY, 200, 1), (WRONG, 401, 0)] {
+        let ((tell, told), (release, released)) = (mpsc::channel(), mpsc::channel());
+        let layer = ApiKeyLayer::new(header("x-api-key"), keys())
+            .observe(Blocks(tell, Mutex::new(released)));
+        let entered = AtomicUsize::new(0);
+        let answer = thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let request = Request::get("/").header("x-api-key", key);
+                let answer = ask_of(&layer, request, |_| {
+                    entered.fetch_add(1, Ordering::SeqCst);
+                    Response::default()
+                });
+                answer.status()
+            });
+            told.recv().unwrap();
+            assert_eq!(entered.load(Ordering::SeqCst), 0);
+            assert!(!asking.is_finished());
+            release.send(()).unwrap();
+            asking.join().unwrap()
+        });
+        assert_eq!((answer, entered.into_inner()), (status, let_in));
+    }
+}
+
+// An access log outside.
+
+#[tokio::test]
+async fn the_client_can_be_found_in_the_response() {
+    let notes = Notes::default();
+    let log = notes.clone();
+    let access_log = move |request: axum::extract::Request, next: middleware::Next| {
+        let log = log.clone();
+        async move {
+            let response = next.run(request).await;
+            let client: Option<&Client> = response.extensions().get();
+            let rejection: Option<&Rejection> = response.extensions().get();
+            log.0.lock().unwrap().push(format!(
+                "{} {} {} {}",
+                response.status().as_u16(),
+                client.map_or("-", Client::id),
+                client.and_then(Client::key_id).unwrap_or("-"),
+                rejection.map_or("-", |it| it.reason().as_str()),
+            ));
+            response
+        }
+    };
+    let keys = Keyring::new();
+    let record = Record::new(KeyDigest::of(KEY), Client::new("mobile-app"));
+    keys.insert_record(record.with_id("MobileK1").unwrap()).unwrap();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys).optional().exempt_path("/health");
+    let app = Router::new()
+        .fallback(get(async || "hello"))
+        .layer(ClientInResponseLayer::new())
+        .layer(layer)
+        .layer(middleware::from_fn(access_log));
+    for (path, key, expected) in [
+        ("/", Some(KEY), "200 mobile-app MobileK1 -"),
+        ("/", Some(WRONG), "401 - - unknown"),
+        ("/", None, "200 - - -"),
+        ("/health", Some(KEY), "200 - - -"),
+    ] {
+        let request =
+            key.into_iter().fold(Request::get(path), |it, key| it.header("x-api-key", key));
+        let request = request.extension(Client::new("a-stranger-in-disguise"));
+        app.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(notes.taken(), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn a_client_type_of_ones_own_can_be_found_in_the_response_as_well() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Tenant(u8);
+
+    let inner = tower::service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+    let layer = ClientInResponseLayer::<Tenant>::of();
+    for (client, expected) in [(Some(Tenant(7)), Some(&Tenant(7))), (None, None)] {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Client::new("another"));
+        if let Some(client) = client {
+            request.extensions_mut().insert(client);
+        }
+        let response = layer.layer(inner).oneshot(request).await.unwrap();
+        assert_eq!(response.extensions().get::<Tenant>(), expected);
+        assert!(response.extensions().get::<Client>().is_none());
+    }
+
+    let failing = tower::service_fn(async |_: Request<()>| Err::<Response<()>, _>("inner error"));
+    assert_eq!(layer.layer(failing).oneshot(Request::new(())).await.unwrap_err(), "inner error");
 }
