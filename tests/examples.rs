@@ -39,6 +39,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("proxy", &[KEYS, ("UPSTREAM", NOBODY)]),
     #[cfg(feature = "file")]
     ("key-file", &[("API_KEYS_FILE", KEY_FILE)]),
+    #[cfg(all(feature = "metrics", feature = "tracing"))]
+    ("observing", &[KEYS]),
+    #[cfg(feature = "axum")]
+    ("openapi", &[KEYS]),
 ];
 
 /// A file of keys that holds none.
@@ -695,5 +699,118 @@ async fn key_file_follows_its_file_and_refuses_no_good_request() {
 
     for path in [path.clone(), path.with_extension("jsonl.lock")] {
         std::fs::remove_file(path).unwrap();
+    }
+}
+
+// Logs and metrics.
+
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[tokio::test]
+async fn observing_counts_exactly_and_its_log_names_the_client() {
+    let mut example = Example::start("observing", &[KEYS]).await;
+    let addr = example.addr;
+    for (times, request, status) in [
+        (3, "GET /reports\nx-api-key: 12345abcde", 200),
+        (2, "GET /reports\nauthorization: Bearer your-secret-api-key", 200),
+        (1, "GET /nowhere\nx-api-key: 12345abcde", 404),
+        (4, "GET /reports\nx-api-key: wrong", 401),
+        (5, "GET /reports", 401),
+        (1, "GET /reports\nx-api-key: 12345abcde\nauthorization: Bearer wrong", 400),
+        // They are not asked for a key.
+        (2, "GET /metrics", 200),
+    ] {
+        for _ in 0..times {
+            assert_eq!(ask(addr, request).await.status, status, "{request}");
+        }
+    }
+
+    let scraped = ask(addr, "GET /metrics").await.body;
+    // But for the ids of keys, which are new at every start.
+    let mut series: Vec<_> = scraped
+        .lines()
+        .filter(|line| line.starts_with("api_key_requests_total"))
+        .map(|line| match line.split_once(r#",key_id=""#) {
+            Some((before, id)) => format!("{before}{}", &id[id.find('"').unwrap() + 1..]),
+            None => line.to_owned(),
+        })
+        .collect();
+    series.sort_unstable();
+    let expected = [
+        r#"{outcome="accepted",place="header x-api-key",client="mobile-app"} 4"#,
+        r#"{outcome="accepted",place="scheme Bearer",client="ci"} 2"#,
+        r#"{outcome="rejected",reason="ambiguous"} 1"#,
+        r#"{outcome="rejected",reason="missing"} 5"#,
+        r#"{outcome="rejected",reason="unknown",place="header x-api-key"} 4"#,
+    ];
+    assert_eq!(series, expected.map(|series| format!("api_key_requests_total{series}")));
+    assert_eq!(scraped.matches(r#",key_id=""#).count(), 2, "{scraped}");
+    assert!(scraped.contains("# TYPE api_key_requests_total counter"), "{scraped}");
+
+    let first = example.line().await;
+    for part in ["DEBUG", r#"api_key.client.id="mobile-app""#, "tower_api_key: request let in"] {
+        assert!(first.contains(part), "{first}");
+    }
+    let answered = example.line().await;
+    for part in [r#"api_key.client.id="mobile-app""#, "finished processing", "status=200"] {
+        assert!(answered.contains(part), "{answered}");
+    }
+    // Three and two clients' requests, the one to nowhere, and then the first stranger's.
+    for _ in 0..10 {
+        example.line().await;
+    }
+    let refused = example.line().await;
+    let parts =
+        ["INFO", "request turned away", r#"api_key.reason="unknown""#, r#"url.path="/reports""#];
+    assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+}
+
+// OpenAPI.
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn openapi_describes_the_places_and_swagger_ui_is_there() {
+    use serde_json::{Value, json};
+
+    let example = Example::start("openapi", &[KEYS]).await;
+    let reply = ask(example.addr, "GET /openapi.json").await;
+    assert!(reply.status == 200 && reply.has("content-type: application/json"), "{reply:?}");
+    let api: Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(
+        api["components"]["securitySchemes"],
+        json!({
+            "header.x-api-key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+            "scheme.Bearer": { "type": "http", "scheme": "bearer" },
+            "query.api_key": { "type": "apiKey", "in": "query", "name": "api_key" },
+        })
+    );
+    let any_of =
+        json!([{ "header.x-api-key": [] }, { "scheme.Bearer": [] }, { "query.api_key": [] }]);
+    assert_eq!(api["security"], any_of);
+    assert!(api["paths"]["/whoami"]["get"]["responses"]["401"].is_object(), "{api}");
+
+    for (path, content_type, part) in [
+        ("/docs/", "text/html", r#"<div id="swagger-ui">"#),
+        ("/docs/swagger-initializer.js", "text/javascript", r#""url": "/openapi.json""#),
+        ("/docs/swagger-initializer.js", "text/javascript", r#""validatorUrl": "none""#),
+        ("/docs/swagger-ui-bundle.js", "text/javascript", "SwaggerUIBundle"),
+        ("/docs/swagger-ui.css", "text/css", ".swagger-ui"),
+    ] {
+        let reply = ask(example.addr, &format!("GET {path}")).await;
+        assert!(
+            reply.status == 200 && reply.has(&format!("content-type: {content_type}")),
+            "{path}"
+        );
+        assert!(reply.body.contains(part), "{path}");
+    }
+
+    // What "Authorize" makes of the three, and nothing.
+    for (request, status, body) in [
+        ("GET /whoami\nx-api-key: 12345abcde", 200, "You are mobile-app.\n"),
+        ("GET /whoami\nauthorization: Bearer your-secret-api-key", 200, "You are ci.\n"),
+        ("GET /whoami?api_key=12345abcde", 200, "You are mobile-app.\n"),
+        ("GET /whoami", 401, r#"{"error":"Unauthorized access"}"#),
+    ] {
+        let reply = ask(example.addr, request).await;
+        assert_eq!((reply.status, &*reply.body), (status, body), "{request}");
     }
 }
