@@ -81,7 +81,7 @@
 //! 1. `apikey rotate KEY_ID --overlap 7d`, or [`Keyring::rotate`]: with an overlap that is longer than
 //!    its slowest reader takes to get the new one, deployments and caches included.
 //! 2. Hand the new key to the client. Both work.
-//! 3. Watch the old key's id in the observer or the log, until nobody uses it any more.
+//! 3. Watch the old key's id in the log or the metrics ([`observe`]), until nobody uses it any more.
 //! 4. It ends by itself; `apikey revoke KEY_ID` ends it sooner.
 //! 5. `apikey prune` forgets what is dead.
 //!

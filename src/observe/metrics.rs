@@ -5,7 +5,7 @@ use metrics::{Label, Unit, counter, describe_counter, describe_histogram, histog
 use super::{Decision, Observe, metrics_ids::Ids};
 use crate::{client::Identity, rejection::Reason};
 
-/// Counts decisions with the [`metrics`](::metrics) facade, with the feature `metrics`.
+/// Counts decisions with the facade `metrics`, with the feature `metrics`.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header, observe::Metrics};
