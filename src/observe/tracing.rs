@@ -38,7 +38,7 @@ use crate::{
 ///
 /// | field | holds |
 /// |---|---|
-/// | `api_key.outcome` | [`Outcome::as_str`] |
+/// | `api_key.outcome` | [`Outcome::as_str`](super::Outcome::as_str) |
 /// | `api_key.reason` | why it was rejected: [`Reason::as_str`] |
 /// | `api_key.place` | where the key stood, such as `header x-api-key`: kind and configured name |
 /// | `api_key.client.id` | who was let in: [`Identity::id`] |
