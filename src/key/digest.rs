@@ -12,7 +12,8 @@ use crate::error::{ConfigError, ConfigErrorKind};
 
 /// SHA-256 of a key: all that is ever stored, indexed or sent to a store.
 ///
-/// Two digests are compared in constant time. `Debug` shows nothing of it; [`encode`] writes it
+/// Two digests are compared in constant time; what hashes one takes its first eight bytes (see
+/// [`Keyring`](crate::Keyring#what-time-tells)). `Debug` shows nothing of it; [`encode`] writes it
 /// out, for a configuration file. For a key of 128 random bits a plain SHA-256 is what NIST
 /// SP 800-63B accepts at rest; a short key of one's own choice can be guessed from its digest.
 ///

@@ -3,6 +3,7 @@
 mod arena;
 pub mod callgrind;
 pub mod client_request;
+pub mod floor;
 pub mod secret;
 
 use std::{
@@ -15,15 +16,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
-use sha2::{Digest, Sha256};
 use tower_api_key::{Client, KeyDigest, Keyring};
 use tower_service::Service;
 
 pub type Body = Full<Bytes>;
-
-pub const NAME: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Of the shape and length of a minted key.
 pub fn key(number: usize) -> String {
@@ -35,6 +33,7 @@ pub fn wrong_key(number: usize) -> String {
     format!("sk_live_{number:07}_0000000000000000000000")
 }
 
+#[inline]
 pub fn keyring(keys: usize) -> Keyring {
     let ring = Keyring::new();
     let client = Client::new("client");
@@ -78,28 +77,6 @@ impl Service<Request<Body>> for Inner {
     }
 }
 
-/// What no API-key layer with digests can do without: the header out, one SHA-256, the client in.
-#[derive(Clone)]
-pub struct Floor(pub Client);
-
-impl Service<Request<Body>> for Floor {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Some(key) = request.headers_mut().remove(NAME) {
-            black_box(Sha256::digest(key.as_bytes()));
-        }
-        request.extensions_mut().insert(self.0.clone());
-        Inner.call(request)
-    }
-}
-
 /// Polls once: everything here is ready at once.
 #[inline(never)]
 pub fn answer<S>(service: &mut S, request: Request<Body>) -> S::Response
@@ -113,6 +90,20 @@ where
         Poll::Ready(Ok(response)) => response,
         _ => panic!("not at once"),
     }
+}
+
+/// Counts one request, up to the response's end.
+pub fn count<S, B>(
+    case: &str,
+    status: StatusCode,
+    mut service: S,
+    request: impl Fn(usize) -> Request<Body>,
+) where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Debug,
+{
+    assert_eq!(answer(&mut service, request(0)).status(), status, "{case}");
+    callgrind::count(case, request, &mut |request| discard(answer(&mut service, request)));
 }
 
 /// Drops in one place, whoever calls, so that it costs all of them the same.

@@ -66,6 +66,19 @@ use crate::{
 /// second.reveal(|key| println!("{key}"));
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
+///
+/// # What time tells
+///
+/// A key is looked up by the first eight bytes of its digest: a hash of them, with a seed of this
+/// keyring's own, says where in the map to look. Where they fit, all of the digest is compared in
+/// constant time. So the time of a refusal may tell where a look-up led and whether it met a digest,
+/// and never how much of that was right. Nothing is to be made of it: from a part of a strong key's
+/// digest there is no way back to the key, and all of it opens nothing.
+///
+/// A key that is revoked, expired or not yet valid takes longer to refuse than one that is unknown, by
+/// the comparison, a look at its record, and the clock: whoever presents that very key can see that it
+/// was one. What is refused for its length or its [`format`](Self::format) takes the same time whatever
+/// keys there are.
 pub struct Keyring<C = Client> {
     shared: Arc<Shared<C>>,
     formats: Arc<[KeyFormat]>,

@@ -1,38 +1,29 @@
 //! Instructions of one request behind the layer, as the difference to the floor, against those that
 //! were accepted before. `--accept` accepts these.
 
-#![allow(clippy::result_large_err, reason = "tower-http's closures answer so")]
-
 use std::{
     collections::HashMap,
-    fmt::Debug,
     fs,
     process::{Command, ExitCode},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use http::{StatusCode, Uri};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring,
+    ApiKeyLayer, Keyring,
     extract::{Extract, bearer, cookie, header, query, scheme},
 };
 use tower_api_key_counts::{
-    Body, Floor, Inner, NAME, answer,
+    Inner,
     callgrind::{self, Count},
-    client_request, discard, key, keyring, request, with_key, wrong_key,
+    client_request, count,
+    floor::{self, BY_HAND, BY_HAND_REFUSED, FLOOR, FLOOR_WITHOUT_KEY},
+    key, keyring, request, with_key, wrong_key,
 };
-use tower_http::validate_request::ValidateRequestHeaderLayer;
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// A case may grow by as many without being accepted anew.
 const TOLERANCE: i64 = 20;
 const ACCEPTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/expected.txt");
-
-const FLOOR: &str = "floor";
-const FLOOR_WITHOUT_KEY: &str = "floor, no key";
-const BY_HAND: [&str; 2] = ["by hand, accepted", "by hand, refused"];
 
 fn main() -> ExitCode {
     if client_request::is_running() {
@@ -49,92 +40,47 @@ fn main() -> ExitCode {
 fn cases() {
     let (one, many) = (&keyring(1), &keyring(100_000));
     client_request::start();
+    floor::cases();
 
     let good = |_| with_key(&key(0));
     let wrong = |number| with_key(&wrong_key(number));
     let keyless = |_| request("x-other", "nothing");
     let bearing = |scheme| request("authorization", &format!("{scheme} {}", key(0)));
 
-    let client = Client::new("client");
-    case(FLOOR, StatusCode::OK, Floor(client.clone()), good);
-    case(FLOOR_WITHOUT_KEY, StatusCode::OK, Floor(client.clone()), keyless);
-    let [accepted, refused] = BY_HAND;
-    case(accepted, StatusCode::OK, by_hand(&client), good);
-    case(refused, StatusCode::UNAUTHORIZED, by_hand(&client), wrong);
-
     let by_header = ours(header("x-api-key"), one);
-    case("header, 1 key", StatusCode::OK, by_header.layer(Inner), good);
+    count("header, 1 key", StatusCode::OK, by_header.layer(Inner), good);
     let observed = by_header.clone().observe(()).layer(Inner);
-    case("header, 1 key, observer ()", StatusCode::OK, observed, good);
+    count("header, 1 key, observer ()", StatusCode::OK, observed, good);
     let cached = ApiKeyLayer::new(header("x-api-key"), one.clone()).layer(Inner);
-    case("header, 1 key, cache headers", StatusCode::OK, cached, good);
+    count("header, 1 key, cache headers", StatusCode::OK, cached, good);
     let places = (header("x-api-key"), bearer(), query("api_key"));
-    case("header of three places, 1 key", StatusCode::OK, ours(places, one).layer(Inner), good);
+    count("header of three places, 1 key", StatusCode::OK, ours(places, one).layer(Inner), good);
     let place = ours(bearer(), one).layer(Inner);
-    case("bearer, 1 key", StatusCode::OK, place, |_| bearing("Bearer"));
+    count("bearer, 1 key", StatusCode::OK, place, |_| bearing("Bearer"));
     let place = ours(scheme("Token"), one).layer(Inner);
-    case("scheme, 1 key", StatusCode::OK, place, |_| bearing("Token"));
+    count("scheme, 1 key", StatusCode::OK, place, |_| bearing("Token"));
     let line = format!("theme=dark; api_key={}; lang=en", key(0));
     let place = ours(cookie("api_key"), one).layer(Inner);
-    case("cookie, 1 key", StatusCode::OK, place, |_| request("cookie", &line));
+    count("cookie, 1 key", StatusCode::OK, place, |_| request("cookie", &line));
     let uri: Uri =
         format!("/secret-data?page=1&api_key={}&size=10", key(0)).parse().expect("a URI");
-    case("query, 1 key", StatusCode::OK, ours(query("api_key"), one).layer(Inner), |_| {
+    count("query, 1 key", StatusCode::OK, ours(query("api_key"), one).layer(Inner), |_| {
         let mut request = keyless(0);
         *request.uri_mut() = uri.clone();
         request
     });
-    case("refused, 1 key", StatusCode::UNAUTHORIZED, by_header.layer(Inner), wrong);
-    case("no key", StatusCode::UNAUTHORIZED, by_header.layer(Inner), keyless);
+    count("refused, 1 key", StatusCode::UNAUTHORIZED, by_header.layer(Inner), wrong);
+    count("no key", StatusCode::UNAUTHORIZED, by_header.layer(Inner), keyless);
 
     let many = ours(header("x-api-key"), many);
-    case("header, 100,000 keys", StatusCode::OK, many.layer(Inner), |number| {
+    count("header, 100,000 keys", StatusCode::OK, many.layer(Inner), |number| {
         with_key(&key(number * 1000))
     });
-    case("refused, 100,000 keys", StatusCode::UNAUTHORIZED, many.layer(Inner), wrong);
-}
-
-/// One request, up to the response's end.
-fn case<S, B>(
-    name: &str,
-    status: StatusCode,
-    mut service: S,
-    request: impl Fn(usize) -> Request<Body>,
-) where
-    S: Service<Request<Body>, Response = Response<B>>,
-    S::Error: Debug,
-{
-    assert_eq!(answer(&mut service, request(0)).status(), status, "{name}");
-    callgrind::count(name, request, &mut |request| discard(answer(&mut service, request)));
+    count("refused, 100,000 keys", StatusCode::UNAUTHORIZED, many.layer(Inner), wrong);
 }
 
 fn ours<E: Extract>(extract: E, keys: &Keyring) -> ApiKeyLayer<E, Keyring> {
     ApiKeyLayer::new(extract, keys.clone()).no_cache_headers()
-}
-
-/// The same job in a closure for tower-http.
-fn by_hand(
-    client: &Client,
-) -> impl Service<Request<Body>, Response = Response<Body>, Error: Debug> {
-    let known: HashMap<[u8; 32], Client> =
-        HashMap::from([(Sha256::digest(key(0)).into(), client.clone())]);
-    let unauthorized = || {
-        let mut response = Response::new(Body::from(r#"{"error":"Unauthorized access"}"#));
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        response
-    };
-    let layer = ValidateRequestHeaderLayer::custom(move |request: &mut Request<Body>| {
-        let value: &HeaderValue = request.headers().get(NAME).ok_or_else(unauthorized)?;
-        let digest: [u8; 32] = Sha256::digest(value.as_bytes()).into();
-        let (stored, client) = known.get_key_value(&digest).ok_or_else(unauthorized)?;
-        if !bool::from(stored.ct_eq(&digest)) {
-            return Err(unauthorized());
-        }
-        request.headers_mut().remove(NAME);
-        request.extensions_mut().insert(client.clone());
-        Ok(())
-    });
-    layer.layer(Inner)
 }
 
 /// The cases beside the floor. What is refused unhashed is compared with a floor that hashes nothing.
@@ -148,8 +94,13 @@ fn differences(counts: &[Count]) -> impl Iterator<Item = (&str, i64)> {
     })
 }
 
+/// What others cost is for comparison.
+fn is_gated(case: &str) -> bool {
+    ![BY_HAND, BY_HAND_REFUSED].contains(&case)
+}
+
 fn accept(counts: &[Count]) {
-    let gated = differences(counts).filter(|(case, _)| !BY_HAND.contains(case));
+    let gated = differences(counts).filter(|(case, _)| is_gated(case));
     let lines = gated.map(|(case, count)| format!("{count:>6}  {case}\n"));
     let text = format!("# {}\n{}", compiler(), lines.collect::<String>());
     fs::write(ACCEPTED, text).expect("expected.txt");
@@ -179,7 +130,7 @@ fn judge(counts: &[Count]) -> ExitCode {
         let show = |count: Option<i64>| count.map_or_else(|| "-".to_owned(), |it| it.to_string());
         println!("{:>9} {now:>9} {:>7}  {case}", show(before), show(change));
         match change {
-            _ if BY_HAND.contains(&case) => {}
+            _ if !is_gated(case) => {}
             None => grown.push(format!("{case}: it has no accepted figure")),
             Some(more) if more > TOLERANCE => grown.push(format!("{case}: {more} more")),
             Some(less) if less < -TOLERANCE => shrunk.push(format!("{case}: {} fewer", -less)),

@@ -16,9 +16,9 @@ use tower_api_key::{
     verify::{self, Record, Verify},
 };
 use tower_api_key_counts::{
-    Inner, answer,
+    Inner,
     callgrind::{self, Count},
-    client_request, differing_at, discard, key, keyring, with_key, wrong_key,
+    client_request, count, differing_at, discard, key, keyring, with_key, wrong_key,
 };
 use tower_layer::Layer;
 
@@ -155,20 +155,17 @@ fn holding(record: impl Fn(&str) -> Record) -> Keyring {
 }
 
 fn refuse(case: &str, verify: impl Verify, key: impl Fn(usize) -> String) {
-    count(case, StatusCode::UNAUTHORIZED, verify, key);
+    request(case, StatusCode::UNAUTHORIZED, verify, key);
 }
 
 fn accept(case: &str, verify: impl Verify, key: impl Fn(usize) -> String) {
-    count(case, StatusCode::OK, verify, key);
+    request(case, StatusCode::OK, verify, key);
 }
 
 /// One request through the whole service.
-fn count(case: &str, status: StatusCode, verify: impl Verify, key: impl Fn(usize) -> String) {
+fn request(case: &str, status: StatusCode, verify: impl Verify, key: impl Fn(usize) -> String) {
     let layer = ApiKeyLayer::new(header("x-api-key"), verify).no_cache_headers();
-    let mut service = layer.layer(Inner);
-    assert_eq!(answer(&mut service, with_key(&key(0))).status(), status, "{case}");
-    let act = &mut |request| discard(answer(&mut service, request));
-    callgrind::count(case, |number| with_key(&key(number)), act);
+    count(case, status, layer.layer(Inner), |number| with_key(&key(number)));
 }
 
 fn group(count: &Count) -> &str {
@@ -188,7 +185,12 @@ fn judge_equal(counts: &[Count]) -> bool {
         println!("{:>9}  {group}, {} cases", counts.first().expect("a case"), cases.len());
         if counts.len() > 1 {
             all_equal = false;
-            cases.iter().for_each(|it| println!("FAILED {}: {}", it.case, it.least));
+            for odd in cases.iter().filter(|it| it.least != cases[0].least) {
+                println!(
+                    "FAILED {}: {}; {}: {}",
+                    odd.case, odd.least, cases[0].case, cases[0].least
+                );
+            }
         }
     }
     all_equal
