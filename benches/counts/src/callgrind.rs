@@ -33,11 +33,10 @@ fn count_one<I>(case: &CStr, input: I, act: &mut dyn FnMut(I)) {
     client_request::dump(case);
 }
 
-/// What a case took.
+/// What a case took, at the least.
 pub struct Count {
     pub case: String,
     pub least: i64,
-    pub most: i64,
 }
 
 /// Runs this program under callgrind, and gives its counts in their order. Of each case the sample
@@ -60,12 +59,11 @@ pub fn run(program: &str) -> Vec<Count> {
     for (path, case, count) in samples(&folder) {
         match counts.iter_mut().find(|known| known.case == case) {
             Some(known) if known.least <= count => {
-                known.most = known.most.max(count);
                 fs::remove_file(path).expect("a file");
                 continue;
             }
             Some(known) => known.least = count,
-            None => counts.push(Count { case: case.clone(), least: count, most: count }),
+            None => counts.push(Count { case: case.clone(), least: count }),
         }
         fs::rename(path, folder.join(case.replace([' ', '/'], "_"))).expect("a file");
     }

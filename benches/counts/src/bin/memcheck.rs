@@ -82,7 +82,7 @@ fn controls() -> bool {
         let reported: usize = cases.iter().map(|case| case.reported).sum();
         let compared: usize = cases.iter().map(|case| case.compared).sum();
         println!("{compared:>9} {reported:>9}  planted: {name}");
-        if reported == compared {
+        if reported <= compared {
             missed.push(name.to_owned());
         }
     };
