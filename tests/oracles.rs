@@ -359,7 +359,7 @@ const VALUES: [&str; 18] = [
 ];
 
 /// What well-behaved callers send.
-const SENT: [(&str, &str); 10] = [
+const SENT: [(&str, &str); 11] = [
     ("x-api-key", "KEY"),
     ("x-own", " KEY\t"),
     ("authorization", "bearer KEY"),
@@ -368,9 +368,17 @@ const SENT: [(&str, &str); 10] = [
     ("cookie", "a=1; sid=\"KEY\"; b=2"),
     ("content-type", "application/grpc"),
     ("content-type", "application/grpc-web+proto"),
-    ("origin", "http://example.com"),
-    ("access-control-request-method", "PUT"),
+    ("content-type", "application/grpc+"),
+    ("content-type", "application/grpc;x"),
+    ("authorization", "Basic dTpw"),
 ];
+
+const PREFLIGHT: [(&str, &str); 2] =
+    [("origin", "http://example.com"), ("access-control-request-method", "PUT")];
+
+/// One path that may be open, and some that it is not.
+const PATHS: [&str; 8] =
+    ["/open", "/open", "/open", "/open/", "//open", "/Open", "/%6fpen", "/open;x"];
 
 #[derive(Clone, Debug)]
 struct Shape {
@@ -393,18 +401,24 @@ fn shapes() -> impl Strategy<Value = Shape> {
     ];
     let target = prop_oneof![
         4 => queries().prop_map(|query| format!("/p?{query}")),
-        2 => queries().prop_map(|query| format!("/open?{query}")),
+        3 => (prop::sample::select(&PATHS[..]), queries())
+            .prop_map(|(path, query)| format!("{path}?{query}")),
         1 => Just("*".to_owned()),
         1 => Just("example.com:443".to_owned()),
         1 => queries().prop_map(|query| format!("http://example.com?{query}")),
         1 => "/?\\PC{0,20}",
     ];
     let headers = prop::collection::vec(header, 0..5);
-    (prop::sample::select(&METHODS[..]), target, headers).prop_map(|(method, uri, headers)| Shape {
-        method,
-        uri,
-        headers,
-    })
+    let is_preflight = prop::bool::weighted(0.1);
+    (prop::sample::select(&METHODS[..]), target, headers, is_preflight).prop_map(
+        |(mut method, uri, mut headers, is_preflight)| {
+            if is_preflight {
+                method = "OPTIONS";
+                headers.extend(PREFLIGHT.map(|(name, value)| (name, value.into())));
+            }
+            Shape { method, uri, headers }
+        },
+    )
 }
 
 /// `None` for what no server could have parsed.
