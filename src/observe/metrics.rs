@@ -148,7 +148,11 @@ impl<C: Identity> Observe<C> for Metrics {
 
 fn is_of_a_verifier(reason: Reason) -> bool {
     match reason {
-        Reason::Missing | Reason::Ambiguous | Reason::Malformed | Reason::TooLong => false,
+        Reason::Missing
+        | Reason::Ambiguous
+        | Reason::Malformed
+        | Reason::TooLong
+        | Reason::InsufficientScope => false,
         Reason::Unknown
         | Reason::NotYetValid
         | Reason::Expired
