@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod oracle;
 pub(crate) mod public_types;
 pub(crate) mod traces;
 

@@ -1,0 +1,116 @@
+//! Arbitrary bytes as a file of keys: either all of it is taken, as the oracle reads it, and stays itself
+//! through changes; or none, the keys stay as they were, and the error repeats nothing.
+
+#![no_main]
+
+use std::{
+    error::Error,
+    fs,
+    path::PathBuf,
+    sync::LazyLock,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use http::Request;
+use libfuzzer_sys::fuzz_target;
+use tower_api_key::{
+    Client,
+    extract::Head,
+    key::KeyFormat,
+    key_file::{KeyFile, KeyFileError, KeyFileErrorKind},
+    verify::{Presented, Verify},
+};
+use tower_api_key_fuzz::{
+    CANARY,
+    file::{Key, as_written, read},
+};
+
+/// The key `canary-of-mobile-app`.
+const BEFORE: &str = r#"{"v":1}
+{"id":"0a1B2c3D","client":"mobile-app","digest":"sha256:d326a4d7d1ece6c58b4305692e0f7bbecd79b98450c5c7bb822fa506a863dd31","created":"2026-11-24T12:00:00Z"}
+"#;
+
+static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("keys-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    folder.join("keys.jsonl")
+});
+
+fuzz_target!(|input: &[u8]| {
+    write(BEFORE.as_bytes());
+    let keys = open().expect("a good file");
+    let before = held(&keys);
+
+    write(input);
+    let keys_of_input = read(input);
+    match keys.update(|_| Ok(())) {
+        Err(error) => {
+            let text = shown(&error);
+            // The oracle's reader of JSON does not see that.
+            let is_twice = text.contains("there twice") || error.line() == Some(1);
+            assert!(keys_of_input.is_none() || is_twice, "{text}");
+            assert_eq!(error.kind(), KeyFileErrorKind::Content);
+            assert!(!text.contains(CANARY), "{text}");
+            assert_eq!(shown(&open().expect_err("not taken here either")), text);
+            assert_eq!(held(&keys), before);
+            let request = Request::new(());
+            let key = Presented::new(b"canary-of-mobile-app", Head::of(&request));
+            assert_eq!(keys.verify(key).ok().as_ref().map(Client::id), Some("mobile-app"));
+        }
+        Ok(()) => {
+            assert_eq!(Some(held(&keys)), keys_of_input);
+            assert_eq!(fs::read(&*PATH).expect("the file"), input);
+            change(&keys, input);
+        }
+    }
+});
+
+/// After any change the file says what is held, and keeps the lines that it does not concern.
+fn change(keys: &KeyFile, input: &[u8]) {
+    check_written(keys);
+    let minted = keys.issue(&KeyFormat::default(), Client::new("new")).expect("a new key");
+    assert!(fs::read(&*PATH).expect("the file").starts_with(input));
+    check_written(keys);
+    for key in held(keys).iter().take(3) {
+        let rotated = keys.rotate(&key["id"], Duration::from_secs(60));
+        if let Err(error) = rotated {
+            assert_eq!(error.kind(), KeyFileErrorKind::Refused);
+        }
+        check_written(keys);
+    }
+    for key in held(keys) {
+        keys.revoke(&key["client"]).expect("written");
+    }
+    check_written(keys);
+    assert!(keys.records().all(|record| record.revoked().is_some()));
+    assert!(keys.records().any(|record| record.id() == Some(minted.id())));
+    keys.prune().expect("written");
+    check_written(keys);
+    assert_eq!(keys.records().count(), 0);
+}
+
+fn check_written(keys: &KeyFile) {
+    let written = open().expect("a good file");
+    assert_eq!(held(&written), held(keys));
+}
+
+fn open() -> Result<KeyFile, KeyFileError> {
+    // In 2027.
+    let clock = || UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    KeyFile::options().follow(false).clock(clock).open(&*PATH)
+}
+
+fn write(text: &[u8]) {
+    fs::write(&*PATH, text).expect("a file");
+}
+
+fn held(keys: &KeyFile) -> Vec<Key> {
+    let mut held: Vec<_> = keys.records().map(|record| as_written(&record)).collect();
+    held.sort();
+    held
+}
+
+fn shown(error: &KeyFileError) -> String {
+    let source = error.source().map(|source| format!("{source} {source:?}"));
+    format!("{error} {error:?} {source:?}")
+}

@@ -1,0 +1,139 @@
+//! The whole service, in an arbitrary configuration: the service inside is called if and only if the
+//! oracle says so, with what it says, and answers are what it says, byte for byte. No key gets out.
+//!
+//! The first line is of words that choose the configuration: see [`Setup`].
+
+#![no_main]
+
+use std::{error::Error, fmt::Debug, sync::LazyLock};
+
+use axum::extract::OriginalUri;
+use http::request::Parts;
+use libfuzzer_sys::fuzz_target;
+use tower_api_key::{
+    Anonymous, Client, KeyDigest, Keyring, Rejection,
+    verify::{Answer, Verify},
+};
+use tower_api_key_fuzz::{
+    CANARY, Reply, first_line, library_place,
+    oracle::{Left, Place},
+    request, send,
+    service::{KEYS, Setup, Told, Way, answer, at_once, keyring, later, passed, rejected},
+};
+
+static KEYRING: LazyLock<Keyring> = LazyLock::new(keyring);
+
+fuzz_target!(|input: &[u8]| {
+    let (line, text) = first_line(input);
+    let setup = Setup::of(line);
+    let Some(mut request) = request(text) else { return };
+    // Nobody's: it has to go.
+    request.extensions.insert(Client::new("intruder"));
+    if setup.is_async {
+        check(&setup, &request, later(KEYRING.clone()));
+    } else {
+        check(&setup, &request, at_once(KEYRING.clone()));
+    }
+});
+
+fn check<V: Verify<Answer: Answer<Client = Client>>>(setup: &Setup, request: &Parts, verifier: V) {
+    let told = Told::default();
+    let Some(layer) = setup.layer(verifier) else { return };
+    let layer = layer.observe(told.clone());
+    let reply = send(&layer, request);
+
+    let way = Way::of(setup, request);
+    let got = answer(reply.head.status.as_u16(), &reply.head.headers, &reply.body);
+    let rejection = reply.head.extensions.get::<Rejection>();
+    match (&way, &reply.seen) {
+        (Way::Rejected(reason, place), None) => {
+            assert_eq!(got, rejected(setup, request, reason, *place));
+            let rejection = rejection.expect("outer layers find why");
+            assert_eq!(rejection.reason().as_str(), *reason);
+            assert_eq!(rejection.place(), place.map(library_place).as_ref());
+        }
+        (Way::Rejected(..), Some(_)) => panic!("let in: {way:?}"),
+        (_, None) => panic!("turned away: {way:?}, {rejection:?}"),
+        (_, Some(seen)) => {
+            assert_eq!(got, passed(setup, request, &way));
+            assert!(rejection.is_none());
+            check_passed(setup, request, &way, seen);
+        }
+    }
+    let told = told.0.take();
+    assert_eq!(told.iter().map(|(outcome, _)| outcome).collect::<Vec<_>>(), [&way.outcome()]);
+    let shown = format!("{layer:?} {:?}", told);
+    check_nothing_shown(setup, request, &reply, shown);
+}
+
+/// What the service inside has seen.
+fn check_passed(setup: &Setup, request: &Parts, way: &Way, seen: &Parts) {
+    let stays =
+        |place: &Place| setup.forward || (*way == Way::Exempt && matches!(place, Place::Scheme(_)));
+    let (stay, go): (Vec<_>, Vec<_>) = setup.find.places().into_iter().partition(stays);
+    assert_eq!(Left::of(seen), Left::without(go, request));
+    assert_eq!(seen.extensions.get::<OriginalUri>().expect("it was there").0, seen.uri);
+    for (name, line) in &seen.headers {
+        let may_hold_a_key = |place: &Place| match place {
+            Place::Header(header) => name == header,
+            Place::Cookie(_) => name == "cookie",
+            Place::Scheme(_) => name == "authorization",
+            Place::Query(_) => false,
+        };
+        assert_eq!(line.is_sensitive(), stay.iter().any(may_hold_a_key), "{name}");
+    }
+
+    let client = seen.extensions.get::<Client>().map(Client::id);
+    let anonymous = seen.extensions.get::<Anonymous>();
+    match way {
+        Way::Client(whose, _) => assert_eq!(client, Some(*whose)),
+        _ => assert_eq!(client, None),
+    }
+    assert_eq!(anonymous.is_some(), *way == Way::Anonymous);
+    if let Some(anonymous) = anonymous {
+        let response = anonymous.reject();
+        let got = answer(response.status().as_u16(), response.headers(), response.body());
+        assert_eq!(got, rejected(setup, request, "missing", None));
+    }
+}
+
+/// Nothing that callers, logs or services further in get to see holds a key or a digest.
+fn check_nothing_shown(setup: &Setup, request: &Parts, reply: &Reply, mut shown: String) {
+    let mut show = |it: &dyn Debug| shown += &format!("{it:?} {it:#?}");
+    show(&reply.head);
+    show(&reply.body);
+    if let Some(rejection) = reply.head.extensions.get::<Rejection>() {
+        show(&(rejection, rejection.to_string(), rejection.source().map(ToString::to_string)));
+    }
+    if let Some(seen) = &reply.seen {
+        show(&(seen.extensions.get::<Client>(), seen.extensions.get::<Anonymous>(), &seen.headers));
+        // A key in the URI stays there where it is to be forwarded, and nothing can mark it.
+        if !setup.forward {
+            show(&(seen, seen.extensions.get::<OriginalUri>()));
+        }
+    }
+    // What the caller has written elsewhere is no key, and nobody hides it.
+    let places = setup.find.places();
+    let elsewhere = (&request.method, &setup.realm, Left::without(places, request));
+    let is_elsewhere = |text: &str| holds(&elsewhere, text);
+    for secret in SECRETS.iter().filter(|secret| !is_elsewhere(secret)) {
+        assert!(!shown.contains(&**secret), "{secret} in {shown}");
+    }
+}
+
+/// Headers as text: their own `Debug` is one of numbers.
+fn holds((method, realm, left): &(&http::Method, &String, Left), text: &str) -> bool {
+    let is_in = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    let mut headers = left.headers.iter();
+    is_in(method.as_str().as_bytes())
+        || realm.contains(text)
+        || left.uri.contains(text)
+        || headers.any(|(name, lines)| name.contains(text) || lines.iter().any(|line| is_in(line)))
+}
+
+/// What all keys have in them, and the beginnings of their digests.
+static SECRETS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let digests =
+        KEYS.map(|(key, _)| KeyDigest::of(key).encode()["sha256:".len()..][..16].to_owned());
+    [CANARY.to_owned()].into_iter().chain(digests).collect()
+});
