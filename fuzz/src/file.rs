@@ -38,7 +38,7 @@ pub fn as_written(record: &Record) -> Key {
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// All keys of a file, sorted; `None` if it cannot be used. A field that is there twice goes unseen.
+/// All keys of a file, sorted; `None` if it cannot be used.
 pub fn read(text: &[u8]) -> Option<Vec<Key>> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
     let mut lines = text.split('\n').map(str::trim);
@@ -57,11 +57,16 @@ pub fn read(text: &[u8]) -> Option<Vec<Key>> {
     Some(keys)
 }
 
+/// An object in which no field is there twice: it has as many as there are colons outside of strings.
 fn object(line: &str) -> Option<Map<String, Value>> {
-    match serde_json::from_str(line) {
-        Ok(Value::Object(object)) => Some(object),
-        _ => None,
+    let Ok(Value::Object(object)) = serde_json::from_str(line) else { return None };
+    let (mut is_string, mut is_escaped, mut colons) = (false, false, 0);
+    for char in line.chars() {
+        colons += usize::from(char == ':' && !is_string);
+        is_string ^= char == '"' && !is_escaped;
+        is_escaped = char == '\\' && !is_escaped;
     }
+    (object.len() == colons).then_some(object)
 }
 
 fn key(line: &str) -> Option<Key> {
