@@ -267,7 +267,7 @@ const CHILD: &str = "TOWER_API_KEY_TEST_CHILD";
 /// Runs this very test in a process of its own, since a process cannot safely change its environment.
 fn from_env_in_a_child(test: &str, value: Option<&OsStr>) -> String {
     let mut child = Command::new(env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    child.args([test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     match value {
         Some(value) => child.env(VARIABLE, value),
         None => child.env_remove(VARIABLE),
