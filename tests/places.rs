@@ -4,7 +4,10 @@ mod support;
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -654,6 +657,62 @@ fn a_closure_may_answer_bytes_text_or_a_header_and_blank_is_still_absent() {
     assert_eq!(outcome(|_| None::<&str>.into()), "401 missing");
     assert_eq!(outcome(|_| Extracted::Ambiguous), "400 ambiguous");
     assert_eq!(outcome(|head| Some(head.method().as_str()).into()), "401 unknown");
+}
+
+#[test]
+fn a_closure_s_place_is_told_with_what_it_found_unless_it_tells_another_of_the_layer_s() {
+    static ANOTHER: LazyLock<Place> = LazyLock::new(|| Place::header("another"));
+
+    fn told<F>(find: F) -> String
+    where
+        F: for<'a> Fn(Head<'a>) -> Extracted<'a>,
+    {
+        let whose = |key: Presented<'_>| key.place().map(|place| Client::new(place.name()));
+        let two = (extract::from_fn(Place::header("x-own"), find), header("another"));
+        ask(&ApiKeyLayer::new(two, verify::from_fn(whose)), Request::get("/")).outcome()
+    }
+
+    assert_eq!(told(|_| Some(KEY).into()), "200 x-own");
+    assert_eq!(told(|_| Extracted::found(KEY.as_bytes(), &ANOTHER)), "200 another");
+}
+
+/// An extractor that reads a part of what another has found.
+struct Behind<E>(&'static [u8], E);
+
+impl<E: Extract> Extract for Behind<E> {
+    fn places(&self) -> Vec<Place> {
+        self.1.places()
+    }
+
+    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
+        match self.1.extract(head) {
+            Extracted::Found(found) => match (found.place(), found.expose()) {
+                (Some(place), Some(value)) => match value.strip_prefix(self.0) {
+                    Some(key) => Extracted::found(key.to_vec(), place),
+                    None => Extracted::malformed(place),
+                },
+                _ => Extracted::Found(found),
+            },
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn an_extractor_may_read_a_part_of_what_another_has_found() {
+    let layer =
+        ApiKeyLayer::new((Behind(b"v1.", bearer()), Behind(b"v1.", query("api_key"))), keys());
+    let bearer = |line: &str| Request::get("/").header("authorization", format!("Bearer {line}"));
+    for (request, outcome) in [
+        (bearer(&format!("v1.{KEY}")), "200 mobile-app"),
+        (bearer(KEY), "401 malformed"),
+        (bearer("v1.what ever"), "401 malformed"),
+        (bearer("v1."), "401 missing"),
+        (bearer(""), "401 missing"),
+        (Request::get(format!("/?api_key=v%31.{OTHER}")), "200 ci"),
+    ] {
+        assert_eq!(ask(&layer, request).outcome(), outcome);
+    }
 }
 
 /// A key behind a version, with whatever follows from declaring its place.
