@@ -376,13 +376,16 @@ async fn an_observer_that_panics_ends_the_request_and_no_other_and_lets_nobody_i
 
 #[test]
 fn while_an_observer_blocks_the_request_waits_and_nobody_is_let_in() {
+    /// Only if the test fails.
+    const TOO_LONG: Duration = Duration::from_secs(30);
+
     /// Says that it was told, and goes on when it may.
     struct Blocks(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
 
     impl<C> Observe<C> for Blocks {
         fn decided(&self, _: &Decision<'_, C>) {
             self.0.send(()).unwrap();
-            self.1.lock().unwrap().recv().unwrap();
+            self.1.lock().unwrap().recv_timeout(TOO_LONG).unwrap();
         }
     }
 
@@ -400,7 +403,7 @@ fn while_an_observer_blocks_the_request_waits_and_nobody_is_let_in() {
                 });
                 answer.status()
             });
-            told.recv().unwrap();
+            told.recv_timeout(TOO_LONG).unwrap();
             assert_eq!(entered.load(Ordering::SeqCst), 0);
             assert!(!asking.is_finished());
             release.send(()).unwrap();
