@@ -3,15 +3,11 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::Response;
 
-use crate::{
-    extract::Head,
-    policy::Policy,
-    rejection::{Reason, Rejection},
-    respond::Grpc,
-};
+use crate::{extract::Head, policy::Policy, rejection::Rejection, respond::Grpc};
 
-/// In the extensions of a request that came without a key and was let through, since the layer is
-/// [`optional`](crate::ApiKeyLayer::optional).
+/// In the extensions of a request that was let through without a client: it came without a key, and
+/// the layer is [`optional`](crate::ApiKeyLayer::optional); or it should have been turned away, and the
+/// layer [only reports](crate::ApiKeyLayer::dangerous_report_only).
 ///
 /// With it a guard further in, which does want a client, answers as the layer would have.
 ///
@@ -31,19 +27,21 @@ use crate::{
 #[derive(Clone)]
 pub struct Anonymous {
     policy: Arc<Policy>,
+    rejection: Rejection,
     grpc: Option<Grpc>,
 }
 
 impl Anonymous {
-    pub(crate) fn new(policy: &Arc<Policy>, head: Head<'_>) -> Self {
+    pub(crate) fn new(policy: &Arc<Policy>, head: Head<'_>, rejection: Rejection) -> Self {
         let grpc = Grpc::of(head.method(), head.headers());
-        Self { policy: Arc::clone(policy), grpc }
+        Self { policy: Arc::clone(policy), rejection, grpc }
     }
 
-    /// The response to a missing key: 401, in the form and with the challenge of the layer.
+    /// The response to a missing key: 401, in the form and with the challenge of the layer. Where the
+    /// layer only reports, the response that it held back.
     #[must_use]
     pub fn reject(&self) -> Response<Bytes> {
-        self.policy.reject(Rejection::new(Reason::Missing), self.grpc)
+        self.policy.reject(self.rejection.clone(), self.grpc)
     }
 }
 

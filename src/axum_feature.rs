@@ -73,7 +73,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Client {
 
 /// A handler wants a client, and the request has none.
 ///
-/// On an optional route it is the layer's own 401. Where no layer ran it is a 500, whose body and log
+/// On an optional route it is the layer's own 401, and behind a layer that only reports the answer that
+/// this one held back. Where no layer ran it is a 500, whose body and log
 /// line name the fix.
 #[derive(Debug)]
 pub struct NoClient(Option<Anonymous>);
@@ -98,7 +99,7 @@ impl IntoResponse for NoClient {
 impl fmt::Display for NoClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Some(_) => "A handler wants a client, and the request came without a key.",
+            Some(_) => "A handler wants a client, and the request was let through without one.",
             None => {
                 "A handler wants the client of a request that no `ApiKeyLayer` has verified: add \
                  `.layer(ApiKeyLayer::new(…))` after the route, take the path out of `exempt_path`, \

@@ -9,6 +9,7 @@ use http::{
 use crate::{
     place::{Place, PlaceKind},
     policy::{Policy, says},
+    rejection::{Reason, Rejection},
 };
 
 /// What keeps a cache from giving one client's response to another, or to nobody in particular.
@@ -97,6 +98,20 @@ impl CacheHeaders {
     pub(crate) fn keyed(policy: &Policy, method: &Method, place: Option<&Place>) -> Option<Self> {
         let in_url = place.is_some_and(|place| place.kind() == PlaceKind::Query);
         Self::new(policy, method, if in_url { KeySent::InUrl } else { KeySent::Yes })
+    }
+
+    /// For the response to a request that should have been turned away. Its key may be good all the
+    /// same, and may stand in the URL unless it is known to stand elsewhere.
+    pub(crate) fn reported(
+        policy: &Policy,
+        method: &Method,
+        rejection: &Rejection,
+    ) -> Option<Self> {
+        if rejection.reason() == Reason::Missing {
+            return Self::anonymous(policy, method);
+        }
+        let in_url = || policy.places.iter().find(|place| place.kind() == PlaceKind::Query);
+        Self::keyed(policy, method, rejection.place().or_else(in_url))
     }
 
     /// Responses to other methods are not cached.

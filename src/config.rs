@@ -32,15 +32,21 @@ impl<E, V, O> Config<E, V, O> {
     /// What was configured, and nothing that could hold a key.
     pub(crate) fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = &*self.policy;
-        f.debug_struct(name)
+        let mut shown = f.debug_struct(name);
+        if policy.report_only {
+            shown.field("DANGEROUS_report_only", &true);
+        }
+        shown
             .field("places", &policy.places)
             .field("realm", &policy.realm)
             .field("optional", &policy.optional)
             .field("exempt_paths", &policy.exempt_paths)
+            .field("require_secure", &!policy.secure_if.is_empty())
             .field("pass_preflight", &policy.pass_preflight)
             .field("forward_key", &policy.forward_key)
             .field("max_key_len", &policy.max_key_len)
             .field("cache_headers", &policy.cache_headers)
+            .field("retry_after", &policy.retry_after)
             .finish_non_exhaustive()
     }
 }

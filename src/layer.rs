@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
@@ -161,6 +161,46 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
         self.with(|policy| policy.exempt_if.push(Arc::new(exempt)))
     }
 
+    /// Turns away what did not come over a secure connection: 403, whether its key is good, wrong or
+    /// missing. That comes before anything else is read, even of a preflight, but for the exempt paths, so
+    /// that probes work. It may be called several times: all predicates must hold.
+    ///
+    /// What is secure only you can say. The URI will not: mostly it has no scheme, and where it has one the
+    /// caller wrote it. So does a caller write `X-Forwarded-Proto` and `Forwarded`, unless a proxy that is
+    /// the only way in replaces them. None of them counts unless your predicate reads it.
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header};
+    ///
+    /// /// Which the accepting loop puts into the extensions of what comes by TLS.
+    /// #[derive(Clone)]
+    /// struct ByTls;
+    ///
+    /// # let layer = || ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde").unwrap());
+    /// let direct = layer().require_secure(|head| head.extensions().get::<ByTls>().is_some());
+    ///
+    /// // Behind a proxy that replaces this header, such as nginx with
+    /// // `proxy_set_header X-Forwarded-Proto $scheme`, and on a port that nobody else can reach:
+    /// let behind_nginx = layer().require_secure(|head| {
+    ///     let mut lines = head.headers().get_all("x-forwarded-proto").iter();
+    ///     lines.next().is_some_and(|line| line == "https") && lines.next().is_none()
+    /// });
+    /// ```
+    ///
+    /// In tonic a `TlsConnectInfo` is among the extensions, in axum what `ConnectInfo` was made of.
+    ///
+    /// There is no redirect: it would succeed, and nobody would notice that the key went over the network in
+    /// the clear ("Protecting Credentials with HTTP APIs", draft-ietf-httpapi-privacy). It is better still not
+    /// to listen without TLS at all. `Strict-Transport-Security` belongs on what goes over TLS alone
+    /// (RFC 6797 §7.2), so that whoever speaks TLS adds it. A key that came so is not read, and hence not
+    /// revoked: have its client [rotate](crate::Keyring::rotate) it.
+    pub fn require_secure<F>(self, secure: F) -> Self
+    where
+        F: Fn(Head<'_>) -> bool + Send + Sync + 'static,
+    {
+        self.with(|policy| policy.secure_if.push(Arc::new(secure)))
+    }
+
     /// Lets CORS preflights through: OPTIONS with `Origin` and `Access-Control-Request-Method`, and
     /// no other OPTIONS. Off by default.
     ///
@@ -193,6 +233,46 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// A layer that adds another, for compression or CORS, belongs further in than this one.
     pub fn no_cache_headers(self) -> Self {
         self.with(|policy| policy.cache_headers = false)
+    }
+
+    /// Tells callers when to ask again where the verifier failed: a 503 gets `Retry-After`, unless the
+    /// responder has written one, and its gRPC twin `grpc-retry-pushback-ms`. In whole seconds, rounded up,
+    /// and at least one.
+    ///
+    /// Whoever is refused in one moment comes back in one moment.
+    pub fn retry_after(self, wait: Duration) -> Self {
+        self.with(|policy| policy.set_retry_after(wait))
+    }
+
+    /// Guards nothing: lets everyone in, and reports whom it would have turned away. For a while, when keys
+    /// are put in front of a service that has callers already, or
+    /// [`require_secure`](Self::require_secure) is.
+    ///
+    /// What would have been turned away, for whatever reason, reaches the inner service without a
+    /// [`Client`](crate::Client) and with the [`Rejection`] in the *request's* extensions. The observer is
+    /// told of it as ever. All else stays: good keys are verified and bring their client, and keys are taken out
+    /// (an inner service that checks them itself wants [`forward_key`](Self::forward_key)).
+    ///
+    /// What wants a client still gets none: a handler with a `Client` for an argument, or a
+    /// [`RequireScopeLayer`](crate::RequireScopeLayer), gives the answer that was held back here (from
+    /// [`Anonymous`](crate::Anonymous)). Let the handler take an `Option<Client>` for the while, and the scopes
+    /// wait.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_api_key::{ApiKeyLayer, Keyring, Rejection, extract::header};
+    ///
+    /// let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?)
+    ///     .dangerous_report_only();
+    ///
+    /// fn would_be_turned_away<B>(request: &Request<B>) -> Option<&'static str> {
+    ///     request.extensions().get::<Rejection>().map(|rejection| rejection.reason().as_str())
+    /// }
+    /// # assert_eq!(would_be_turned_away(&Request::new(())), None);
+    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// ```
+    pub fn dangerous_report_only(self) -> Self {
+        self.with(Policy::set_report_only)
     }
 
     /// Tells an observer of every decision. One: the last replaces those before.

@@ -92,8 +92,10 @@
 //! | no key | 401 | 16 | a challenge; `{"error":"Unauthorized access"}` |
 //! | unknown, expired, not yet valid, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
 //! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
-//! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause |
+//! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause; when to ask again, if you say it ([`retry_after`](ApiKeyLayer::retry_after)) |
 //! | the client lacks a scope ([`RequireScopeLayer`]) | 403 | 7 | `{"error":"Forbidden"}`; no scope is named |
+//! | no secure connection ([`require_secure`](ApiKeyLayer::require_secure), which is off unless you say what is secure) | 403 | 7 | `{"error":"HTTPS required"}`, whatever key there is |
+//! | any of these while the layer [only reports](ApiKeyLayer::dangerous_report_only) | | | nothing: it gets in, without a client |
 //!
 //! - Only digests are stored. Finding one takes the same work however many there are, and comparing two
 //!   the same time wherever they differ. No `Debug`, error, log line or panic holds a key or digest.

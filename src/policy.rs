@@ -1,9 +1,9 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, RETRY_AFTER},
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     extract::Head,
     key::DEFAULT_MAX_LEN,
     place::{Place, PlaceKind},
-    rejection::Rejection,
+    rejection::{Rejection, RejectionKind},
     respond::{Grpc, Json, Respond},
 };
 
@@ -28,10 +28,14 @@ pub(crate) struct Policy {
     pub(crate) optional: bool,
     pub(crate) exempt_paths: Vec<String>,
     pub(crate) exempt_if: Vec<Arc<Predicate>>,
+    pub(crate) secure_if: Vec<Arc<Predicate>>,
     pub(crate) pass_preflight: bool,
     pub(crate) forward_key: bool,
     pub(crate) max_key_len: usize,
     pub(crate) cache_headers: bool,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) report_only: bool,
 }
 
 /// The layer's own `Debug` shows what was configured.
@@ -64,16 +68,30 @@ impl Policy {
             optional: false,
             exempt_paths: Vec::new(),
             exempt_if: Vec::new(),
+            secure_if: Vec::new(),
             pass_preflight: false,
             forward_key: false,
             max_key_len: DEFAULT_MAX_LEN,
             cache_headers: true,
+            retry_after: None,
+            report_only: false,
         })
     }
 
     pub(crate) fn set_optional(&mut self) {
         self.optional = true;
         self.vary = Vary::new(&self.places, true);
+    }
+
+    pub(crate) fn set_report_only(&mut self) {
+        self.report_only = true;
+        self.vary = Vary::new(&self.places, true);
+    }
+
+    /// Whole seconds are all that HTTP can say, and none would be an invitation to hammer.
+    pub(crate) fn set_retry_after(&mut self, wait: Duration) {
+        let rounded_up = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        self.retry_after = Some(rounded_up.max(1));
     }
 
     pub(crate) fn set_realm(&mut self, realm: String) {
@@ -86,6 +104,11 @@ impl Policy {
     pub(crate) fn exempts(&self, head: Head<'_>) -> bool {
         self.exempt_paths.iter().any(|path| path == head.uri().path())
             || self.exempt_if.iter().any(|exempt| exempt(head))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_secure(&self, head: Head<'_>) -> bool {
+        self.secure_if.iter().all(|secure| secure(head))
     }
 
     /// What the Fetch standard calls a CORS-preflight request, and no other OPTIONS.
@@ -137,12 +160,27 @@ impl Policy {
             let status = response.status();
             self.challenges.write(&rejection, status, response.headers_mut());
         }
+        if rejection.kind() == RejectionKind::Failed {
+            self.write_retry_after(&mut response, grpc);
+        }
         let headers = response.headers_mut();
         if !says(headers, &CACHE_CONTROL, |directive| directive.eq_ignore_ascii_case("no-store")) {
             headers.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         response.extensions_mut().insert(rejection);
         response
+    }
+
+    fn write_retry_after(&self, response: &mut Response<Bytes>, grpc: Option<Grpc>) {
+        let Some(seconds) = self.retry_after else { return };
+        if grpc.is_some() {
+            // gRFC A6, "Pushback": a signed 32-bit integer.
+            let millis = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
+            let name = HeaderName::from_static("grpc-retry-pushback-ms");
+            response.headers_mut().insert(name, millis.into());
+        } else if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().entry(RETRY_AFTER).or_insert(seconds.into());
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{key::KeyId, place::Place};
 /// A [`Respond`](crate::respond::Respond) makes a response of it. The layer puts it into that
 /// response's extensions, where layers outside find it: to count refusals by reason, or to help a
 /// support team tell a missing key from a revoked one. The caller is told no more than the
-/// [`message`](Self::message).
+/// [`message`](Self::message). A layer that
+/// [only reports](crate::ApiKeyLayer::dangerous_report_only) puts it into the request's extensions instead.
 ///
 /// ```
 /// use tower_api_key::Rejection;
@@ -45,6 +46,8 @@ pub enum RejectionKind {
     Failed,
     /// The key is good, and its client may not do this: 403.
     Forbidden,
+    /// It did not come over a secure connection: 403, whatever key it has.
+    Insecure,
 }
 
 /// The reason behind a rejection: for operators, not for callers.
@@ -71,6 +74,8 @@ pub enum Reason {
     Failed,
     /// The client lacks a scope that a [`RequireScopeLayer`](crate::RequireScopeLayer) wants.
     InsufficientScope,
+    /// It did not come as [`require_secure`](crate::ApiKeyLayer::require_secure) wants.
+    Insecure,
 }
 
 impl Rejection {
@@ -100,6 +105,7 @@ impl Rejection {
             Reason::Ambiguous => RejectionKind::Ambiguous,
             Reason::Failed => RejectionKind::Failed,
             Reason::InsufficientScope => RejectionKind::Forbidden,
+            Reason::Insecure => RejectionKind::Insecure,
             Reason::Unknown
             | Reason::Malformed
             | Reason::TooLong
@@ -135,7 +141,7 @@ impl Rejection {
             RejectionKind::Missing | RejectionKind::Refused => StatusCode::UNAUTHORIZED,
             RejectionKind::Ambiguous => StatusCode::BAD_REQUEST,
             RejectionKind::Failed => StatusCode::SERVICE_UNAVAILABLE,
-            RejectionKind::Forbidden => StatusCode::FORBIDDEN,
+            RejectionKind::Forbidden | RejectionKind::Insecure => StatusCode::FORBIDDEN,
         }
     }
 
@@ -147,6 +153,7 @@ impl Rejection {
             RejectionKind::Ambiguous => "More than one API key in the request",
             RejectionKind::Failed => "Service unavailable",
             RejectionKind::Forbidden => "Forbidden",
+            RejectionKind::Insecure => "HTTPS required",
         }
     }
 }
@@ -161,6 +168,7 @@ impl RejectionKind {
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Forbidden => "forbidden",
+            Self::Insecure => "insecure",
         }
     }
 }
@@ -180,6 +188,7 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::Failed => "failed",
             Self::InsufficientScope => "insufficient_scope",
+            Self::Insecure => "insecure",
         }
     }
 
@@ -195,6 +204,7 @@ impl Reason {
             Self::Revoked => "the key was revoked",
             Self::Failed => "the key could not be verified",
             Self::InsufficientScope => "the client lacks a scope",
+            Self::Insecure => "the connection is not secure",
         }
     }
 }

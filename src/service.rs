@@ -55,7 +55,7 @@ where
 
         let decided = match config.find_way(Head::of(&request)) {
             Way::Open(open) => Ok(config.let_by(&mut request, open, started)),
-            Way::Closed(rejection) => Err(config.turn_away(&request, rejection, started)),
+            Way::Closed(rejection) => config.turn_away(&mut request, rejection, started),
             Way::Asked(answer, place) => match answer.now() {
                 Ok(Ok(client)) => {
                     config.policy.take_out(&mut request, false);
@@ -63,7 +63,7 @@ where
                 }
                 Ok(Err(refusal)) => {
                     let rejection = refusal.into_rejection().at(place);
-                    Err(config.turn_away(&request, rejection, started))
+                    config.turn_away(&mut request, rejection, started)
                 }
                 Err(future) => {
                     config.policy.take_out(&mut request, false);
@@ -109,6 +109,9 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         let policy = &*self.policy;
         if policy.exempts(head) {
             return Way::Open(Open::Exempt);
+        }
+        if !policy.is_secure(head) {
+            return Way::Closed(Rejection::new(Reason::Insecure));
         }
         if policy.passes_preflight(head) {
             return Way::Open(Open::Preflight);
@@ -159,8 +162,7 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
             }
             Open::Anonymous => {
                 self.tell(Verdict::Anonymous, None, request, started);
-                let anonymous = Anonymous::new(&self.policy, Head::of(request));
-                request.extensions_mut().insert(anonymous);
+                self.mark_anonymous(request, Rejection::new(Reason::Missing));
                 CacheHeaders::anonymous(&self.policy, request.method())
             }
         }
@@ -168,13 +170,32 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
 
     fn turn_away<B>(
         &self,
-        request: &Request<B>,
+        request: &mut Request<B>,
         rejection: Rejection,
         started: Option<Instant>,
-    ) -> Refused {
+    ) -> Result<Option<CacheHeaders>, Refused> {
         self.tell(Verdict::Rejected(&rejection), rejection.place(), request, started);
+        if self.policy.report_only {
+            return Ok(self.report(request, rejection));
+        }
         let grpc = Grpc::of(request.method(), request.headers());
-        Refused { policy: Arc::clone(&self.policy), rejection, grpc }
+        Err(Refused { policy: Arc::clone(&self.policy), rejection, grpc })
+    }
+
+    /// Lets by whom it should have turned away.
+    #[cold]
+    fn report<B>(&self, request: &mut Request<B>, rejection: Rejection) -> Option<CacheHeaders> {
+        self.policy.take_out(request, false);
+        request.extensions_mut().remove::<Named<V>>();
+        self.mark_anonymous(request, rejection.clone());
+        let cache = CacheHeaders::reported(&self.policy, request.method(), &rejection);
+        request.extensions_mut().insert(rejection);
+        cache
+    }
+
+    fn mark_anonymous<B>(&self, request: &mut Request<B>, rejection: Rejection) {
+        let anonymous = Anonymous::new(&self.policy, Head::of(request), rejection);
+        request.extensions_mut().insert(anonymous);
     }
 
     fn tell<B>(
@@ -215,15 +236,16 @@ where
     fn resume(self, answer: Result<Named<V>, Refusal>) -> Self::Next {
         let Self { mut inner, config, mut request, place, started } = self;
         let place = place.as_ref();
-        match answer {
-            Ok(client) => {
-                let cache = config.let_in(&mut request, place, client, started);
-                Step::inner(inner.call(request), cache)
-            }
+        let decided = match answer {
+            Ok(client) => Ok(config.let_in(&mut request, place, client, started)),
             Err(refusal) => {
                 let rejection = refusal.into_rejection().at(place);
-                Step::refused(config.turn_away(&request, rejection, started))
+                config.turn_away(&mut request, rejection, started)
             }
+        };
+        match decided {
+            Ok(cache) => Step::inner(inner.call(request), cache),
+            Err(refused) => Step::refused(refused),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Respond for Grpc {
             RejectionKind::Missing | RejectionKind::Refused => "16",
             RejectionKind::Ambiguous => "3",
             RejectionKind::Failed => "14",
-            RejectionKind::Forbidden => "7",
+            RejectionKind::Forbidden | RejectionKind::Insecure => "7",
         };
         self.answer(code, rejection.message())
     }
