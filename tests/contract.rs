@@ -1,6 +1,6 @@
 //! The names that other code is written against, each used as its users would.
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, io, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -74,10 +74,12 @@ async fn a_layer_with_everything_said_about_it() -> Result {
         .optional()
         .exempt_path("/health")
         .exempt_if(|head| head.uri().path() == "/version")
+        .require_secure(|head| !head.headers().contains_key("x-plain"))
         .pass_preflight()
         .forward_key()
         .max_key_len(2048)
         .no_cache_headers()
+        .retry_after(Duration::from_secs(10))
         .observe(Silent);
     assert_eq!(layer.places().len(), 3);
 
@@ -85,7 +87,10 @@ async fn a_layer_with_everything_said_about_it() -> Result {
     assert_eq!(status(layer.clone(), asked()).await, StatusCode::OK);
     assert_eq!(keys.revoke("ci"), 1);
     assert_eq!(status(layer.clone(), asked()).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(status(layer, Request::get("/")).await, StatusCode::OK);
+    assert_eq!(status(layer.clone(), Request::get("/")).await, StatusCode::OK);
+    let plain = Request::get("/").header("x-plain", "");
+    assert_eq!(status(layer.clone(), plain).await, StatusCode::FORBIDDEN);
+    assert_eq!(status(layer.dangerous_report_only(), asked()).await, StatusCode::OK);
 
     keys.retain(|client| client.id() != "mobile-app");
     assert!(keys.remove(&KeyDigest::of("sk_live_0")).is_none());

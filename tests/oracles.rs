@@ -13,7 +13,7 @@ use http_body_util::Full;
 use proptest::prelude::*;
 use support::{Any, KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, escaped, keys};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring,
+    Anonymous, ApiKeyLayer, Client, KeyDigest, Keyring, Rejection,
     extract::{
         self, Cookie, Header, Query, Scheme, bearer, cookie, first_of, header, query, scheme,
     },
@@ -321,7 +321,7 @@ proptest! {
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "X-OWN"];
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "x-api-key",
     "x-own",
     "authorization",
@@ -335,6 +335,7 @@ const NAMES: [&str; 13] = [
     "content-length",
     "transfer-encoding",
     "forwarded",
+    "x-forwarded-proto",
 ];
 
 const VALUES: [&str; 18] = [
@@ -359,7 +360,7 @@ const VALUES: [&str; 18] = [
 ];
 
 /// What well-behaved callers send.
-const SENT: [(&str, &str); 11] = [
+const SENT: [(&str, &str); 12] = [
     ("x-api-key", "KEY"),
     ("x-own", " KEY\t"),
     ("authorization", "bearer KEY"),
@@ -371,6 +372,7 @@ const SENT: [(&str, &str); 11] = [
     ("content-type", "application/grpc+"),
     ("content-type", "application/grpc;x"),
     ("authorization", "Basic dTpw"),
+    ("x-forwarded-proto", "https"),
 ];
 
 const PREFLIGHT: [(&str, &str); 2] =
@@ -555,7 +557,14 @@ struct Configuration {
     exempt_if: bool,
     pass_preflight: bool,
     forward_key: bool,
+    /// Where it is wanted, whether the connection is.
+    secure: Option<bool>,
+    report_only: bool,
 }
+
+/// A connection that is secure.
+#[derive(Clone)]
+struct Secure;
 
 fn configurations() -> impl Strategy<Value = Configuration> {
     use Doorman::{Failing, FailingLater, Keys, KeysLater, Nobody};
@@ -568,8 +577,9 @@ fn configurations() -> impl Strategy<Value = Configuration> {
     (
         (places, any::<bool>(), doorman, prop::sample::select(&[CAP, CAP, CAP, 40, 8][..])),
         (any::<bool>(), seldom(), seldom(), any::<bool>(), seldom()),
+        (prop::option::weighted(0.3, any::<bool>()), seldom()),
     )
-        .prop_map(|((places, takes_first, doorman, cap), switches)| {
+        .prop_map(|((places, takes_first, doorman, cap), switches, (secure, report_only))| {
             let (mut places, how_many) = places;
             places.truncate(how_many);
             let (optional, exempt_path, exempt_if, pass_preflight, forward_key) = switches;
@@ -583,6 +593,8 @@ fn configurations() -> impl Strategy<Value = Configuration> {
                 exempt_if,
                 pass_preflight,
                 forward_key,
+                secure,
+                report_only,
             }
         })
 }
@@ -636,8 +648,15 @@ impl Configuration {
         if self.forward_key {
             layer = layer.forward_key();
         }
+        let mut request = request.extension(Client::new("planted"));
+        if let Some(secure) = self.secure {
+            layer = layer.require_secure(|head| head.extensions().get::<Secure>().is_some());
+            request = if secure { request.extension(Secure) } else { request };
+        }
+        if self.report_only {
+            layer = layer.dangerous_report_only();
+        }
         let calls = Cell::new(0);
-        let request = request.extension(Client::new("planted"));
         #[cfg(feature = "axum")]
         let request = {
             let whole = OriginalUri(request.uri_ref().unwrap().clone());
@@ -656,23 +675,42 @@ impl Configuration {
             || (self.exempt_if && parts.headers.contains_key("x-other"))
     }
 
-    /// What should come of it.
-    fn judged(&self, parts: &request::Parts) -> String {
+    /// What should come of it, and what the inner service should find that it would have been.
+    fn judged(&self, parts: &request::Parts) -> (String, Option<&'static str>) {
+        let outcome = self.decided(parts);
+        if outcome.starts_with("200") {
+            (outcome.to_owned(), None)
+        } else if self.report_only {
+            ("200 -".to_owned(), Some(&outcome[4..]))
+        } else if is_grpc(parts) {
+            (format!("200 {}", &outcome[4..]), None)
+        } else {
+            (outcome.to_owned(), None)
+        }
+    }
+
+    fn decided(&self, parts: &request::Parts) -> &'static str {
         let has = |name: &str| parts.headers.contains_key(name);
         let is_preflight =
             parts.method == "OPTIONS" && has("origin") && has("access-control-request-method");
-        if self.exempts(parts) || (self.pass_preflight && is_preflight) {
-            return "200 -".to_owned();
+        if self.exempts(parts) {
+            return "200 -";
+        }
+        if self.secure == Some(false) {
+            return "403 insecure";
+        }
+        if self.pass_preflight && is_preflight {
+            return "200 -";
         }
         let places = self.places.iter().map(|spot| judged_spot(parts, *spot, self.cap));
         let mut there = places.filter(|place| *place != "401 missing");
         let outcome = match (there.next(), there.next()) {
-            (None, _) if self.optional => return "200 -".to_owned(),
+            (None, _) if self.optional => return "200 -",
             (None, _) => "401 missing",
             (Some(_), Some(_)) if !self.takes_first => "400 ambiguous",
             (Some(first), _) => first,
         };
-        let outcome = match (self.doorman, outcome) {
+        match (self.doorman, outcome) {
             (Doorman::Failing | Doorman::FailingLater, known)
                 if known.starts_with("200") || known == "401 unknown" =>
             {
@@ -680,12 +718,16 @@ impl Configuration {
             }
             (Doorman::Nobody, known) if known.starts_with("200") => "401 unknown",
             (_, outcome) => outcome,
-        };
-        if is_grpc(parts) && !outcome.starts_with("200") {
-            format!("200 {}", &outcome[4..])
-        } else {
-            outcome.to_owned()
         }
+    }
+
+    /// A guard further in answers what this layer would have, had it turned the request away.
+    fn check_what_was_held_back(&self, sent: request::Builder, anonymous: &Anonymous) {
+        let strict = Self { report_only: false, ..self.clone() }.ask(sent);
+        let (head, body) = anonymous.reject().into_parts();
+        let held_back = Reply { head, body, ended: true, seen: None };
+        assert_eq!(held_back.wire(), strict.wire());
+        assert_eq!(held_back.reason(), strict.reason());
     }
 
     /// Holds the request that came in against the one that was sent.
@@ -759,9 +801,16 @@ proptest! {
         let Some(builder) = request(&shape) else { return Ok(()) };
         let (before, ()) = builder.body(()).unwrap().into_parts();
         let reply = configuration.ask(request(&shape).unwrap());
-        prop_assert_eq!(reply.outcome(), configuration.judged(&before));
+        let (outcome, reported) = configuration.judged(&before);
+        prop_assert_eq!(reply.outcome(), outcome);
         if let Some(seen) = &reply.seen {
             configuration.check_what_is_left(&before, seen);
+            let rejection = seen.extensions.get::<Rejection>();
+            prop_assert_eq!(rejection.map(|it| it.reason().as_str()), reported);
+            if reported.is_some() {
+                let anonymous = seen.extensions.get::<Anonymous>().unwrap();
+                configuration.check_what_was_held_back(request(&shape).unwrap(), anonymous);
+            }
         }
     }
 }
