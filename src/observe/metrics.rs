@@ -152,6 +152,7 @@ fn is_of_a_verifier(reason: Reason) -> bool {
         | Reason::Ambiguous
         | Reason::Malformed
         | Reason::TooLong
+        | Reason::Insecure
         | Reason::InsufficientScope => false,
         Reason::Unknown
         | Reason::NotYetValid
