@@ -172,6 +172,12 @@ mod config;
 pub mod error;
 pub mod extract;
 mod future;
+// Documentation alone. Its examples use these features, so that they are tested with all of them.
+#[cfg(any(
+    all(doc, not(doctest)),
+    all(doctest, feature = "axum", feature = "file", feature = "test-util")
+))]
+pub mod guide;
 mod head;
 pub mod key;
 #[cfg(feature = "file")]
