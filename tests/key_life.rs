@@ -683,6 +683,17 @@ fn r44_a_key_may_be_rotated_twice_and_its_successor_again() {
 }
 
 #[test]
+fn r44_an_imported_key_is_rotated_to_one_of_its_own_format() {
+    let (keys, _) = keyring();
+    for prefix in ["sk_live", "sk_test", "sk_test", "sk_live"] {
+        let (id, key) = shown(KeyFormat::new(prefix).unwrap().mint().unwrap());
+        keys.insert(&key, Client::new("ci")).unwrap();
+        let (_, new_key) = rotate(&keys, &id, days(7));
+        assert_eq!(new_key.rsplit_once('_').unwrap().0.rsplit_once('_').unwrap().0, prefix);
+    }
+}
+
+#[test]
 fn r44_imported_keys_are_rotated_as_issued_ones_are() {
     let (keys, clock) = keyring();
     keys.insert("12345abcde", Client::new("ci").scopes(["a"])).unwrap();

@@ -102,6 +102,7 @@ impl Sweep {
     #[track_caller]
     fn print<T: fmt::Debug>(&self, value: &T) {
         self.traces.are_not_in_debug(value);
+        assert_ne!(format!("{value:?}"), "", "{} says nothing at all", name_of(value));
         self.printed.lock().unwrap().push(name_of(value));
     }
 

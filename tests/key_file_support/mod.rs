@@ -24,7 +24,7 @@ use tower_api_key::{
     key_file::{KeyFile, KeyFileError, KeyFileEvent, KeyFileOptions},
 };
 
-use crate::support::ask;
+use super::support::ask;
 
 /// "Within about a second", on a machine that has other things to do.
 pub(crate) const SOON: Duration = Duration::from_secs(3);
