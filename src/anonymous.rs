@@ -20,9 +20,10 @@ use crate::{extract::Head, policy::Policy, rejection::Rejection, respond::Grpc};
 ///     match (request.extensions().get::<Client>(), request.extensions().get::<Anonymous>()) {
 ///         (Some(client), _) => Response::new(client.id().to_owned().into()),
 ///         (None, Some(anonymous)) => anonymous.reject(),
-///         (None, None) => panic!("no `ApiKeyLayer` around this service"),
+///         (None, None) => server_error("no `ApiKeyLayer` around this service"),
 ///     }
 /// }
+/// # fn server_error(text: &'static str) -> Response<Bytes> { Response::new(text.into()) }
 /// ```
 #[derive(Clone)]
 pub struct Anonymous {
@@ -47,6 +48,6 @@ impl Anonymous {
 
 impl fmt::Debug for Anonymous {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Anonymous")
+        f.debug_tuple("Anonymous").field(&self.rejection.reason()).finish()
     }
 }

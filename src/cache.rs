@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, CACHE_CONTROL, REFERRER_POLICY, VARY},
+    header::{AUTHORIZATION, CACHE_CONTROL, CDN_CACHE_CONTROL, REFERRER_POLICY, VARY},
 };
 
 use crate::{
@@ -123,7 +123,8 @@ impl CacheHeaders {
     /// Adds to what the inner service has said, and contradicts none of it. Headers that are full
     /// stay as they are.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        let shared = says(headers, &CACHE_CONTROL, is_for_all);
+        let shared = says(headers, &CACHE_CONTROL, is_for_all)
+            || (self.vary.authorization_if_shared && says(headers, &CDN_CACHE_CONTROL, is_for_all));
         self.vary.write(headers, shared);
         if self.key != KeySent::No && !shared && !says(headers, &CACHE_CONTROL, is_for_one) {
             headers.try_append(CACHE_CONTROL, HeaderValue::from_static("private")).ok();

@@ -41,6 +41,7 @@ impl<E, V, O> Config<E, V, O> {
             .field("realm", &policy.realm)
             .field("optional", &policy.optional)
             .field("exempt_paths", &policy.exempt_paths)
+            .field("exempt_if", &policy.exempt_if.len())
             .field("require_secure", &!policy.secure_if.is_empty())
             .field("pass_preflight", &policy.pass_preflight)
             .field("forward_key", &policy.forward_key)

@@ -239,18 +239,19 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// responder has written one, and its gRPC twin `grpc-retry-pushback-ms`. In whole seconds, rounded up,
     /// and at least one.
     ///
-    /// Whoever is refused in one moment comes back in one moment.
+    /// All callers are told the same, so that they come back together: give it to callers that add a jitter of
+    /// their own.
     pub fn retry_after(self, wait: Duration) -> Self {
         self.with(|policy| policy.set_retry_after(wait))
     }
 
     /// Guards nothing: lets everyone in, and reports whom it would have turned away. For a while, when keys
-    /// are put in front of a service that has callers already, or
-    /// [`require_secure`](Self::require_secure) is.
+    /// are put in front of a service that has callers already. In front of one that has been guarded it is an
+    /// open door.
     ///
     /// What would have been turned away, for whatever reason, reaches the inner service without a
     /// [`Client`](crate::Client) and with the [`Rejection`] in the *request's* extensions. The observer is
-    /// told of it as ever. All else stays: good keys are verified and bring their client, and keys are taken out
+    /// told of it, as [`Outcome::Reported`](crate::observe::Outcome::Reported). All else stays: good keys are verified and bring their client, and keys are taken out
     /// (an inner service that checks them itself wants [`forward_key`](Self::forward_key)).
     ///
     /// What wants a client still gets none: a handler with a `Client` for an argument, or a

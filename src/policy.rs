@@ -101,9 +101,13 @@ impl Policy {
 
     /// On the raw path that the router sees, byte for byte.
     #[inline(always)]
-    pub(crate) fn exempts(&self, head: Head<'_>) -> bool {
+    pub(crate) fn exempts_path(&self, head: Head<'_>) -> bool {
         self.exempt_paths.iter().any(|path| path == head.uri().path())
-            || self.exempt_if.iter().any(|exempt| exempt(head))
+    }
+
+    #[inline(always)]
+    pub(crate) fn exempts_if(&self, head: Head<'_>) -> bool {
+        self.exempt_if.iter().any(|exempt| exempt(head))
     }
 
     #[inline(always)]

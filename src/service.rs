@@ -55,17 +55,11 @@ where
 
         let decided = match config.find_way(Head::of(&request)) {
             Way::Open(open) => Ok(config.let_by(&mut request, open, started)),
-            Way::Closed(rejection) => config.turn_away(&mut request, rejection, started),
+            Way::Closed(rejection) => config.turn_away_or_report(&mut request, rejection, started),
             Way::Asked(answer, place) => match answer.now() {
-                Ok(Ok(client)) => {
-                    config.policy.take_out(&mut request, false);
-                    Ok(config.let_in(&mut request, place, client, started))
-                }
-                Ok(Err(refusal)) => {
-                    let rejection = refusal.into_rejection().at(place);
-                    config.turn_away(&mut request, rejection, started)
-                }
+                Ok(answer) => config.decide(&mut request, place, answer, started),
                 Err(future) => {
+                    // Nobody holds a key while he waits.
                     config.policy.take_out(&mut request, false);
                     // The service that was made ready is the one to call, once we know.
                     let another = inner.clone();
@@ -87,6 +81,9 @@ where
     }
 }
 
+/// In, with what is added to the response, or out.
+type Decided = Result<Option<CacheHeaders>, Refused>;
+
 /// What the head of a request leads to. Where a verifier was asked, its answer may still be a wait.
 enum Way<'c, A> {
     Open(Open),
@@ -97,18 +94,25 @@ enum Way<'c, A> {
 /// The ways in that ask for no key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
+    /// By its path: it is open to all.
     Exempt,
+    /// By a predicate, which may open it for some callers and not for others.
+    ExemptIf,
     Preflight,
     Anonymous,
 }
 
 // What every request runs through is inlined: through memory the answer takes a tenth of a request's time.
 impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
+    /// In this order: exempt, secure, preflight, extract, size, verify.
     #[inline(always)]
     fn find_way(&self, head: Head<'_>) -> Way<'_, V::Answer> {
         let policy = &*self.policy;
-        if policy.exempts(head) {
+        if policy.exempts_path(head) {
             return Way::Open(Open::Exempt);
+        }
+        if policy.exempts_if(head) {
+            return Way::Open(Open::ExemptIf);
         }
         if !policy.is_secure(head) {
             return Way::Closed(Rejection::new(Reason::Insecure));
@@ -131,6 +135,22 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     }
 
     #[inline(always)]
+    fn decide<B>(
+        &self,
+        request: &mut Request<B>,
+        place: Option<&Place>,
+        answer: Result<Named<V>, Refusal>,
+        started: Option<Instant>,
+    ) -> Decided {
+        match answer {
+            Ok(client) => Ok(self.let_in(request, place, client, started)),
+            Err(refusal) => {
+                self.turn_away_or_report(request, refusal.into_rejection().at(place), started)
+            }
+        }
+    }
+
+    #[inline(always)]
     fn let_in<B>(
         &self,
         request: &mut Request<B>,
@@ -139,6 +159,7 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         started: Option<Instant>,
     ) -> Option<CacheHeaders> {
         self.tell(Verdict::Accepted(&client), place, request, started);
+        self.policy.take_out(request, false);
         // An optional layer outside may have let it pass as nobody's.
         request.extensions_mut().remove::<Anonymous>();
         request.extensions_mut().insert(client);
@@ -151,7 +172,8 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         open: Open,
         started: Option<Instant>,
     ) -> Option<CacheHeaders> {
-        self.policy.take_out(request, open == Open::Exempt);
+        let is_exempt = matches!(open, Open::Exempt | Open::ExemptIf);
+        self.policy.take_out(request, is_exempt);
         // Whoever put a client there, it was not us.
         request.extensions_mut().remove::<Named<V>>();
         request.extensions_mut().remove::<Anonymous>();
@@ -159,6 +181,10 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
             Open::Exempt | Open::Preflight => {
                 self.tell(Verdict::Exempt, None, request, started);
                 None
+            }
+            Open::ExemptIf => {
+                self.tell(Verdict::Exempt, None, request, started);
+                CacheHeaders::keyed(&self.policy, request.method(), None)
             }
             Open::Anonymous => {
                 self.tell(Verdict::Anonymous, None, request, started);
@@ -168,16 +194,17 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         }
     }
 
-    fn turn_away<B>(
+    fn turn_away_or_report<B>(
         &self,
         request: &mut Request<B>,
         rejection: Rejection,
         started: Option<Instant>,
-    ) -> Result<Option<CacheHeaders>, Refused> {
-        self.tell(Verdict::Rejected(&rejection), rejection.place(), request, started);
+    ) -> Decided {
         if self.policy.report_only {
+            self.tell(Verdict::Reported(&rejection), rejection.place(), request, started);
             return Ok(self.report(request, rejection));
         }
+        self.tell(Verdict::Rejected(&rejection), rejection.place(), request, started);
         let grpc = Grpc::of(request.method(), request.headers());
         Err(Refused { policy: Arc::clone(&self.policy), rejection, grpc })
     }
@@ -235,15 +262,7 @@ where
 
     fn resume(self, answer: Result<Named<V>, Refusal>) -> Self::Next {
         let Self { mut inner, config, mut request, place, started } = self;
-        let place = place.as_ref();
-        let decided = match answer {
-            Ok(client) => Ok(config.let_in(&mut request, place, client, started)),
-            Err(refusal) => {
-                let rejection = refusal.into_rejection().at(place);
-                config.turn_away(&mut request, rejection, started)
-            }
-        };
-        match decided {
+        match config.decide(&mut request, place.as_ref(), answer, started) {
             Ok(cache) => Step::inner(inner.call(request), cache),
             Err(refused) => Step::refused(refused),
         }

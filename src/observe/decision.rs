@@ -25,6 +25,7 @@ pub(crate) enum Verdict<'a, C> {
     Anonymous,
     Exempt,
     Rejected(&'a Rejection),
+    Reported(&'a Rejection),
 }
 
 /// How it was decided.
@@ -39,6 +40,9 @@ pub enum Outcome {
     Exempt,
     /// The request was turned away.
     Rejected,
+    /// The request would have been turned away, and was let by without a client: the layer
+    /// [only reports](crate::ApiKeyLayer::dangerous_report_only).
+    Reported,
 }
 
 impl Outcome {
@@ -50,6 +54,7 @@ impl Outcome {
             Self::Anonymous => "anonymous",
             Self::Exempt => "exempt",
             Self::Rejected => "rejected",
+            Self::Reported => "reported",
         }
     }
 }
@@ -63,6 +68,7 @@ impl<'a, C> Decision<'a, C> {
             Verdict::Anonymous => Outcome::Anonymous,
             Verdict::Exempt => Outcome::Exempt,
             Verdict::Rejected(_) => Outcome::Rejected,
+            Verdict::Reported(_) => Outcome::Reported,
         }
     }
 
@@ -83,16 +89,16 @@ impl<'a, C> Decision<'a, C> {
     {
         match self.verdict {
             Verdict::Accepted(client) => client.key_id(),
-            Verdict::Rejected(rejection) => rejection.key_id(),
+            Verdict::Rejected(rejection) | Verdict::Reported(rejection) => rejection.key_id(),
             Verdict::Anonymous | Verdict::Exempt => None,
         }
     }
 
-    /// Why the request was turned away; its source is what a verifier failed with.
+    /// Why the request was turned away, or would have been; its source is what a verifier failed with.
     #[must_use]
     pub fn rejection(&self) -> Option<&'a Rejection> {
         match self.verdict {
-            Verdict::Rejected(rejection) => Some(rejection),
+            Verdict::Rejected(rejection) | Verdict::Reported(rejection) => Some(rejection),
             _ => None,
         }
     }

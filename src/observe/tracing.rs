@@ -3,7 +3,7 @@ use std::{borrow::Cow, error::Error, iter::successors};
 use http::Method;
 use tracing::{Level, Span, event};
 
-use super::{Decision, Observe, text};
+use super::{Decision, Observe, Outcome, text};
 use crate::{
     client::Identity,
     rejection::{Reason, Rejection},
@@ -38,7 +38,7 @@ use crate::{
 ///
 /// | field | holds |
 /// |---|---|
-/// | `api_key.outcome` | [`Outcome::as_str`](super::Outcome::as_str) |
+/// | `api_key.outcome` | [`Outcome::as_str`] |
 /// | `api_key.reason` | why it was rejected: [`Reason::as_str`] |
 /// | `api_key.place` | where the key stood, such as `header x-api-key`: kind and configured name |
 /// | `api_key.client.id` | who was let in: [`Identity::id`] |
@@ -125,6 +125,9 @@ impl<C: Identity> Observe<C> for Tracing {
         match event.rejection().map(Rejection::reason) {
             None => tell!(DEBUG, said, event, "request let in"),
             Some(Reason::Failed) => tell!(ERROR, said, event, "API key not verified"),
+            Some(_) if event.outcome() == Outcome::Reported => {
+                tell!(INFO, said, event, "request let by, which would have been turned away");
+            }
             Some(_) => tell!(INFO, said, event, "request turned away"),
         }
     }

@@ -257,14 +257,14 @@ impl fmt::Debug for Place {
     }
 }
 
-/// Keeps the lines of a header that are wanted, in their order. (`HeaderMap::entry` would make room for
-/// one more, and panics where there is none.)
+/// Keeps the lines of a header that are wanted, in their order. Headers that are full lose all but one:
+/// `HeaderMap` makes room for one more even where a name is there already.
 fn keep(headers: &mut HeaderMap, name: &HeaderName, wanted: impl Fn(&HeaderValue) -> bool) {
     let lines = headers.get_all(name).into_iter();
     let wanted: Vec<_> = lines.filter(|line| wanted(line)).cloned().collect();
     headers.remove(name);
     for line in wanted {
-        headers.append(name, line);
+        headers.try_append(name, line).ok();
     }
 }
 
