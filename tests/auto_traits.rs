@@ -2,7 +2,13 @@
 //! kept across a panic, cloned, printed. It is checked by compiling; the one test holds the list
 //! complete.
 
-#![cfg(all(feature = "axum", feature = "file"))]
+#![cfg(all(
+    feature = "axum",
+    feature = "file",
+    feature = "metrics",
+    feature = "test-util",
+    feature = "tracing"
+))]
 
 mod support;
 
@@ -20,6 +26,7 @@ use support::public_types;
 use tower_api_key::{
     Anonymous, ApiKeyLayer, ApiKeyService, Client, ClientOf, Identity, KeyDigest, Keyring,
     NoClient, Place, Rejection, ResponseBody, ResponseFuture,
+    client_header::{ClientHeaderLayer, ClientHeaderService},
     error::{ConfigError, ConfigErrorKind},
     extract::{self, Cookie, Extract, Extracted, FirstOf, Found, Head, Header, Query, Scheme},
     key::{KeyFormat, MintedKey},
@@ -27,10 +34,15 @@ use tower_api_key::{
         KeyFile, KeyFileError, KeyFileErrorKind, KeyFileEvent, KeyFileOptions, KeyFileProblem,
         KeyFileStatus,
     },
-    observe::{Decision, Observe, Outcome},
+    observe::{
+        ClientInResponse, ClientInResponseFuture, ClientInResponseLayer, Decision, Metrics,
+        Observe, Outcome, Tracing,
+    },
     place::PlaceKind,
     rejection::{Reason, RejectionKind},
     respond::{Json, Problem, Respond, Text},
+    scope::{self, RequireScopeLayer, RequireScopeService},
+    test_util::GotIn,
     verify::{self, AnswerFuture, FromAsyncFn, Later, Or, Presented, Record, Refusal, Verify},
 };
 
@@ -66,10 +78,11 @@ are! {
     // Words, and a digest.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Hash, Debug]
         ConfigErrorKind, KeyFileErrorKind, Outcome, PlaceKind, Reason, RejectionKind, KeyDigest;
+    [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing;
 
     // Values.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Clone, Debug]
-        Client, Place, KeyFormat, ConfigError, Header, Query, Cookie, Scheme, Json, Problem, Text;
+        Client, Place, GotIn, KeyFormat, ConfigError, Header, Query, Cookie, Scheme, Json, Problem, Text;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug] []
         Record<T>, ClientOf<T>, FirstOf<(T, U)>, Or<T, U>;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Debug] [] ResponseBody<T>, MintedKey;
@@ -81,12 +94,16 @@ are! {
     [Send, Sync, Unpin] [Clone, Debug]
         Rejection, Anonymous, KeyFile, KeyFileError, KeyFileEvent, KeyFileOptions, KeyFileProblem,
         KeyFileStatus, Keyring<T>, extract::FromFn<T>, verify::FromFn<T>, FromAsyncFn<T>;
-    [Send, Sync, Unpin] [Debug] Refusal, NoClient;
+    [Send, Sync, Unpin] [Debug] Refusal, NoClient, Metrics;
     [Send, Sync, Unpin] [Clone, Debug] ApiKeyLayer<T, U, U>, ApiKeyService<T, U, U, U>;
+
+    [Send, Sync, Unpin] [Clone, Debug]
+        RequireScopeLayer<T>, RequireScopeService<T, U>, ClientHeaderLayer<T>, ClientHeaderService<T, U>,
+        ClientInResponseLayer<T>, ClientInResponse<T, U>;
 
     // Futures, and what is borrowed of a request.
     [Send, Sync, Unpin] [Debug]
-        ResponseFuture<T, U>, AnswerFuture<T>, Later<Answer<T>>, Extracted<'static>, Found<'static>,
+        ResponseFuture<T, U>, scope::ResponseFuture<T>, ClientInResponseFuture<T, U>, AnswerFuture<T>, Later<Answer<T>>, Extracted<'static>, Found<'static>,
         Decision<'static, T>;
     [Send, Sync, Unpin] [Copy, Debug] Head<'static>, Presented<'static>;
 

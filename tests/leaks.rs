@@ -236,15 +236,23 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
 }
 
 /// One value at least of every public type. What is added to the library is added here.
-#[cfg(all(feature = "axum", feature = "file"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "file",
+    feature = "metrics",
+    feature = "test-util",
+    feature = "tracing"
+))]
 #[test]
 fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     use axum::extract::FromRequestParts;
     use tower_api_key::{
-        ClientOf,
+        ClientHeaderLayer, ClientOf, RequireScopeLayer,
         key_file::{KeyFile, KeyFileErrorKind},
+        observe::{ClientInResponseLayer, Metrics, Tracing},
         place::PlaceKind,
         rejection::{Reason, Rejection, RejectionKind},
+        test_util::strangers_get_in,
     };
 
     let sweep = Sweep::of(Traces::new());
@@ -285,6 +293,21 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     let inner = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new("hello"))));
     let mut service = layer.layer(inner);
     sweep.print(&service);
+    let scoped = RequireScopeLayer::all(["a"]).unwrap();
+    sweep.print(&scoped);
+    let mut scoped = scoped.layer(inner);
+    sweep.print(&scoped);
+    sweep.print(&scoped.call(full("GET").body(()).unwrap()));
+    sweep.print(&ClientHeaderLayer::new("x-client"));
+    sweep.print(&ClientHeaderLayer::new("x-client").layer(inner));
+    sweep.print(&ClientInResponseLayer::new());
+    let mut telling = ClientInResponseLayer::new().layer(inner);
+    sweep.print(&telling);
+    sweep.print(&telling.call(full("GET").body(()).unwrap()));
+    sweep.print(&Metrics::new().by_client().by_key_id());
+    sweep.print(&Tracing);
+    let everybody = strangers_get_in(&inner, [full("GET").body(()).unwrap()]);
+    sweep.print(&support::block_on(everybody)[0]);
     let future = service.call(full("GET").body(()).unwrap());
     sweep.print(&future);
     sweep.print(support::block_on(future).unwrap().body());

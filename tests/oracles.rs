@@ -229,7 +229,7 @@ fn cookie_lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
             .prop_map(Vec::from),
     ];
     let line = prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat());
-    prop::collection::vec(line, 0..3)
+    prop::collection::vec(line, 0..6)
 }
 
 fn with_cookies(lines: &[Vec<u8>]) -> request::Builder {
