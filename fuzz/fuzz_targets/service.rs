@@ -16,9 +16,9 @@ use tower_api_key::{
 };
 use tower_api_key_fuzz::{
     CANARY, Reply, first_line, library_place,
-    oracle::{Left, Place},
+    oracle::{Left, Way},
     request, send,
-    service::{KEYS, Setup, Told, Way, answer, at_once, keyring, later, passed, rejected},
+    service::{KEYS, Setup, Told, answer, at_once, keyring, later, outcome, passed, rejected},
 };
 
 static KEYRING: LazyLock<Keyring> = LazyLock::new(keyring);
@@ -42,7 +42,7 @@ fn check<V: Verify<Answer: Answer<Client = Client>>>(setup: &Setup, request: &Pa
     let layer = layer.observe(told.clone());
     let reply = send(&layer, request);
 
-    let way = Way::of(setup, request);
+    let way = setup.way(request);
     let got = answer(reply.head.status.as_u16(), &reply.head.headers, &reply.body);
     let rejection = reply.head.extensions.get::<Rejection>();
     match (&way, &reply.seen) {
@@ -61,26 +61,20 @@ fn check<V: Verify<Answer: Answer<Client = Client>>>(setup: &Setup, request: &Pa
         }
     }
     let told = told.0.take();
-    assert_eq!(told.iter().map(|(outcome, _)| outcome).collect::<Vec<_>>(), [&way.outcome()]);
+    assert_eq!(told.iter().map(|(told, _)| told).collect::<Vec<_>>(), [&outcome(&way)]);
     let shown = format!("{layer:?} {:?}", told);
     check_nothing_shown(setup, request, &reply, shown);
 }
 
 /// What the service inside has seen.
 fn check_passed(setup: &Setup, request: &Parts, way: &Way, seen: &Parts) {
-    let stays =
-        |place: &Place| setup.forward || (*way == Way::Exempt && matches!(place, Place::Scheme(_)));
-    let (stay, go): (Vec<_>, Vec<_>) = setup.find.places().into_iter().partition(stays);
+    let places = setup.find.places().into_iter();
+    let (stay, go): (Vec<_>, Vec<_>) = places.partition(|place| place.stays(setup.forward, way));
     assert_eq!(Left::of(seen), Left::without(go, request));
     assert_eq!(seen.extensions.get::<OriginalUri>().expect("it was there").0, seen.uri);
     for (name, line) in &seen.headers {
-        let may_hold_a_key = |place: &Place| match place {
-            Place::Header(header) => name == header,
-            Place::Cookie(_) => name == "cookie",
-            Place::Scheme(_) => name == "authorization",
-            Place::Query(_) => false,
-        };
-        assert_eq!(line.is_sensitive(), stay.iter().any(may_hold_a_key), "{name}");
+        let may_hold_a_key = stay.iter().any(|place| place.header() == Some(name.as_str()));
+        assert_eq!(line.is_sensitive(), may_hold_a_key, "{name}");
     }
 
     let client = seen.extensions.get::<Client>().map(Client::id);

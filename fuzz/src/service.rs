@@ -14,7 +14,7 @@ use tower_api_key::{
 
 use crate::{
     extractor, find,
-    oracle::{Find, Place, Stands},
+    oracle::{Find, Place, Way, grpc, is_preflight, status_of},
     places::Any,
     words,
 };
@@ -181,53 +181,28 @@ impl Observe for Told {
 // --------------------------------------------------------------------------------------------
 // What should come of a request.
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Way {
-    Exempt,
-    Preflight,
-    Anonymous,
-    Client(&'static str, Place),
-    Rejected(&'static str, Option<Place>),
+impl Setup {
+    pub fn way(&self, request: &Parts) -> Way {
+        if self.exempt && request.uri.path() == OPEN {
+            return Way::Exempt;
+        }
+        if self.preflight && is_preflight(request) {
+            return Way::Preflight;
+        }
+        self.find.read(request).way(self.max_len, self.optional, |key| {
+            let known = KEYS.iter().find(|(known, _)| known.as_bytes() == key);
+            known.map_or(Err("unknown"), |(_, whose)| *whose)
+        })
+    }
 }
 
-impl Way {
-    pub fn of(setup: &Setup, request: &Parts) -> Self {
-        let has = |name| request.headers.contains_key(name);
-        if setup.exempt && request.uri.path() == OPEN {
-            return Self::Exempt;
-        }
-        let is_preflight =
-            request.method == "OPTIONS" && has("origin") && has("access-control-request-method");
-        if setup.preflight && is_preflight {
-            return Self::Preflight;
-        }
-        let stands = setup.find.read(request);
-        let place = match stands {
-            Stands::One(_, place) => Some(place),
-            _ => None,
-        };
-        match (stands.key(setup.max_len), place) {
-            (Err("missing"), _) if setup.optional => Self::Anonymous,
-            (Ok(key), Some(place)) => {
-                let known = KEYS.iter().find(|(known, _)| known.as_bytes() == key);
-                match known.map_or(Err("unknown"), |(_, whose)| *whose) {
-                    Ok(client) => Self::Client(client, place),
-                    Err(reason) => Self::Rejected(reason, Some(place)),
-                }
-            }
-            (Err(reason), place) => Self::Rejected(reason, place),
-            (Ok(_), None) => unreachable!("a key stands somewhere"),
-        }
-    }
-
-    /// As an observer is told.
-    pub fn outcome(&self) -> String {
-        match self {
-            Self::Exempt | Self::Preflight => "exempt -".to_owned(),
-            Self::Anonymous => "anonymous -".to_owned(),
-            Self::Client(client, _) => format!("accepted {client}"),
-            Self::Rejected(reason, _) => format!("rejected {reason}"),
-        }
+/// As an observer is told.
+pub fn outcome(way: &Way) -> String {
+    match way {
+        Way::Exempt | Way::Preflight => "exempt -".to_owned(),
+        Way::Anonymous => "anonymous -".to_owned(),
+        Way::Client(client, _) => format!("accepted {client}"),
+        Way::Rejected(reason, _) => format!("rejected {reason}"),
     }
 }
 
@@ -282,16 +257,17 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
 
 /// The answer of the layer.
 pub fn rejected(setup: &Setup, request: &Parts, reason: &str, place: Option<Place>) -> Answer {
-    let (status, grpc, title, message) = match reason {
-        "failed" => (503, "14", "Service Unavailable", "Service unavailable"),
-        "ambiguous" => (400, "3", "Bad Request", "More than one API key in the request"),
-        _ => (401, "16", "Unauthorized", "Unauthorized access"),
+    let status = status_of(reason);
+    let (grpc_status, title, message) = match status {
+        503 => ("14", "Service Unavailable", "Service unavailable"),
+        400 => ("3", "Bad Request", "More than one API key in the request"),
+        _ => ("16", "Unauthorized", "Unauthorized access"),
     };
     let line = |text: &str| vec![text.to_owned()];
-    if let Some(content_type) = of_grpc(request) {
+    if let Some(content_type) = grpc(request) {
         let headers = [
             ("content-type", &*line(content_type)),
-            ("grpc-status", &*line(grpc)),
+            ("grpc-status", &*line(grpc_status)),
             ("grpc-message", &*line(message)),
             ("cache-control", &*line("no-store")),
         ];
@@ -342,17 +318,4 @@ fn challenges_of(setup: &Setup, status: u16, reason: &str, place: Option<Place>)
         Place::Cookie(name) => format!(r#"ApiKey realm="{realm}", in="cookie", name="{name}""#),
     };
     places.into_iter().map(challenge).collect()
-}
-
-/// The content type to answer in, of a POST that has one of gRPC's, once and as it is written.
-fn of_grpc(request: &Parts) -> Option<&'static str> {
-    let lines: Vec<_> = request.headers.get_all("content-type").iter().collect();
-    let [line] = lines[..] else { return None };
-    let (kind, suffix) = match line.as_bytes().iter().position(|byte| *byte == b'+') {
-        Some(at) => (&line.as_bytes()[..at], Some(&line.as_bytes()[at + 1..])),
-        None => (line.as_bytes(), None),
-    };
-    let kinds = ["application/grpc", "application/grpc-web", "application/grpc-web-text"];
-    let kind = kinds.into_iter().find(|it| it.as_bytes() == kind)?;
-    (request.method == "POST" && suffix != Some(b"")).then_some(kind)
 }

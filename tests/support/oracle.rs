@@ -1,6 +1,6 @@
 //! A second reading of requests, spelled out byte by byte from the standards and from what the
-//! library's documentation says of places, against which the layer is held: by tests, and by `fuzz/`.
-//! It shares nothing with the library.
+//! library's documentation says of places, against which the layer is held: by `tests/oracles.rs`, and
+//! by `fuzz/`. It shares nothing with the library.
 
 #![allow(dead_code, unreachable_pub, reason = "whoever includes it takes what it needs")]
 
@@ -27,20 +27,75 @@ pub enum Stands {
 }
 
 impl Stands {
-    /// The key for the verifier to see, or why it sees none.
-    pub fn key(&self, max_len: usize) -> Result<&[u8], &'static str> {
+    /// What comes of it, by whose each key is, or by why a key is nobody's.
+    pub fn way(
+        &self,
+        max_len: usize,
+        optional: bool,
+        whose: impl FnOnce(&[u8]) -> Result<&'static str, &'static str>,
+    ) -> Way {
         match self {
-            Self::Nothing => Err("missing"),
-            Self::TooMany => Err("ambiguous"),
-            Self::One(None, _) => Err("malformed"),
-            Self::One(Some(key), _) if key.len() > max_len => Err("too_long"),
-            Self::One(Some(key), _) => {
-                let is_visible = key.iter().all(|byte| (0x20..=0x7E).contains(byte));
-                let has_blank_edge = key.starts_with(b" ") || key.ends_with(b" ");
-                if is_visible && !has_blank_edge { Ok(key) } else { Err("malformed") }
-            }
+            Self::Nothing if optional => Way::Anonymous,
+            Self::Nothing => Way::Rejected("missing", None),
+            Self::TooMany => Way::Rejected("ambiguous", None),
+            Self::One(value, place) => match key(value.as_deref(), max_len).and_then(whose) {
+                Ok(client) => Way::Client(client, *place),
+                Err(reason) => Way::Rejected(reason, Some(*place)),
+            },
         }
     }
+}
+
+/// The key for the verifier to see, or why it sees none.
+fn key(value: Option<&[u8]>, max_len: usize) -> Result<&[u8], &'static str> {
+    let key = value.ok_or("malformed")?;
+    let is_visible = key.iter().all(|byte| (0x20..=0x7E).contains(byte));
+    let has_blank_edge = key.starts_with(b" ") || key.ends_with(b" ");
+    match () {
+        () if key.len() > max_len => Err("too_long"),
+        () if !is_visible || has_blank_edge => Err("malformed"),
+        () => Ok(key),
+    }
+}
+
+/// What comes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Exempt,
+    Preflight,
+    Anonymous,
+    /// Whose the key is, and where it stands.
+    Client(&'static str, Place),
+    /// Why, and where what stands.
+    Rejected(&'static str, Option<Place>),
+}
+
+/// The status of a rejection, but for gRPC, where all are a 200.
+pub fn status_of(reason: &str) -> u16 {
+    match reason {
+        "ambiguous" => 400,
+        "insecure" => 403,
+        "failed" => 503,
+        _ => 401,
+    }
+}
+
+/// What the Fetch standard calls a CORS-preflight request.
+pub fn is_preflight(request: &Parts) -> bool {
+    let has = |name| request.headers.contains_key(name);
+    request.method == "OPTIONS" && has("origin") && has("access-control-request-method")
+}
+
+/// The content type to answer in, of a POST that has one of gRPC's, once and as it is written.
+pub fn grpc(request: &Parts) -> Option<&'static str> {
+    let [line] = lines(request, "content-type").collect::<Vec<_>>()[..] else { return None };
+    let (kind, suffix) = match line.iter().position(|byte| *byte == b'+') {
+        Some(at) => (&line[..at], Some(&line[at + 1..])),
+        None => (line, None),
+    };
+    let kinds = ["application/grpc", "application/grpc-web", "application/grpc-web-text"];
+    let kind = kinds.into_iter().find(|it| it.as_bytes() == kind)?;
+    (request.method == "POST" && suffix != Some(b"")).then_some(kind)
 }
 
 impl Place {
@@ -78,6 +133,22 @@ impl Place {
             [Some(key)] if is_blank(key) => Stands::Nothing,
             [value] => Stands::One(value.clone(), self),
             _ => Stands::TooMany,
+        }
+    }
+
+    /// Whether what stands here stays: all where keys are forwarded, and credentials of an exempt
+    /// request, which may be meant for somebody else.
+    pub fn stays(self, forward_key: bool, way: &Way) -> bool {
+        forward_key || (*way == Way::Exempt && matches!(self, Self::Scheme(_)))
+    }
+
+    /// The header that it is in.
+    pub fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::Cookie(_) => Some("cookie"),
+            Self::Scheme(_) => Some("authorization"),
+            Self::Query(_) => None,
         }
     }
 
@@ -216,7 +287,7 @@ fn decoded(text: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// The rest of the query stays byte for byte; without any pair left, the `?` goes too.
-fn uri_without(uri: &str, name: &str) -> String {
+pub fn uri_without(uri: &str, name: &str) -> String {
     let Some((path, query)) = uri.split_once('?') else { return uri.to_owned() };
     let (ours, others): (Vec<_>, Vec<_>) =
         pairs(query).partition(|pair| pair.name == name.as_bytes());
