@@ -229,6 +229,7 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
     let mut caching: Vec<_> = is_public.then(|| "public".to_owned()).into_iter().collect();
     let mut vary = Vec::new();
     let mut referrer = Vec::new();
+    let is_scheme = |place: &Place| matches!(place, Place::Scheme(_));
     let is_kept = matches!(request.method.as_str(), "GET" | "HEAD");
     if is_kept && !setup.uncached && !matches!(way, Way::Exempt | Way::Preflight) {
         for place in setup.find.places() {
@@ -238,9 +239,13 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
                 Place::Scheme(_) if setup.optional => "authorization",
                 Place::Scheme(_) | Place::Query(_) => continue,
             };
-            if !vary.iter().any(|it| it == name) {
-                vary.push(name.to_owned());
+            if !vary.contains(&name) {
+                vary.push(name);
             }
+        }
+        // Of responses that are for all, caches keep those to `Authorization`, too.
+        if is_public && !setup.optional && setup.find.places().iter().any(is_scheme) {
+            vary.push("authorization");
         }
         if let Way::Client(_, place) = way {
             if !is_public {
@@ -251,6 +256,7 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
             }
         }
     }
+    let vary: Vec<_> = (!vary.is_empty()).then(|| vary.join(", ")).into_iter().collect();
     let headers = [("cache-control", &*caching), ("vary", &*vary), ("referrer-policy", &*referrer)];
     (200, named(&headers), "inside".to_owned())
 }
