@@ -8,7 +8,19 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The inner service's body, passed through frame by frame, or that of a rejection.
+    /// The inner service's body, passed through frame by frame, or that of a rejection. It is a [`Body`]
+    /// where the inner body is one of [`Bytes`], as those of axum, tonic and hyper are. Of another it is made
+    /// like this:
+    ///
+    /// ```
+    /// use bytes::{Buf, Bytes};
+    /// use http_body::Body;
+    /// use http_body_util::BodyExt;
+    ///
+    /// fn of_bytes<B: Body<Data: Buf>>(body: B) -> impl Body<Data = Bytes, Error = B::Error> {
+    ///     body.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+    /// }
+    /// ```
     ///
     /// It is `Default` where the inner body is, as tower-http's `CorsLayer` and `TimeoutLayer` want
     /// it around them.
@@ -44,7 +56,19 @@ impl<B: Default> Default for ResponseBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+/// A body of [`Bytes`]: a name of ours for that bound, so that the compiler can say what to do about
+/// another.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no body of `Bytes`, as the service inside an `ApiKeyLayer` has to have",
+    note = "make it one: `body.map_frame(|frame| frame.map_data(…))`, with `http_body_util::BodyExt`"
+)]
+pub trait BytesBody: Body<Data = Bytes> {}
+
+// Else it would tell of this impl's own bound, which is not ours to explain.
+#[diagnostic::do_not_recommend]
+impl<B: Body<Data = Bytes>> BytesBody for B {}
+
+impl<B: BytesBody> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
