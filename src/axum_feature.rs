@@ -74,8 +74,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Client {
 /// A handler wants a client, and the request has none.
 ///
 /// On an optional route it is the layer's own 401, and behind a layer that only reports the answer that
-/// this one held back. Where no layer ran it is a 500, whose body and log
-/// line name the fix.
+/// was held back. Where no layer ran it is a 500, whose body and log line name the fix.
 #[derive(Debug)]
 pub struct NoClient(Option<Anonymous>);
 

@@ -187,13 +187,14 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// });
     /// ```
     ///
-    /// In tonic a `TlsConnectInfo` is among the extensions, in axum what `ConnectInfo` was made of.
+    /// In tonic with TLS there is a `TlsConnectInfo` among the extensions, and in axum a `ConnectInfo`, if you
+    /// serve with one: it can say whatever your listener knows.
     ///
     /// There is no redirect: it would succeed, and nobody would notice that the key went over the network in
     /// the clear ("Protecting Credentials with HTTP APIs", draft-ietf-httpapi-privacy). It is better still not
     /// to listen without TLS at all. `Strict-Transport-Security` belongs on what goes over TLS alone
-    /// (RFC 6797 §7.2), so that whoever speaks TLS adds it. A key that came so is not read, and hence not
-    /// revoked: have its client [rotate](crate::Keyring::rotate) it.
+    /// (RFC 6797 §7.2): whoever speaks TLS adds it, and few callers of an API heed it. A key that came in the
+    /// clear is not read, and hence not revoked: have its client [rotate](crate::Keyring::rotate) it.
     pub fn require_secure<F>(self, secure: F) -> Self
     where
         F: Fn(Head<'_>) -> bool + Send + Sync + 'static,
@@ -239,25 +240,26 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// responder has written one, and its gRPC twin `grpc-retry-pushback-ms`. In whole seconds, rounded up,
     /// and at least one.
     ///
-    /// All callers are told the same, so that they come back together: give it to callers that add a jitter of
-    /// their own.
+    /// All callers are told the same, and those who were told at once come back at once: a jitter is theirs
+    /// to add.
     pub fn retry_after(self, wait: Duration) -> Self {
         self.with(|policy| policy.set_retry_after(wait))
     }
 
-    /// Guards nothing: lets everyone in, and reports whom it would have turned away. For a while, when keys
-    /// are put in front of a service that has callers already. In front of one that has been guarded it is an
-    /// open door.
+    /// Guards nothing: lets everyone in, and reports whom it would have turned away. For the while in which
+    /// keys are put in front of a service that has callers. In front of one that was guarded before, it is
+    /// an open door.
     ///
     /// What would have been turned away, for whatever reason, reaches the inner service without a
     /// [`Client`](crate::Client) and with the [`Rejection`] in the *request's* extensions. The observer is
-    /// told of it, as [`Outcome::Reported`](crate::observe::Outcome::Reported). All else stays: good keys are verified and bring their client, and keys are taken out
-    /// (an inner service that checks them itself wants [`forward_key`](Self::forward_key)).
+    /// told [`reported`](crate::observe::Outcome::Reported), and the response says nothing of it. All else
+    /// stays: good keys bring their client, and keys are taken out (an inner service that checks them itself
+    /// wants [`forward_key`](Self::forward_key)).
     ///
     /// What wants a client still gets none: a handler with a `Client` for an argument, or a
     /// [`RequireScopeLayer`](crate::RequireScopeLayer), gives the answer that was held back here (from
-    /// [`Anonymous`](crate::Anonymous)). Let the handler take an `Option<Client>` for the while, and the scopes
-    /// wait.
+    /// [`Anonymous`](crate::Anonymous)). For the while, let the handler take an `Option<Client>`, and leave
+    /// scopes for later.
     ///
     /// ```
     /// use http::Request;
