@@ -517,6 +517,14 @@ impl Identity for Tenant {
 }
 
 #[test]
+fn r5_a_client_type_of_ones_own_has_no_scope_and_tells_no_key_unless_it_says_so() {
+    let tenant = Tenant("a".to_owned());
+    assert!(!tenant.has_scope("") && !tenant.has_scope("a"));
+    assert!(tenant.granted().is_empty());
+    assert_eq!(tenant.key_id(), None);
+}
+
+#[test]
 fn a_client_type_of_ones_own_is_revoked_by_its_id_before_and_after_the_first_revoke() {
     let tenant = |id: &str| Tenant(id.to_owned());
     let keys: Keyring<Tenant> = Keyring::new();

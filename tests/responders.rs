@@ -186,6 +186,9 @@ fn a_responder_may_add_a_challenge_and_choose_another_status() {
         assert!(reply.lines("www-authenticate").is_empty());
         assert_eq!(reply.lines("cache-control"), ["no-store"]);
         assert_eq!((reply.reason(), reply.seen.is_none()), (Some(Reason::Missing), true));
+        let by_bearer = ApiKeyLayer::new(bearer(), keys())
+            .respond_with(move |_| Response::builder().status(status).body("theirs").unwrap());
+        assert!(ask(&by_bearer, HTTP()).lines("www-authenticate").is_empty(), "{status}");
     }
 }
 
