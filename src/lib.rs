@@ -21,6 +21,15 @@
 //! and never reaches the handler. One with the key reaches it without the key, and with the
 //! [`Client`] whose key it was.
 //!
+//! # The manual
+//!
+//! [The manual](guide) begins with [five minutes](guide::_01_start) from nothing to a guarded route, with
+//! axum, tonic or hyper, and goes on to where keys [travel](guide::_02_places), how they are
+//! [rotated](guide::_04_keys), what a refused caller [sees](guide::_05_refusals), the
+//! [order of layers](guide::_06_layer_order), [proxies](guide::_07_proxies), [gRPC](guide::_08_grpc),
+//! [databases](guide::_10_database), [tests](guide::_14_testing) and [production](guide::_16_in_production).
+//! Who has something already finds it [side by side](guide::_12_coming_from).
+//!
 //! # The way of a request
 //!
 //! ```text
@@ -76,14 +85,7 @@
 //! [rotated](Keyring::rotate) with an overlap, and be [revoked](Keyring::revoke_key). The observer
 //! sees the id and the reason; a caller sees the same 401 for all that opens nothing.
 //!
-//! To rotate a key in production:
-//!
-//! 1. `apikey rotate KEY_ID --overlap 7d`, or [`Keyring::rotate`]: with an overlap that is longer than
-//!    its slowest reader takes to get the new one, deployments and caches included.
-//! 2. Hand the new key to the client. Both work.
-//! 3. Watch the old key's id in the log or the metrics ([`observe`]), until nobody uses it any more.
-//! 4. It ends by itself; `apikey revoke KEY_ID` ends it sooner.
-//! 5. `apikey prune` forgets what is dead.
+//! [Page 4](guide::_04_keys) of the manual says how to mint, store, rotate and revoke them.
 //!
 //! # Safe without reading on
 //!
@@ -110,16 +112,9 @@
 //! - The inner service that was made ready is the one that is called, and a refused request gives the
 //!   permit back that the inner service reserved for it.
 //!
-//! What is *not* promised: TLS is yours to put in front; a key identifies a client and not a person;
-//! the presented key lies in the server's buffers, which nobody here can wipe (copies of ours, such as
-//! a key decoded from a query, are wiped); an access log, a
-//! browser or a proxy in front sees a key in a query string before this layer does.
-//!
-//! # gRPC
-//!
-//! A POST with the content type `application/grpc`, `application/grpc-web` or
-//! `application/grpc-web-text`, alone or with a `+suffix`, is answered as gRPC wants it: 200 with a
-//! `grpc-status`, no body. It takes no dependency on tonic.
+//! What is *not* promised: TLS is yours to put in front, a key identifies a client and not a person, and
+//! whoever stands in front sees the key before this layer does. [Page 15](guide::_15_promises) has it all,
+//! with the test that shows it.
 //!
 //! # Features
 //!
@@ -131,19 +126,6 @@
 //! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, place, client and key | no |
 //! | `test-util` | `test_util`, for the tests of your app: does every route refuse strangers? | no |
 //! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
-//!
-//! # Order of layers
-//!
-//! Outside this layer: tracing (have it log `uri.path()` and not the URI, whose query may hold the
-//! key), CORS, timeouts, limits on strangers. Inside: what is done for clients alone, such as body limits, compression, and
-//! limits by client. In axum, `Router::layer` guards what has no route as well (401, not 404 or 405);
-//! `get(handler).route_layer(…)` guards the handler alone. [`ApiKeyLayer::exempt_path`] and the like see the path that this layer sees,
-//! which inside an axum `nest` has lost its prefix.
-//!
-//! A layer inside another finds no key any more, and refuses, unless it looks in another place or the
-//! outer one has [`forward_key`](ApiKeyLayer::forward_key). The layer changes the type of response
-//! bodies to [`ResponseBody`], so that tower's `option_layer` wants both sides boxed: in axum, apply the
-//! layer in an `if` instead.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -175,7 +157,14 @@ mod future;
 // Documentation alone. Its examples use these features, so that they are tested with all of them.
 #[cfg(any(
     all(doc, not(doctest)),
-    all(doctest, feature = "axum", feature = "file", feature = "test-util")
+    all(
+        doctest,
+        feature = "axum",
+        feature = "file",
+        feature = "metrics",
+        feature = "test-util",
+        feature = "tracing"
+    )
 ))]
 pub mod guide;
 mod head;

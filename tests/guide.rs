@@ -55,3 +55,18 @@ fn pages_are_numbered_without_a_gap_each_a_module_in_the_contents_and_short() {
         }
     }
 }
+
+#[test]
+fn every_example_is_on_the_menu_and_opens_with_how_to_start_and_try_it() {
+    let contents = &pages()["00-contents"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(contents.contains(&format!("| `{name}` |")), "{name} is not on the menu");
+        let source = fs::read_to_string(&path).unwrap();
+        let opening = source.split_once("\nuse ").unwrap().0;
+        for part in [&format!("--example {name}"), "curl "] {
+            assert!(opening.contains(part), "{name} does not open with `{part}`");
+        }
+    }
+}

@@ -44,3 +44,6 @@ pub mod _14_testing {}
 
 #[doc = include_str!("15-promises.md")]
 pub mod _15_promises {}
+
+#[doc = include_str!("16-in-production.md")]
+pub mod _16_in_production {}

@@ -53,7 +53,7 @@ use crate::{
 /// [`insert`](Self::insert) and [`insert_record`](Self::insert_record) are for keys that there are
 /// already. Times are looked at on every request; a key that has none costs no reading of the clock.
 ///
-/// The [crate's documentation](crate#new-keys-and-their-life) says how to rotate a key in production.
+/// The [manual](crate::guide::_04_keys) says how to rotate a key in production.
 ///
 /// ```
 /// use std::time::Duration;
