@@ -181,6 +181,12 @@ mod tests {
             let mut bytes = digest.to_bytes();
             bytes[at] ^= 1;
             assert_eq!(compared(digest, KeyDigest::from_bytes(bytes)), (false, 4), "byte {at}");
+            // The same difference once more elsewhere does not undo it.
+            for also_at in 0..at {
+                bytes[also_at] ^= 1;
+                assert_ne!(digest, KeyDigest::from_bytes(bytes), "bytes {also_at} and {at}");
+                bytes[also_at] ^= 1;
+            }
         }
     }
 
