@@ -28,9 +28,14 @@
 //! ```
 //!
 //! A request was refused if its response has a [`Rejection`] in its extensions: a 401 or 404 of the
-//! handler's own means that the handler was reached. So hand in the service with its layers for keys,
-//! and without such layers around those as make a response anew. Where a layer guards what has no route,
-//! a path that is mistyped is refused as well: ask for the same list with a good key, too.
+//! handler's own means that the handler was reached, and so it was behind a layer that
+//! [only reports](crate::ApiKeyLayer::dangerous_report_only). So hand in the service with its layers for
+//! keys, and without such layers around those as make a response anew. Where a layer guards what has no
+//! route, a path that is mistyped is refused as well: ask for the same list with a good key, too.
+//!
+//! What was refused before anybody looked at it shows nothing, and is a panic that says why: one that did
+//! not come as [`require_secure`](crate::ApiKeyLayer::require_secure) wants it needs a [`Request`] with
+//! what its predicate reads.
 
 use std::{fmt, future::poll_fn};
 
@@ -44,7 +49,7 @@ use tower_service::Service;
 
 use crate::{
     place::{Place, PlaceKind},
-    rejection::Rejection,
+    rejection::{Reason, Rejection},
 };
 
 /// Sends these requests as they are, and gives those that got in.
@@ -54,7 +59,8 @@ use crate::{
 ///
 /// # Panics
 ///
-/// On a bad method or path.
+/// On a bad method or path, and where a request is refused as insecure, or since the verifier failed.
+#[must_use = "it tells who got in, and fails by itself for nobody"]
 pub async fn strangers_get_in<S, R, B>(
     service: &S,
     requests: impl IntoIterator<Item = R>,
@@ -73,9 +79,20 @@ where
 /// Sends each of these requests once for every place, with a key there that is nobody's, and gives those
 /// that got in. It shows a verifier that was left open, for development for example.
 ///
+/// The key stands alone: whatever a [`Request`] of your own has in one of the places is taken out, and for
+/// a scheme all of its `Authorization`. Its body is dropped, for an empty one.
+///
+/// Where a [`RequireScopeLayer`](crate::RequireScopeLayer) refused it for its scopes, the key was taken for
+/// somebody's before, and that is in.
+///
 /// # Panics
 ///
-/// On a bad method or path.
+/// On a bad method or path, without a place, and where it is not the verifier that refuses the key: since
+/// it came in no secure way, the verifier failed, nobody looks for a key in that place, or its extractor
+/// and [`max_key_len`](crate::ApiKeyLayer::max_key_len) let no such key through. For these send a wrong
+/// key of your own, in a [`Request`] to [`strangers_get_in`].
+#[allow(clippy::panic, reason = "a test's own mistake")]
+#[must_use = "it tells who got in, and fails by itself for nobody"]
 pub async fn wrong_keys_get_in<S, R, B>(
     service: &S,
     places: &[Place],
@@ -86,9 +103,16 @@ where
     R::Body: Default,
     S: Service<Request<R::Body>, Response = Response<B>> + Clone,
 {
+    if places.is_empty() {
+        panic!("without a place there is no wrong key to send");
+    }
     let mut got_in = Vec::new();
     for request in requests {
-        let (head, _) = request.request().into_parts();
+        let (mut head, _) = request.request().into_parts();
+        for place in places {
+            place.take_out_of_headers(&mut head.headers);
+            place.take_out_of_uri(&mut head.uri);
+        }
         for place in places {
             let mut head = head.clone();
             put_wrong_key(&mut head, place);
@@ -113,17 +137,42 @@ where
         Ok(()) => service.call(request).await,
         Err(error) => Err(error),
     };
-    let status = match response {
-        Ok(response) if response.extensions().get::<Rejection>().is_some() => return None,
-        Ok(response) => Some(response.status()),
-        // A rejection is a response, and so the error is of something further in.
-        Err(_) => None,
+    // A rejection is a response, and so an error is of something further in.
+    let status = response.as_ref().ok().map(Response::status);
+    let got_in = GotIn { what, wrong_key: wrong_key.cloned(), status };
+    match response.ok().and_then(|response| response.extensions().get().map(Rejection::reason)) {
+        None => Some(got_in),
+        Some(reason) => unless_refused(got_in, reason),
+    }
+}
+
+/// A rejection shows that a request is refused if it is for the key that was sent, or for none: for any
+/// other reason the guard that is tested was not asked, and might have let it in.
+#[allow(clippy::panic, reason = "a test that shows nothing")]
+fn unless_refused(request: GotIn, reason: Reason) -> Option<GotIn> {
+    let has_wrong_key = request.wrong_key.is_some();
+    let fix = match reason {
+        Reason::Unknown | Reason::NotYetValid | Reason::Expired | Reason::Revoked => return None,
+        Reason::InsufficientScope => return has_wrong_key.then_some(request),
+        Reason::Insecure => "give the request what the predicate of `require_secure` reads",
+        Reason::Failed => "give the app a verifier that works",
+        Reason::Missing | Reason::Ambiguous | Reason::Malformed | Reason::TooLong
+            if !has_wrong_key =>
+        {
+            return None;
+        }
+        Reason::Missing => "name the places of the layer that guards this route",
+        Reason::Ambiguous => "name all places of the layer, so that no other key stands there",
+        Reason::Malformed => {
+            "send a key that the extractor finds well-formed, by `strangers_get_in`"
+        }
+        Reason::TooLong => "send a key that is no longer than `max_key_len`, by `strangers_get_in`",
     };
-    Some(GotIn { what, wrong_key: wrong_key.cloned(), status })
+    panic!("{request} proves nothing, since it was refused as {}: {fix}", reason.as_str())
 }
 
 fn put_wrong_key(head: &mut request::Parts, place: &Place) {
-    const WRONG: &str = "a-key-of-nobody-0123456789";
+    const WRONG: &str = "a-key-of-nobody";
     let name = place.name();
     let (header, line) = match place.kind() {
         PlaceKind::Header => (name.parse().ok(), WRONG.to_owned()),
@@ -139,7 +188,11 @@ fn put_wrong_key(head: &mut request::Parts, place: &Place) {
     };
     // Names of places were checked to stand in headers.
     if let (Some::<HeaderName>(header), Ok(line)) = (header, HeaderValue::try_from(line)) {
-        head.headers.append(header, line);
+        if header == COOKIE {
+            head.headers.append(header, line);
+        } else {
+            head.headers.insert(header, line);
+        }
     }
 }
 

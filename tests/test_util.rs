@@ -13,10 +13,10 @@ use axum::{
 use bytes::Bytes;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place, RequireScopeLayer,
-    extract::{bearer, cookie, header, query, scheme},
+    ApiKeyLayer, Client, Keyring, Place, RequireScopeLayer, ResponseBody,
+    extract::{self, bearer, cookie, header, query, scheme},
     test_util::{strangers_get_in, wrong_keys_get_in},
-    verify::{self, Refusal},
+    verify::{self, Refusal, Verify},
 };
 
 const KEY: &str = "12345abcde";
@@ -179,6 +179,146 @@ async fn the_service_is_asked_when_it_is_ready_and_other_layers_are_no_hindrance
     assert_eq!(strangers_get_in(&service, routes).await, []);
     assert_eq!(wrong_keys_get_in(&service, &[Place::header("x-api-key")], routes).await, []);
     drop(service.oneshot(Request::new(String::new())));
+}
+
+type Guarded = BoxCloneSyncService<Request<String>, Response<ResponseBody<()>>, Infallible>;
+
+/// The one place of most layers here.
+fn at() -> Place {
+    Place::header("x-api-key")
+}
+
+/// The service behind a layer.
+macro_rules! guarded {
+    ($layer:expr) => {
+        Guarded::new(
+            $layer.layer(service_fn(|_: Request<String>| {
+                ready(Ok::<_, Infallible>(Response::new(())))
+            })),
+        )
+    };
+}
+
+/// A verifier that was left open.
+fn open() -> impl Verify<Answer = Result<Client, Refusal>> + Clone + Send + Sync + 'static {
+    verify::from_fn(|_| Some(Client::new("developer")))
+}
+
+/// What a user's test fails with.
+async fn panic_of<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> String {
+    let panic = tokio::spawn(test).await.err().expect("no panic").into_panic();
+    *panic.downcast::<String>().expect("no text")
+}
+
+#[tokio::test]
+async fn a_refusal_by_which_no_wrong_key_was_refused_is_a_panic_that_says_why() {
+    let key = || ApiKeyLayer::new(header("x-api-key"), open());
+    let own = extract::from_fn(at(), |_| Some("no\tkey").into());
+    let down = verify::from_fn(|_| Err::<Option<Client>, _>(Refusal::failed("down")));
+    for (service, reason, fix) in [
+        (guarded!(key().optional().require_secure(|_| false)), "insecure", "`require_secure`"),
+        (guarded!(ApiKeyLayer::new(header("x-api-key"), down)), "failed", "a verifier that works"),
+        (guarded!(key().max_key_len(8)), "too_long", "`max_key_len`"),
+        (guarded!(ApiKeyLayer::new(own, open())), "malformed", "`strangers_get_in`"),
+        (guarded!(ApiKeyLayer::new(bearer(), open())), "missing", "the places of"),
+    ] {
+        let routes = [("GET", "/jobs?not=shown")];
+        let panic = panic_of(async move { wrong_keys_get_in(&service, &[at()], routes).await });
+        let panic = panic.await;
+        let begin = "GET /jobs with a wrong key in header `x-api-key` (";
+        assert!(panic.starts_with(begin), "{reason}: {panic}");
+        assert!(panic.contains(&format!(" {reason}: ")) && panic.contains(fix), "{panic}");
+        assert!(!panic.contains("a-key") && !panic.contains("shown"), "{panic}");
+    }
+    // Two keys, of which one stands where nobody looked for it.
+    let service = guarded!(ApiKeyLayer::new((header("x-api-key"), bearer()), open()));
+    let asked = async move {
+        let request = Request::get("/").header("authorization", "Bearer abc");
+        wrong_keys_get_in(&service, &[at()], [request.body(String::new()).unwrap()]).await
+    };
+    assert!(panic_of(asked).await.contains(" ambiguous: "));
+}
+
+#[tokio::test]
+async fn a_stranger_who_was_not_looked_at_is_a_panic_as_well() {
+    let key = || ApiKeyLayer::new(header("x-api-key"), keys()).optional();
+    let insecure = guarded!(key().require_secure(|_| false));
+    let asked = async move { strangers_get_in(&insecure, [("GET", "/jobs?not=shown")]).await };
+    let fix = "insecure: give the request what the predicate of `require_secure` reads";
+    let told = format!("GET /jobs (403) proves nothing, since it was refused as {fix}");
+    assert_eq!(panic_of(asked).await, told);
+
+    let down = verify::from_fn(|_| Err::<Option<Client>, _>(Refusal::failed("down")));
+    let down = guarded!(ApiKeyLayer::new(header("x-api-key"), down));
+    let keyed = Request::get("/").header("x-api-key", "abc").body(String::new()).unwrap();
+    assert!(
+        panic_of(async move { strangers_get_in(&down, [keyed]).await }).await.contains("failed")
+    );
+
+    // With what the predicate reads, the open route is found.
+    #[derive(Clone)]
+    struct ByTls;
+    let secure = guarded!(key().require_secure(|it| it.extensions().get::<ByTls>().is_some()));
+    let request = || Request::get("/").extension(ByTls).body(String::new()).unwrap();
+    assert_eq!(strangers_get_in(&secure, [request()]).await, ["GET /"]);
+    assert_eq!(wrong_keys_get_in(&secure, &[at()], [request()]).await, []);
+}
+
+#[tokio::test]
+async fn without_a_place_no_wrong_key_is_sent_and_that_is_a_panic() {
+    let service = guarded!(ApiKeyLayer::new(header("x-api-key"), open()));
+    let asked = tokio::spawn(async move { wrong_keys_get_in(&service, &[], [("GET", "/")]).await });
+    assert!(asked.await.unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn a_wrong_key_stands_alone_whatever_else_a_request_of_ones_own_holds() {
+    let all = || (header("x-api-key"), query("api_key"), cookie("sid"), bearer());
+    let layer = ApiKeyLayer::new(all(), open());
+    let places = layer.places().to_vec();
+    let service = guarded!(layer);
+    for (header, line) in [
+        ("authorization", "Basic dXNlcjpwYXNz"),
+        ("authorization", "Bearer abc"),
+        ("x-api-key", "abc"),
+        ("cookie", "a=b; sid=abc"),
+        ("accept", "*/*"),
+    ] {
+        for uri in ["/", "/?x=1", "/?api_key=abc&x=1"] {
+            let request = Request::get(uri).header(header, line).body(String::new()).unwrap();
+            let got_in = wrong_keys_get_in(&service, &places, [request]).await;
+            assert_eq!(got_in, ["GET /"; 4], "{header} {uri}");
+        }
+    }
+    // All else is still there.
+    let seen = service_fn(|request: Request<String>| {
+        assert_eq!(request.headers()["cookie"], "a=b");
+        assert_eq!((request.uri().query(), request.body().as_str()), (Some("x=1"), ""));
+        ready(Ok::<_, Infallible>(Response::new(())))
+    });
+    let request = Request::get("/?x=1").header("cookie", "a=b").body("a body".to_owned()).unwrap();
+    let service = ApiKeyLayer::new(header("x-api-key"), open()).layer(seen);
+    assert_eq!(wrong_keys_get_in(&service, &[at()], [request]).await, ["GET /"]);
+}
+
+#[tokio::test]
+async fn a_wrong_key_that_is_refused_for_its_scopes_was_taken_for_somebodys() {
+    let write = || RequireScopeLayer::all(["jobs:write"]).unwrap();
+    let app = || Router::<()>::new().route("/", get(async || "jobs").layer(write()));
+    let opened = app().layer(ApiKeyLayer::new(header("x-api-key"), open()));
+    let got_in = wrong_keys_get_in(&opened, &[at()], [("GET", "/")]).await;
+    assert_eq!(format!("{got_in:?}"), "[GET / with a wrong key in header `x-api-key` (403)]");
+    let closed = app().layer(ApiKeyLayer::new(header("x-api-key"), keys()));
+    assert_eq!(wrong_keys_get_in(&closed, &[at()], [("GET", "/")]).await, []);
+}
+
+#[tokio::test]
+async fn a_layer_that_only_reports_lets_everybody_in() {
+    let layer = || ApiKeyLayer::new(header("x-api-key"), keys()).dangerous_report_only();
+    for service in [guarded!(layer()), guarded!(layer().require_secure(|_| false))] {
+        assert_eq!(strangers_get_in(&service, [("GET", "/")]).await, ["GET /"]);
+        assert_eq!(wrong_keys_get_in(&service, &[at()], [("GET", "/")]).await, ["GET /"]);
+    }
 }
 
 #[tokio::test]
