@@ -344,6 +344,57 @@ async fn all_else_that_a_caller_sends_stays_as_it_is() {
     assert_eq!(seen, "connection: X-Other\nconnection: keep-alive, x-hop, \n");
 }
 
+/// What a proxy's upstream, by HTTP/1.1, is sent of a request that ends in these trailers.
+async fn forwarded(trailer: &[&str], trailers: &[&str]) -> String {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = upstream.local_addr().unwrap();
+    let forward = move |mut request: AxumRequest| async move {
+        *request.uri_mut() = format!("http://{to}/").parse().unwrap();
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+        let answer: Response<_> = client.request(request).await.unwrap();
+        answer.status()
+    };
+    let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single(KEY).unwrap());
+    let addr = serve(Router::new().fallback(forward).layer(headers()).layer(layer)).await;
+
+    let lines = |lines: &[&str]| lines.iter().map(|it| format!("{it}\r\n")).collect::<String>();
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: example.com\r\nx-api-key: {KEY}\r\nTE: trailers\r\n{}\
+         Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n{}\r\n",
+        lines(trailer),
+        lines(trailers),
+    );
+    let mut caller = TcpStream::connect(addr).await.unwrap();
+    caller.write_all(request.as_bytes()).await.unwrap();
+    let (mut stream, _) =
+        timeout(Duration::from_secs(30), upstream.accept()).await.unwrap().unwrap();
+    let mut sent = String::new();
+    while !(sent.contains("\r\n0\r\n") && sent.ends_with("\r\n\r\n")) {
+        let mut some = [0; 4096];
+        let read = timeout(Duration::from_secs(30), stream.read(&mut some)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "{sent}");
+        sent.push_str(std::str::from_utf8(&some[..read]).unwrap());
+    }
+    sent
+}
+
+#[tokio::test]
+async fn no_caller_says_who_they_are_in_a_trailer_that_a_proxy_sends_on() {
+    let trailers = ["x-client-id: admin", "X_Client_Scopes: admin", "x-checksum: 1"];
+    for trailer in [
+        &["Trailer: X-Client-Id, x-checksum ,x_client_scopes"][..],
+        &["trailer: x-client-id", "trailer: x-checksum", "trailer: x_client_scopes,x-client-id"],
+    ] {
+        let sent = forwarded(trailer, &trailers).await;
+        assert!(sent.contains("\r\nx-client-id: default\r\n"), "{sent}");
+        assert!(!sent.contains("admin"), "{sent}");
+        // What else was announced arrives.
+        assert!(sent.ends_with("\r\nbody\r\n0\r\nx-checksum: 1\r\n\r\n"), "{sent}");
+    }
+    let sent = forwarded(&["trailer: x-client-id"], &trailers).await;
+    assert!(sent.ends_with("\r\nbody\r\n0\r\n\r\n"), "{sent}");
+}
+
 #[tokio::test]
 async fn http_2_is_no_way_around() {
     let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single(KEY).unwrap());

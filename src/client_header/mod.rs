@@ -35,7 +35,11 @@ use crate::{
 /// client to name: on exempt paths, on optional routes, and where no `ApiKeyLayer` ran. That goes for all
 /// lines, in any case, and for names that differ in punctuation alone (`X_Client_Id`), since CGI, WSGI and
 /// the like take those for the same. `Connection` cannot name them either, by which a caller could have a
-/// proxy drop them as meant for one hop. The trailers of a request are left alone.
+/// proxy drop them as meant for one hop, and neither can `Trailer`.
+///
+/// The trailers themselves, behind the body, are left alone. To a service that is reached by HTTP/1.1 hyper
+/// sends those alone that `Trailer` names, and so none of these; to one that is reached by HTTP/2 it sends
+/// all of them. A service must not merge trailers into headers, nor read there who the client is.
 ///
 /// An id is written as it is if it is of visible ASCII without `%`. Any other byte, and `%` itself, is
 /// percent-encoded: `caf%C3%A9%20%2B`. So no two ids look alike, no id is refused, and any

@@ -77,8 +77,8 @@ impl Names {
         for name in sent {
             headers.remove(name);
         }
-        for line in headers.iter_mut().filter(|(name, _)| *name == CONNECTION).map(|(_, line)| line)
-        {
+        let names_others = |name: &HeaderName| *name == CONNECTION || *name == TRAILER;
+        for (_, line) in headers.iter_mut().filter(|(name, _)| names_others(name)) {
             let options = || line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             let is_wanted = |option: &&[u8]| !std::str::from_utf8(option).is_ok_and(is_ours);
             if !options().all(|option| is_wanted(&option)) {
