@@ -172,10 +172,10 @@ pub trait Identity {
     /// midst of changes: it must not use the keyring itself.
     fn id(&self) -> &str;
 
-    /// Whether the client has a scope; by default it has none.
+    /// Whether the client has a scope, as a [`RequireScopeLayer`](crate::RequireScopeLayer) asks; by default
+    /// whether it is one of those [`granted`](Self::granted), a list that is then made each time.
     fn has_scope(&self, scope: &str) -> bool {
-        let _ = scope;
-        false
+        self.granted().contains(&scope)
     }
 
     /// The scopes that the client has, where they can be listed, for a

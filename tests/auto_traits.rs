@@ -35,7 +35,7 @@ use tower_api_key::{
         KeyFileStatus,
     },
     observe::{
-        ClientInResponse, ClientInResponseFuture, ClientInResponseLayer, Decision, Metrics,
+        ClientInResponseFuture, ClientInResponseLayer, ClientInResponseService, Decision, Metrics,
         Observe, Outcome, Tracing,
     },
     place::PlaceKind,
@@ -99,7 +99,7 @@ are! {
 
     [Send, Sync, Unpin] [Clone, Debug]
         RequireScopeLayer<T>, RequireScopeService<T, U>, ClientHeaderLayer<T>, ClientHeaderService<T, U>,
-        ClientInResponseLayer<T>, ClientInResponse<T, U>;
+        ClientInResponseLayer<T>, ClientInResponseService<T, U>;
 
     // Futures, and what is borrowed of a request.
     [Send, Sync, Unpin] [Debug]

@@ -4,13 +4,14 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use http::{Method, Request, request};
+use http::{Method, Request, Response, request};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use support::{KEY, OTHER, WRONG, ask};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring,
+    ApiKeyLayer, Client, KeyDigest, Keyring, RequireScopeLayer,
     extract::{Extract, bearer, header, query},
     observe::{Metrics, Observe},
     verify::{self, Answer, Presented, Record, Refusal, Verify},
@@ -223,6 +224,21 @@ fn r54_no_label_holds_what_a_caller_wrote() {
             r#"{outcome="rejected",reason="unknown",place="query api_key"} 50"#,
         ]
     );
+}
+
+/// So that it is not among the reasons that bound the number of series.
+#[test]
+fn a_client_without_the_scope_was_let_in_by_the_layer_that_counts() {
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new());
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("never")));
+    let write = RequireScopeLayer::all(["jobs:write"]).unwrap();
+    let service = layer.layer(write.layer(inner));
+    let answer = metrics::with_local_recorder(&scraped.0, || {
+        support::block_on(service.oneshot(get(KEY).body(()).unwrap())).unwrap()
+    });
+    assert_eq!(answer.status(), 403);
+    assert_eq!(scraped.series(), [r#"{outcome="accepted",place="header x-api-key"} 1"#]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use tower::{Layer, ServiceExt};
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring, Rejection,
     extract::{bearer, header, query},
-    observe::{ClientInResponseLayer, Decision, Observe},
+    observe::{ClientInResponseLayer, ClientInResponseService, Decision, Observe},
     verify::{self, Presented, Record, Refusal},
 };
 
@@ -169,6 +169,20 @@ fn a_decision_that_takes_its_time_is_told_once_and_when_it_is_made() {
     );
     ask(&layer, Request::get("/p").header("authorization", format!("Bearer {WRONG}")));
     assert_eq!(notes.taken(), ["rejected GET /p: client -, key -, scheme `Bearer`, unknown"]);
+}
+
+#[test]
+fn a_request_that_is_dropped_while_its_verifier_is_asked_is_told_to_nobody() {
+    let notes = Notes::default();
+    let verifier = verify::from_async_fn(|_| std::future::pending::<Option<Client>>());
+    let layer = ApiKeyLayer::new(header("x-api-key"), verifier).observe(notes.clone());
+    let inner = tower::service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+    let request = Request::get("/").header("x-api-key", KEY).body(()).unwrap();
+    let mut answer = Box::pin(layer.layer(inner).oneshot(request));
+    let mut waiting = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(answer.as_mut().poll(&mut waiting).is_pending());
+    drop(answer);
+    assert!(notes.taken().is_empty());
 }
 
 #[test]
@@ -464,7 +478,7 @@ async fn a_client_type_of_ones_own_can_be_found_in_the_response_as_well() {
     struct Tenant(u8);
 
     let inner = tower::service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
-    let layer = ClientInResponseLayer::<Tenant>::of();
+    let layer = ClientInResponseLayer::new().client_type::<Tenant>();
     for (client, expected) in [(Some(Tenant(7)), Some(&Tenant(7))), (None, None)] {
         let mut request = Request::new(());
         request.extensions_mut().insert(Client::new("another"));
@@ -475,6 +489,11 @@ async fn a_client_type_of_ones_own_can_be_found_in_the_response_as_well() {
         assert_eq!(response.extensions().get::<Tenant>(), expected);
         assert!(response.extensions().get::<Client>().is_none());
     }
+
+    fn own() {}
+    let mut service: ClientInResponseService<fn(), Tenant> = layer.layer(own as fn());
+    let _: (&fn(), fn()) = (service.get_ref(), service.clone().into_inner());
+    let _: &mut fn() = service.get_mut();
 
     let failing = tower::service_fn(async |_: Request<()>| Err::<Response<()>, _>("inner error"));
     assert_eq!(layer.layer(failing).oneshot(Request::new(())).await.unwrap_err(), "inner error");

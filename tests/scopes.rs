@@ -181,6 +181,28 @@ async fn r4_a_client_type_of_ones_own_is_asked_for_its_scopes() {
 }
 
 #[tokio::test]
+async fn r4_a_client_that_lists_its_scopes_has_them() {
+    #[derive(Clone)]
+    struct Listing;
+    impl Identity for Listing {
+        fn id(&self) -> &str {
+            "listing"
+        }
+
+        fn granted(&self) -> Vec<&str> {
+            vec!["jobs:read", "jobs:write"]
+        }
+    }
+    for (scope, status) in [("jobs:write", 200), ("jobs", 403)] {
+        assert_eq!(Listing.has_scope(scope), status == 200);
+        let service = all([scope]).client_type::<Listing>().layer(inner());
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Listing);
+        assert_eq!(ask(service, request).await.status, status, "{scope}");
+    }
+}
+
+#[tokio::test]
 async fn r4_the_next_request_sees_a_client_with_other_scopes() {
     let keys = Keyring::new();
     keys.insert(READER, Client::new("reader").scopes(["jobs:read"])).unwrap();
@@ -368,16 +390,24 @@ async fn r4_without_a_layer_that_finds_the_client_it_is_a_500_that_names_the_fix
     let request = || key().body(()).unwrap();
     let outside = || write.layer(layer().layer(inner()));
     let exempt = || layer().exempt_path("/").layer(write.layer(inner()));
+    let preflight = Request::options("/").header("origin", "https://a.example");
+    let preflight = preflight.header("access-control-request-method", "GET").body(()).unwrap();
     for reply in [
         ask(write.layer(inner()), request()).await,
         ask(outside(), request()).await,
         ask(exempt(), request()).await,
+        ask(layer().pass_preflight().layer(write.layer(inner())), preflight).await,
     ] {
         assert_eq!((reply.status.as_u16(), reply.reason), (500, None));
         assert_eq!(reply.line("cache-control"), "no-store");
         let text = std::str::from_utf8(&reply.body).unwrap();
-        for fix in ["ApiKeyLayer::new(..)", "outside of it", "exempt_path", ".client_type::<..>()"]
-        {
+        for fix in [
+            "ApiKeyLayer::new(..)",
+            "outside of it",
+            "exempt_path",
+            "instead of `pass_preflight`",
+            ".client_type::<..>()",
+        ] {
             assert!(text.contains(fix), "{text}");
         }
         assert!(!text.contains(WRITER) && !text.contains("jobs"), "{text}");

@@ -39,40 +39,39 @@ use crate::client::Client;
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
-/// For a client type of your own write `ClientInResponseLayer::<Tenant>::of()`.
+/// For a client type of your own write `ClientInResponseLayer::new().client_type::<Tenant>()`.
+#[must_use]
 pub struct ClientInResponseLayer<C = Client>(PhantomData<fn() -> C>);
 
-/// Made by [`ClientInResponseLayer`].
-pub struct ClientInResponse<S, C = Client> {
+/// Puts the client into the response's extensions. Made by [`ClientInResponseLayer`], where the example is.
+pub struct ClientInResponseService<S, C = Client> {
     inner: S,
     client: PhantomData<fn() -> C>,
 }
 
 impl ClientInResponseLayer {
     /// For [`Client`].
-    #[must_use]
     pub fn new() -> Self {
-        Self::of()
-    }
-}
-
-impl<C> ClientInResponseLayer<C> {
-    /// For a client type of your own.
-    #[must_use]
-    pub fn of() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<S, C> Layer<S> for ClientInResponseLayer<C> {
-    type Service = ClientInResponse<S, C>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        ClientInResponse { inner, client: PhantomData }
+impl<C> ClientInResponseLayer<C> {
+    /// Reads clients of a type of your own, the verifier's.
+    pub fn client_type<C2>(self) -> ClientInResponseLayer<C2> {
+        ClientInResponseLayer(PhantomData)
     }
 }
 
-impl<S, B, B2, C> Service<Request<B>> for ClientInResponse<S, C>
+impl<S, C> Layer<S> for ClientInResponseLayer<C> {
+    type Service = ClientInResponseService<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ClientInResponseService { inner, client: PhantomData }
+    }
+}
+
+impl<S, B, B2, C> Service<Request<B>> for ClientInResponseService<S, C>
 where
     S: Service<Request<B>, Response = Response<B2>>,
     C: Clone + Send + Sync + 'static,
@@ -125,13 +124,30 @@ impl<C> Clone for ClientInResponseLayer<C> {
 
 impl<C> Copy for ClientInResponseLayer<C> {}
 
-impl<C> Default for ClientInResponseLayer<C> {
+impl Default for ClientInResponseLayer {
     fn default() -> Self {
-        Self::of()
+        Self::new()
     }
 }
 
-impl<S: Clone, C> Clone for ClientInResponse<S, C> {
+impl<S, C> ClientInResponseService<S, C> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, C> Clone for ClientInResponseService<S, C> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), client: PhantomData }
     }
@@ -147,4 +163,4 @@ macro_rules! opaque {
     )+};
 }
 
-opaque! { ClientInResponseLayer<C> ClientInResponse<S, C> ClientInResponseFuture<F, C> }
+opaque! { ClientInResponseLayer<C> ClientInResponseService<S, C> ClientInResponseFuture<F, C> }

@@ -21,7 +21,7 @@ use crate::{client::Identity, rejection::Reason};
 ///
 /// | metric | is | labels |
 /// |---|---|---|
-/// | [`api_key_requests_total`](Self::REQUESTS_TOTAL) | counter: one for every request | `outcome`, `reason`, `place`; `client` and `key_id` where asked for |
+/// | [`api_key_requests_total`](Self::REQUESTS_TOTAL) | counter: one for every request that was decided | `outcome`, `reason`, `place`; `client` and `key_id` where asked for |
 /// | [`api_key_verify_duration_seconds`](Self::VERIFY_DURATION_SECONDS) | histogram, where [`latency`](Self::latency) is asked for: how long the verifier took | `outcome`, `reason` |
 ///
 /// | label | holds | on |
@@ -37,9 +37,10 @@ use crate::{client::Identity, rejection::Reason};
 /// # Cardinality
 ///
 /// No label holds what a caller wrote: a place is a configured one, and an unknown key has no id. There
-/// are at most 4 outcomes, 9 reasons and as many places as the layer has. Ids are bounded: the first
-/// 1,000 different ones of each kind that are seen get a label of their own, and all further ones share
-/// `_other`. [`max_ids`](Self::max_ids) sets another bound. It is counted in this value, which is to be
+/// are at most 4 outcomes, 10 reasons and as many places as the layer has. (`insufficient_scope` is not
+/// among them: a [`RequireScopeLayer`](crate::RequireScopeLayer) has no observer.) Ids are bounded: the
+/// first 1,000 different ones of each kind that are seen get a label of their own, and all further ones
+/// share `_other`. [`max_ids`](Self::max_ids) sets another bound. It is counted in this value, which is to be
 /// shared, as `Arc<Metrics>`, by layers that are to have one bound together.
 ///
 /// # Questions it answers

@@ -43,7 +43,7 @@ pub use self::metrics::Metrics;
 #[cfg(feature = "tracing")]
 pub use self::tracing::Tracing;
 pub use self::{
-    client_in_response::{ClientInResponse, ClientInResponseFuture, ClientInResponseLayer},
+    client_in_response::{ClientInResponseFuture, ClientInResponseLayer, ClientInResponseService},
     decision::{Decision, Outcome},
 };
 use crate::client::Client;
@@ -58,7 +58,8 @@ use crate::client::Client;
 /// more for each [`Decision::elapsed`]. Of a tuple each is told, in order; a panic of one keeps those
 /// behind it from being told.
 pub trait Observe<C = Client> {
-    /// Called once for every request.
+    /// Called once for every request that is decided. One that is dropped while its verifier is asked, such
+    /// as by a timeout or since its caller has gone, is told to nobody.
     fn decided(&self, event: &Decision<'_, C>);
 
     #[doc(hidden)]

@@ -54,11 +54,14 @@ use crate::{
 /// [`respond_with`](Self::respond_with) or [`respond_like`](Self::respond_like) say. (To know by itself
 /// how the `ApiKeyLayer` around it answers, every request would have to carry that along.)
 ///
-/// A 500 is logged with the feature `tracing` or `axum`. A CORS layer goes outside this one, since
-/// preflights have no client.
+/// A 500 is logged with the feature `tracing` or `axum`. Preflights have no client: put a CORS layer outside
+/// this one, and do without [`pass_preflight`](ApiKeyLayer::pass_preflight), by which they would come as far
+/// as here and each be such a 500, with its line in the log.
 ///
-/// What depends on more than the route is the handler's to ask: [`Client::has_scope`], and
-/// `Json::default().respond(&Rejection::new(Reason::InsufficientScope))` to answer.
+/// What depends on more than the route is the handler's to ask, with [`Client::has_scope`], and to answer:
+/// `Json::default().respond(&Rejection::new(Reason::InsufficientScope))` is the 403's status and body. All
+/// else is this layer's alone and lacks there: `Cache-Control: no-store`, the challenge, the form for gRPC
+/// callers, and the [`Rejection`] in the extensions.
 #[must_use]
 pub struct RequireScopeLayer<C = Client> {
     need: Arc<Need>,

@@ -65,8 +65,9 @@ where
 /// Plain ASCII without `%`, as a `grpc-message` wants it.
 const FIX: &str = "A `RequireScopeLayer` wants the client of a request that no `ApiKeyLayer` has verified: \
      put `ApiKeyLayer::new(..)` outside of it (in axum `.layer(..)` after the route, in a `ServiceBuilder` \
-     before it), or take the path out of `exempt_path`; a type of your own must be the verifier's client \
-     type, and named with `.client_type::<..>()`.";
+     before it), or take the path out of `exempt_path`; a preflight is answered by a CORS layer outside of \
+     it, instead of `pass_preflight`; a type of your own must be the verifier's client type, and named with \
+     `.client_type::<..>()`.";
 
 /// The mistake is in the order of the layers, and nobody gets in by it.
 fn no_client(grpc: Option<Grpc>) -> Response<Bytes> {
