@@ -1,15 +1,13 @@
-use std::collections::HashSet;
-
-use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, CACHE_CONTROL, CDN_CACHE_CONTROL, REFERRER_POLICY, VARY},
+    HeaderMap, HeaderValue, Method,
+    header::{CACHE_CONTROL, CDN_CACHE_CONTROL, REFERRER_POLICY},
 };
 
 use crate::{
     place::{Place, PlaceKind},
-    policy::{Policy, says},
+    policy::Policy,
     rejection::{Reason, Rejection},
+    vary::{Vary, says},
 };
 
 /// What keeps a cache from giving one client's response to another, or to nobody in particular.
@@ -26,66 +24,6 @@ enum KeySent {
     No,
     Yes,
     InUrl,
-}
-
-/// The headers by whose absence or value a response could differ, as a line written when the layer is
-/// built.
-///
-/// A shared cache keeps nothing that was asked for with `Authorization` unless it is told to (RFC 9111
-/// §3.5), so that this counts only where one may ask without, or where the inner service tells it so.
-#[derive(Clone, Debug)]
-pub(crate) struct Vary {
-    line: Option<HeaderValue>,
-    authorization_if_shared: bool,
-}
-
-impl Vary {
-    pub(crate) fn new(places: &[Place], optional: bool) -> Self {
-        let scheme = |place: &Place| place.kind() == PlaceKind::Scheme;
-        let counted = places.iter().filter(|place| optional || !scheme(place));
-        let mut names: Vec<_> =
-            counted.flat_map(Place::header_name).map(HeaderName::as_str).collect();
-        let mut seen = HashSet::new();
-        names.retain(|name| seen.insert(*name));
-        let line = (!names.is_empty()).then(|| names.join(", "));
-        Self {
-            // Names of headers, joined so, are a header's value.
-            line: line.and_then(|line| line.try_into().ok()),
-            authorization_if_shared: !optional && places.iter().any(scheme),
-        }
-    }
-
-    fn names(&self, shared: bool) -> impl Iterator<Item = &str> {
-        let line = self.line.as_ref().and_then(|line| line.to_str().ok());
-        let authorization =
-            (shared && self.authorization_if_shared).then(|| AUTHORIZATION.as_str());
-        line.into_iter().flat_map(|line| line.split(", ")).chain(authorization)
-    }
-
-    fn write(self, headers: &mut HeaderMap, shared: bool) {
-        if shared || headers.contains_key(VARY) {
-            self.write_beside(headers, shared);
-        } else if let Some(line) = self.line {
-            headers.try_append(VARY, line).ok();
-        }
-    }
-
-    /// Makes one line of theirs and what they have not named: some caches read the last line alone,
-    /// nginx before 1.23 among them.
-    fn write_beside(&self, headers: &mut HeaderMap, shared: bool) {
-        let is_new = |name: &&str| {
-            !says(headers, &VARY, |theirs| theirs == "*" || theirs.eq_ignore_ascii_case(name))
-        };
-        let ours = self.names(shared).filter(is_new).map(str::as_bytes);
-        let theirs = headers.get_all(VARY).into_iter().map(HeaderValue::as_bytes);
-        let joined = theirs.chain(ours).collect::<Vec<_>>().join(&b", "[..]);
-        // Of valid values it is one, too.
-        if let Ok(line) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
-            if !line.is_empty() {
-                headers.try_insert(VARY, line).ok();
-            }
-        }
-    }
 }
 
 impl CacheHeaders {

@@ -177,10 +177,12 @@ pub mod place;
 mod policy;
 pub mod rejection;
 pub mod respond;
+mod rest;
 pub mod scope;
 mod service;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod vary;
 pub mod verify;
 
 #[cfg(feature = "axum")]

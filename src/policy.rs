@@ -2,12 +2,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, RETRY_AFTER},
 };
 
 use crate::{
-    cache::Vary,
     challenge::Challenges,
     error::{ConfigError, ConfigErrorKind},
     extract::Head,
@@ -15,6 +14,7 @@ use crate::{
     place::{Place, PlaceKind},
     rejection::{Rejection, RejectionKind},
     respond::{Grpc, Json, Respond},
+    vary::{Vary, says},
 };
 
 /// What a layer was told beside its extractor, verifier and observer.
@@ -186,10 +186,4 @@ impl Policy {
             response.headers_mut().entry(RETRY_AFTER).or_insert(seconds.into());
         }
     }
-}
-
-/// Whether a comma-separated header has a member of this kind.
-pub(crate) fn says(headers: &HeaderMap, name: &HeaderName, wanted: impl Fn(&str) -> bool) -> bool {
-    let lines = headers.get_all(name).into_iter().flat_map(|line| line.to_str());
-    lines.flat_map(|line| line.split(',')).any(|member| wanted(member.trim()))
 }

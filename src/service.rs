@@ -20,7 +20,8 @@ use crate::{
     place::Place,
     rejection::{Reason, Rejection},
     respond::Grpc,
-    verify::{Answer, Presented, Refusal, Resume, Verify},
+    rest::Rest,
+    verify::{Answer, Presented, Refusal, Verify},
 };
 
 /// Lets only requests with a key through to the inner service. Made by
@@ -82,7 +83,7 @@ where
 }
 
 /// In, with what is added to the response, or out.
-type Decided = Result<Option<CacheHeaders>, Refused>;
+pub(crate) type Decided = Result<Option<CacheHeaders>, Refused>;
 
 /// What the head of a request leads to. Where a verifier was asked, its answer may still be a wait.
 enum Way<'c, A> {
@@ -135,7 +136,7 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     }
 
     #[inline(always)]
-    fn decide<B>(
+    pub(crate) fn decide<B>(
         &self,
         request: &mut Request<B>,
         place: Option<&Place>,
@@ -237,41 +238,6 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
             let (method, path) = (request.method(), request.uri().path());
             self.observe.decided(&Decision { verdict, place, method, path, started });
         }
-    }
-}
-
-/// A request whose verifier takes its time. The key has left it already.
-///
-/// It is `pub` only since the service's `Future` names it.
-pub struct Rest<S, B, E, V, O> {
-    inner: S,
-    config: Arc<Config<E, V, O>>,
-    request: Request<B>,
-    place: Option<Place>,
-    started: Option<Instant>,
-}
-
-impl<S, B, E, V, O> Resume<Named<V>> for Rest<S, B, E, V, O>
-where
-    S: Service<Request<B>>,
-    E: Extract,
-    V: Verify,
-    O: Observe<Named<V>>,
-{
-    type Next = Step<S::Future>;
-
-    fn resume(self, answer: Result<Named<V>, Refusal>) -> Self::Next {
-        let Self { mut inner, config, mut request, place, started } = self;
-        match config.decide(&mut request, place.as_ref(), answer, started) {
-            Ok(cache) => Step::inner(inner.call(request), cache),
-            Err(refused) => Step::refused(refused),
-        }
-    }
-}
-
-impl<S, B, E, V, O> fmt::Debug for Rest<S, B, E, V, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.config.fmt("Rest", f)
     }
 }
 

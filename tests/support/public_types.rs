@@ -8,7 +8,7 @@ const OUT_OF_REACH: [(&str, &str); 6] = [
     ("cache::CacheHeaders", "part of a `Step`"),
     ("future::Refused", "part of a `Step`"),
     ("future::Step", "what the verifier's wait ends in, inside of a `ResponseFuture`"),
-    ("service::Rest", "part of a `Waiting`"),
+    ("rest::Rest", "part of a `Waiting`"),
     ("verify::answer::Never", "has no value"),
     ("verify::answer::Waiting", "inside of a `ResponseFuture`"),
 ];
