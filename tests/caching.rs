@@ -274,6 +274,34 @@ fn r30_vary_is_one_line() {
     }
 }
 
+// A path is open to all; what a predicate opens for one caller is not another's.
+#[test]
+fn r30_what_a_predicate_opened_is_for_that_caller_alone() {
+    let layer = layer().exempt_if(|head| head.headers().contains_key("x-internal"));
+    let reply = ask(&layer, Request::get("/report").header("x-internal", "1"));
+    assert_eq!((reply.status(), reply.lines("cache-control")), (200, vec!["private"]));
+    assert_eq!(reply.lines("vary"), ["x-api-key, cookie"]);
+    assert!(ask(&layer, Request::get("/open")).head.headers.is_empty());
+}
+
+// RFC 9213: a CDN follows its own field, and not ours.
+#[test]
+fn r30_what_a_cdn_may_share_varies_by_authorization() {
+    let layer = ApiKeyLayer::new(bearer(), keys());
+    let shared = |line: &'static str| {
+        let request = Request::get("/p").header("authorization", format!("Bearer {KEY}"));
+        let reply = ask_of(&layer, request, |_| {
+            let mut response =
+                answered([("vary", &[]), ("cache-control", &[]), ("referrer-policy", &[])]);
+            response.headers_mut().insert("cdn-cache-control", line.parse().unwrap());
+            response
+        });
+        reply.lines("vary").concat()
+    };
+    assert_eq!(shared("public, max-age=600"), "authorization");
+    assert_eq!(shared("max-age=600"), "");
+}
+
 #[test]
 fn r30_a_grpc_call_and_a_preflight_get_nothing() {
     let layer = layer().pass_preflight();

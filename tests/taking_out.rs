@@ -290,7 +290,8 @@ fn r28_a_full_header_map_makes_nothing_panic() {
             .header("authorization", format!("Bearer {KEY}"))
             .header("authorization", "Basic dTpw")
             .header("cookie", format!("sid={KEY}"))
-            .header("cookie", format!("a=1; sid={KEY}"));
+            .header("cookie", format!("a=1; sid={KEY}"))
+            .header("cookie", "b=2");
         let headers = request.headers_mut().unwrap();
         for number in 0.. {
             let name = HeaderName::try_from(format!("x-{number}")).unwrap();

@@ -189,6 +189,18 @@ fn r54_success_and_failure_emit_one_structured_event_each() {
     expect(&kept, Level::DEBUG, &["anonymous"]);
 }
 
+#[test]
+fn what_is_only_reported_is_not_told_as_turned_away() {
+    let kept = Kept::default();
+    let layer = ApiKeyLayer::new(bearer(), Keyring::single(KEY).unwrap())
+        .dangerous_report_only()
+        .observe(Tracing);
+    kept.during(|| drop(ask(&layer, get())));
+    let (level, fields) = kept.event();
+    assert_eq!((level, &*fields["api_key.outcome"]), (Level::INFO, "reported"));
+    assert_eq!(fields["message"], "request let by, which would have been turned away");
+}
+
 /// One event, with these fields and those that all have, and no other.
 #[track_caller]
 fn expect(kept: &Kept, level: Level, fields: &[&str]) {
