@@ -193,6 +193,20 @@ fn a_responder_may_add_a_challenge_and_choose_another_status() {
 }
 
 #[test]
+fn r5_a_key_that_could_not_be_verified_is_called_invalid_by_no_status_that_a_responder_chooses() {
+    let layer = ApiKeyLayer::new(bearer(), strict())
+        .respond_with(|_| Response::builder().status(401).body("theirs").unwrap());
+    for (case, challenge) in [
+        ("failed", r#"Bearer realm="api""#),
+        ("unknown", r#"Bearer realm="api", error="invalid_token""#),
+    ] {
+        let line = [b"Bearer ", &*value(case)].concat();
+        let reply = ask(&layer, HTTP().header("authorization", line));
+        assert_eq!(reply.lines("www-authenticate"), [challenge], "{case}");
+    }
+}
+
+#[test]
 fn a_closure_may_answer_text_bytes_or_nothing() {
     fn sent<T: Into<Bytes> + 'static>(body: fn() -> T) -> Bytes {
         let layer = ApiKeyLayer::new(header("x-api-key"), keys());
