@@ -53,6 +53,18 @@ fn r31_the_type_of_a_problem_can_be_a_page_of_ones_own() {
 }
 
 #[test]
+fn r31_a_responder_that_is_changed_after_it_has_answered_answers_anew() {
+    let answered = Problem::default();
+    let body = |respond: &Problem| {
+        let answer = respond.respond(&Rejection::new(Reason::Missing));
+        serde_json::from_slice::<serde_json::Value>(answer.body()).unwrap()
+    };
+    assert_eq!(body(&answered)["detail"], "Unauthorized access");
+    assert_eq!(body(&answered.clone().message("Ask us"))["detail"], "Ask us");
+    assert_eq!(body(&answered.type_uri("tag:ours"))["type"], "tag:ours");
+}
+
+#[test]
 fn r31_problem_details_say_the_status_and_nothing_of_the_reason() {
     let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
     let many = "More than one API key in the request";
