@@ -901,6 +901,36 @@ fn r43_r45_every_end_gets_one_answer_and_the_observer_learns_which_it_was() {
     }
 }
 
+/// A key is found by the first eight bytes of its digest, and works or is refused by all of them.
+#[test]
+fn r17_a_key_is_unknown_wherever_its_digest_differs_from_a_stored_one_and_whatever_became_of_that()
+{
+    for byte in [0, 7, 8, 15, 16, 24, 31] {
+        let mut digest = KeyDigest::of(KEY).to_bytes();
+        digest[byte] ^= 1;
+        let stored = || record(KEY, "ci").note("a note");
+        let other = || Record::new(KeyDigest::from_bytes(digest), Client::new("ci"));
+        let lives: [fn(Record) -> Record; 4] = [
+            |record| record,
+            |record| record.created_at(UNIX_EPOCH).expires_at(start()),
+            |record| record.not_before(start() + DAY),
+            |record| record.revoked_at(start()),
+        ];
+        for (life, of_itself) in
+            lives.into_iter().zip(["200 ci", "401 expired", "401 not_yet_valid", "401 revoked"])
+        {
+            for (record, told) in [(stored(), of_itself), (other(), "401 unknown")] {
+                let (keys, _) = keyring();
+                keys.insert_record(life(record)).unwrap();
+                let reply = send(&keys, KEY);
+                assert_eq!(reply.outcome(), told, "byte {byte}");
+                let key_id = reply.rejection().and_then(|it| it.key_id().map(str::to_owned));
+                assert_eq!(key_id.is_some(), told.starts_with("401") && told != "401 unknown");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_key_that_is_over_is_not_looked_for_in_the_next_verifier() {
     let (keys, _) = keyring();

@@ -201,8 +201,8 @@ impl Refusal {
         Self { reason, key_id: None, cause: None }
     }
 
-    fn of_key(reason: Reason, key_id: KeyId) -> Self {
-        Self { reason, key_id: Some(key_id), cause: None }
+    fn of_key(reason: Option<Reason>, key_id: Option<KeyId>) -> Self {
+        Self { reason: reason.unwrap_or(Reason::Unknown), key_id, cause: None }
     }
 
     /// The key is nobody's.

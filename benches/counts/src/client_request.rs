@@ -42,8 +42,8 @@ pub fn undefine(word: *mut u64) {
 }
 
 /// Takes memory for defined again.
-pub fn define(word: *mut u64) {
-    ask(MEMCHECK + 2, [word as usize, size_of::<u64>()]);
+pub fn define<T>(value: *const T) {
+    ask(MEMCHECK + 2, [value as usize, size_of::<T>()]);
 }
 
 /// How much memcheck has reported so far.

@@ -116,7 +116,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
             .and_then(|slot| keys.get_key_value(&slot))
             .ok_or(ConfigErrorKind::UnknownKeyId)?;
         let now = self.now();
-        if old.entry.is_dead(now) {
+        if old.entry.life.is_over(now) {
             return Err(ConfigErrorKind::DeadKey.into());
         }
         let format = self.format_to_rotate(old.entry.format.as_ref());
@@ -125,7 +125,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         client.set_key_id(minted.id());
         let entry = old.entry.successor(client, format, now);
         let mut retired = old.clone();
-        retired.entry.retire(now.after(overlap));
+        retired.entry.life.retire(now.after(overlap));
 
         let id = Some(minted.key_id());
         self.add(&mut index, Record { id, digest: minted.digest(), entry }, now)?;
@@ -143,7 +143,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// Keeps the keys whose client is wanted, and says how many went, without a trace. It looks at
     /// every key that is not revoked.
     pub fn retain(&self, mut wanted: impl FnMut(&C) -> bool) -> usize {
-        let is_live = |kept: &Kept<C>| !kept.entry.is_revoked();
+        let is_live = |kept: &Kept<C>| !kept.entry.life.is_revoked();
         self.forget_where(|kept| is_live(kept) && !wanted(&kept.entry.client), is_live)
     }
 
@@ -151,7 +151,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// at every key.
     pub fn prune(&self) -> usize {
         let now = self.now();
-        let is_dead = |kept: &Kept<C>| kept.entry.is_dead(now);
+        let is_dead = |kept: &Kept<C>| kept.entry.life.is_over(now);
         self.forget_where(is_dead, is_dead)
     }
 
@@ -182,7 +182,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let live = index
             .find(key_id)
             .and_then(|slot| keys.get_key_value(&slot))
-            .filter(|(_, kept)| !kept.entry.is_revoked());
+            .filter(|(_, kept)| !kept.entry.life.is_revoked());
         live.map(|(digest, kept)| self.revoke_kept(*digest, kept)).is_some()
     }
 
@@ -219,7 +219,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         }
         next.add_clients(records.iter().map(|record| (record.client(), record.digest.slot())));
 
-        let revoked = records.iter().filter(|record| record.entry.is_revoked()).count();
+        let revoked = records.iter().filter(|record| record.entry.life.is_revoked()).count();
         keys.reserve(records.len().saturating_sub(keys.len()));
         for Record { id, digest, entry } in records {
             if let Some(id) = id {
@@ -237,7 +237,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         entry.check(now)?;
         let keys = self.shared.keys.pin();
         if let Some(kept) = keys.get(&Slot::of(&digest)) {
-            return Err(if kept.entry.is_revoked() { RevokedKey } else { DuplicateKey }.into());
+            return Err(if kept.entry.life.is_revoked() { RevokedKey } else { DuplicateKey }.into());
         }
         let id = match id {
             Some(id) if index.knows(id) => return Err(DuplicateKeyId.into()),
@@ -247,7 +247,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let kept = Kept::new(id, entry, now);
         // Somebody's `Identity` may panic in there: nothing is changed yet.
         index.add(&kept, digest.slot());
-        if kept.entry.is_revoked() {
+        if kept.entry.life.is_revoked() {
             self.shared.revoked.fetch_add(1, Ordering::Relaxed);
         }
         keys.insert(digest, kept);
@@ -257,7 +257,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// Once this has returned, requests read the revoked one.
     fn revoke_kept(&self, digest: KeyDigest, kept: &Kept<C>) {
         let mut revoked = kept.clone();
-        revoked.entry.revoke(self.now());
+        revoked.entry.life.revoke(self.now());
         self.shared.keys.pin().insert(digest, revoked);
         self.shared.revoked.fetch_add(1, Ordering::Relaxed);
     }
@@ -267,7 +267,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let kept = keys.get(digest)?;
         index.forget(kept, digest.slot());
         keys.remove(digest);
-        if kept.entry.is_revoked() {
+        if kept.entry.life.is_revoked() {
             self.shared.revoked.fetch_sub(1, Ordering::Relaxed);
         }
         Some(kept.clone())

@@ -136,8 +136,9 @@ impl<C: 'static> Index<C> {
     }
 }
 
-/// Finds a key again by a quarter of its digest, to spare the index the rest. No two keys share it:
-/// the second would be refused as a duplicate, which chance brings about once in 2^64 pairs.
+/// Finds a key by a quarter of its digest: a presented one, whose digest is then compared, and one that
+/// an index names, to spare it the rest. No two keys share it: the second would be refused as a
+/// duplicate, which chance brings about once in 2^64 pairs.
 pub(super) struct Slot(u64);
 
 impl Slot {

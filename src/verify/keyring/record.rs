@@ -1,6 +1,6 @@
 use std::{any::Any, fmt, time::SystemTime};
 
-use super::time::Time;
+use super::{life::Life, time::Time};
 use crate::{
     client::Client,
     error::{ConfigError, ConfigErrorKind},
@@ -31,37 +31,19 @@ pub struct Record<C = Client> {
     pub(super) entry: Entry<C>,
 }
 
-/// The part of a record that a keyring holds for every key. It is small: what few keys have stands
-/// in [`Extra`].
+/// The part of a record that a keyring holds for every key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Entry<C> {
     pub(super) client: C,
     pub(super) created: Time,
-    expires: Time,
     pub(super) format: Option<KeyFormat>,
-    extra: Option<Box<Extra>>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-struct Extra {
-    not_before: Time,
-    /// When a key that was rotated ends, which is not how long it was meant to live.
-    retires: Time,
-    revoked: Option<Time>,
-    note: Option<Box<str>>,
-}
-
-impl Default for Extra {
-    fn default() -> Self {
-        Self { not_before: Time::START, retires: Time::NEVER, revoked: None, note: None }
-    }
+    pub(super) life: Life,
 }
 
 impl<C> Record<C> {
     /// The record of a key by its digest. It gets an id when it is inserted.
     pub fn new(digest: KeyDigest, client: C) -> Self {
-        let entry =
-            Entry { client, created: Time::NEVER, expires: Time::NEVER, format: None, extra: None };
+        let entry = Entry { client, created: Time::NEVER, format: None, life: Life::default() };
         Self { id: None, digest, entry }
     }
 
@@ -91,32 +73,32 @@ impl<C> Record<C> {
 
     /// Sets when the key ends: from that very instant it is refused.
     pub fn expires_at(mut self, time: SystemTime) -> Self {
-        self.entry.expires = time.into();
+        self.entry.life.expires = time.into();
         self
     }
 
     /// Sets when the key begins: from that very instant it works.
     pub fn not_before(mut self, time: SystemTime) -> Self {
-        self.entry.extra_mut().not_before = time.into();
+        self.entry.life.rare_mut().begins = time.into();
         self
     }
 
     /// Sets when a key that was rotated ends, if that is sooner than its own expiry. What
     /// [`Keyring::rotate`](crate::Keyring::rotate) sets.
     pub fn retires_at(mut self, time: SystemTime) -> Self {
-        self.entry.extra_mut().retires = time.into();
+        self.entry.life.rare_mut().retires = time.into();
         self
     }
 
     /// Says that the key was revoked, and when.
     pub fn revoked_at(mut self, time: SystemTime) -> Self {
-        self.entry.extra_mut().revoked = Some(time.into());
+        self.entry.life.rare_mut().revoked = time.into();
         self
     }
 
     /// Adds a note for people to read.
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.entry.extra_mut().note = Some(note.into().into_boxed_str());
+        self.entry.life.rare_mut().note = Some(note.into().into_boxed_str());
         self
     }
 
@@ -153,32 +135,32 @@ impl<C> Record<C> {
     /// When it ends by itself, if it does.
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
-        self.entry.expires.known()
+        self.entry.life.expires.known()
     }
 
     /// From when it works, if that was set.
     #[must_use]
     pub fn begins(&self) -> Option<SystemTime> {
-        let begins = self.entry.extra.as_ref()?.not_before;
+        let begins = self.entry.life.rare().begins;
         (begins > Time::START).then(|| begins.known())?
     }
 
     /// When it ends because it was rotated, if it was.
     #[must_use]
     pub fn retires(&self) -> Option<SystemTime> {
-        self.entry.extra.as_ref()?.retires.known()
+        self.entry.life.rare().retires.known()
     }
 
     /// When it was revoked, if it was.
     #[must_use]
     pub fn revoked(&self) -> Option<SystemTime> {
-        self.entry.extra.as_ref()?.revoked?.known()
+        self.entry.life.rare().revoked.known()
     }
 
     /// The note.
     #[must_use]
     pub fn noted(&self) -> Option<&str> {
-        self.entry.extra.as_ref()?.note.as_deref()
+        self.entry.life.rare().note.as_deref()
     }
 
     /// The format by which it is rotated, where one is known.
@@ -190,7 +172,7 @@ impl<C> Record<C> {
     /// Why the key is refused at this time: for operators, not for callers. `None` if it works.
     #[must_use]
     pub fn refused_at(&self, time: SystemTime) -> Option<Reason> {
-        self.entry.refused(|| time.into())
+        self.entry.life.refused(|| time.into())
     }
 }
 
@@ -203,76 +185,16 @@ impl<C> Entry<C> {
         if let Some(client) = (&self.client as &dyn Any).downcast_ref::<Client>() {
             client.check()?;
         }
-        let begins = self.extra.as_ref().map_or(Time::START, |extra| extra.not_before);
-        if self.expires < begins.max(self.created.or(now)) {
+        if self.life.expires < self.life.rare().begins.max(self.created.or(now)) {
             return Err(ConfigErrorKind::Lifetime.into());
         }
         Ok(())
     }
 
-    /// Why the key is refused. Without times it does not ask what time it is.
-    #[inline]
-    pub(super) fn refused(&self, now: impl FnOnce() -> Time) -> Option<Reason> {
-        let extra = match &self.extra {
-            None if self.expires == Time::NEVER => return None,
-            None => return (self.expires <= now()).then_some(Reason::Expired),
-            Some(extra) => extra,
-        };
-        if extra.revoked.is_some() {
-            return Some(Reason::Revoked);
-        }
-        let ends = self.expires.min(extra.retires);
-        if (extra.not_before, ends) == (Time::START, Time::NEVER) {
-            return None;
-        }
-        let now = now();
-        if ends <= now {
-            Some(Reason::Expired)
-        } else {
-            (now < extra.not_before).then_some(Reason::NotYetValid)
-        }
-    }
-
-    /// Whether it is revoked or over, and will never work again.
-    pub(super) fn is_dead(&self, now: Time) -> bool {
-        matches!(self.refused(|| now), Some(Reason::Revoked | Reason::Expired))
-    }
-
-    pub(super) fn is_revoked(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.revoked.is_some())
-    }
-
-    /// The first time that it was revoked stays.
-    pub(super) fn revoke(&mut self, now: Time) {
-        self.extra_mut().revoked.get_or_insert(now);
-    }
-
-    /// The life of the key that takes this one's place: as long, from now on; the same, if this one
-    /// has not begun yet.
+    /// What takes this one's place.
     pub(super) fn successor(&self, client: C, format: KeyFormat, now: Time) -> Self {
-        let extra = self.extra.as_ref();
-        let begins = extra.map(|extra| extra.not_before).filter(|begins| *begins > now);
-        let expires = match begins {
-            Some(_) => self.expires,
-            None => self.expires.moved(self.created.or(now), now),
-        };
-        let extra = Extra {
-            not_before: begins.unwrap_or(Time::START),
-            note: extra.and_then(|extra| extra.note.clone()),
-            ..Extra::default()
-        };
-        let extra = (extra != Extra::default()).then(|| Box::new(extra));
-        Self { client, created: now, expires, format: Some(format), extra }
-    }
-
-    /// Ends the key at the sooner of this time and those that were set before.
-    pub(super) fn retire(&mut self, at: Time) {
-        let extra = self.extra_mut();
-        extra.retires = extra.retires.min(at);
-    }
-
-    fn extra_mut(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
+        let life = self.life.successor(self.created.or(now), now);
+        Self { client, created: now, format: Some(format), life }
     }
 }
 

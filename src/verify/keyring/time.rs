@@ -8,6 +8,11 @@ impl Time {
     pub(super) const START: Self = Self(0);
     pub(super) const NEVER: Self = Self(u64::MAX);
 
+    /// Whether it is all of time that lies between, in one comparison.
+    pub(super) fn is_always(begin: Self, end: Self) -> bool {
+        begin.0 | !end.0 == 0
+    }
+
     /// Another, where there is none.
     pub(super) fn or(self, other: Self) -> Self {
         if self == Self::NEVER { other } else { self }
