@@ -69,6 +69,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_byte_of_a_key_is_looked_at_at_whatever_length() {
+        for len in 1..=33 {
+            assert!(is_well_formed(&vec![b'~'; len]) && is_well_formed(&vec![b'!'; len]));
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut key = vec![b'k'; len];
+                    key[at] = byte;
+                    let is_edge = at == 0 || at == len - 1;
+                    let fits = matches!(byte, 0x21..=0x7E) || (byte == b' ' && !is_edge);
+                    assert_eq!(is_well_formed(&key), fits, "byte {byte} at {at} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_can_be_inserted_is_what_can_be_presented() {
         for key in [&b"a"[..], b"a b", b"~!{}", b"0123456789abcdef"] {
             assert!(check(key).is_ok() && is_well_formed(key));

@@ -49,3 +49,16 @@ impl From<SystemTime> for Time {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn always_is_from_the_start_to_no_end_and_nothing_less() {
+        assert!(Time::is_always(Time::START, Time::NEVER));
+        for (begin, end) in [(1, u64::MAX), (0, u64::MAX - 1), (0, 0), (5, !5), (u64::MAX, 0)] {
+            assert!(!Time::is_always(Time(begin), Time(end)), "{begin} to {end}");
+        }
+    }
+}
