@@ -12,7 +12,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 
 /// SHA-256 of a key: all that is ever stored, indexed or sent to a store.
 ///
-/// Two digests are compared in constant time; what hashes one takes its first eight bytes (see
+/// Two digests are compared in constant time; what looks one up takes its first eight bytes (see
 /// [`Keyring`](crate::Keyring#what-time-tells)). `Debug` shows nothing of it; [`encode`] writes it
 /// out, for a configuration file. For a key of 128 random bits a plain SHA-256 is what NIST
 /// SP 800-63B accepts at rest; a short key of one's own choice can be guessed from its digest.
@@ -144,7 +144,7 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// A quarter of a digest. It has no `==`, so that nothing can compare digests but in constant time.
+/// A quarter of a digest. It has no `==`, so that nothing compares one after another.
 #[derive(Clone, Copy)]
 struct Word(u64);
 

@@ -116,7 +116,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
             .and_then(|slot| keys.get_key_value(&slot))
             .ok_or(ConfigErrorKind::UnknownKeyId)?;
         let now = self.now();
-        if old.entry.life.is_over(now) {
+        if old.entry.life.is_dead(now) {
             return Err(ConfigErrorKind::DeadKey.into());
         }
         let format = self.format_to_rotate(old.entry.format.as_ref());
@@ -151,7 +151,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// at every key.
     pub fn prune(&self) -> usize {
         let now = self.now();
-        let is_dead = |kept: &Kept<C>| kept.entry.life.is_over(now);
+        let is_dead = |kept: &Kept<C>| kept.entry.life.is_dead(now);
         self.forget_where(is_dead, is_dead)
     }
 

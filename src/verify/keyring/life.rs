@@ -40,7 +40,7 @@ impl Life {
     }
 
     /// Whether it is revoked or over, and will never work again.
-    pub(super) fn is_over(&self, now: Time) -> bool {
+    pub(super) fn is_dead(&self, now: Time) -> bool {
         matches!(self.refused(|| now), Some(Reason::Revoked | Reason::Expired))
     }
 

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use zeroize::Zeroizing;
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 pub use self::record::Record;
 use self::{
     index::{Index, Slot},
+    life::Life,
     record::Entry,
     time::Time,
 };
@@ -83,10 +84,10 @@ use crate::{
 /// back to the key, and all of it opens nothing.
 ///
 /// A key that is unknown, revoked, expired or not yet valid is refused in the same steps, but for those
-/// of the clock and of the map: a key with times takes one reading of the clock more, and a look-up that
-/// meets an empty place ends a dozen instructions sooner, which is what it takes to go from one place of
-/// the map to the next. What is refused for its length or its [`format`](Self::format) takes the same
-/// time whatever keys there are.
+/// of the clock, which is read for a key with times, and of the map, whose look-up may end at an empty
+/// place. The processor's caches are another matter: whoever presents the very key may see that it was
+/// one. What is refused for its length or its [`format`](Self::format) takes the same time whatever keys
+/// there are.
 pub struct Keyring<C = Client> {
     shared: Arc<Shared<C>>,
     formats: Arc<[KeyFormat]>,
@@ -102,9 +103,8 @@ struct Shared<C> {
     index: Mutex<Index<C>>,
     /// How many of the keys are revoked.
     revoked: AtomicUsize,
-    /// What a key that is not there is held against, so that it takes no less time than one that was
-    /// revoked.
-    nobody: Record<()>,
+    /// What a key that is not there is held against, so that it takes the same steps as one that is.
+    nobody: (KeyDigest, Life),
 }
 
 /// What is held of a key beside its digest.
@@ -162,7 +162,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
                 .build(),
             index: Mutex::new(Index::new()),
             revoked: AtomicUsize::new(0),
-            nobody: Record::new(KeyDigest::from_bytes([0; 32]), ()).revoked_at(UNIX_EPOCH),
+            nobody: (KeyDigest::from_bytes([0; 32]), Life::default()),
         };
         Self { shared: Arc::new(shared), formats: Arc::default(), clock: None }
     }
@@ -297,7 +297,7 @@ impl<C: Clone + Send + Sync + 'static> Verify for Keyring<C> {
         // From here on all refusals take the same steps, but for the clock's.
         let (stored, id, life) = match found {
             Some((stored, kept)) => (stored, Some(kept.id), &kept.entry.life),
-            None => (&self.shared.nobody.digest, None, &self.shared.nobody.entry.life),
+            None => (&self.shared.nobody.0, None, &self.shared.nobody.1),
         };
         let is_it = digest == *stored;
         let refused = life.refused(|| self.now());

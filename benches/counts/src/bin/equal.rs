@@ -27,6 +27,7 @@ const BY_RECORD: &str = "by record";
 const UNKNOWN: &str = "unknown";
 const SAME_SLOT: &str = "unknown, in the place of a key";
 const REVOKED: &str = "revoked";
+const REVOKED_WITH_TIMES: &str = "revoked, with times";
 const EXPIRED: &str = "expired";
 const RETIRED: &str = "expired, as it was rotated";
 const NOT_YET_VALID: &str = "not yet valid";
@@ -71,8 +72,8 @@ fn equal(a: &KeyDigest, b: &KeyDigest) -> bool {
 }
 
 fn looking_up() {
-    // A key is looked up by the first eight bytes of its digest. Only where they fit is there a digest
-    // to compare.
+    // A key is looked up by the first eight bytes of its digest. Only where they fit is it compared with
+    // a stored one.
     for byte in 0..8 {
         refuse(&format!("not found: byte {byte} differs"), holding(|key| differ(key, byte)), key);
     }
@@ -118,6 +119,7 @@ fn refusing_by_record() {
     refuse(UNKNOWN, holding(|key| differ(key, 0)));
     refuse(SAME_SLOT, holding(|key| differ(key, 31)));
     refuse(REVOKED, holding(|key| record(key).revoked_at(before)));
+    refuse(REVOKED_WITH_TIMES, holding(|key| record(key).expires_at(after).revoked_at(before)));
     refuse(EXPIRED, holding(|key| record(key).expires_at(before)));
     refuse(RETIRED, holding(|key| record(key).retires_at(before)));
     refuse(NOT_YET_VALID, holding(|key| record(key).not_before(after)));
@@ -212,8 +214,9 @@ fn judge_by_record(counts: &[Count]) -> bool {
     if !as_known {
         println!("FAILED {UNKNOWN}: {place} fewer");
     }
-    for (case, clock) in [(REVOKED, 0), (EXPIRED, clock), (RETIRED, clock), (NOT_YET_VALID, clock)]
-    {
+    let with_times =
+        [REVOKED_WITH_TIMES, EXPIRED, RETIRED, NOT_YET_VALID].map(|case| (case, clock));
+    for (case, clock) in [(REVOKED, 0)].into_iter().chain(with_times) {
         let beyond = of(case) - of(SAME_SLOT);
         println!("{beyond:>+9}  {case}, with {clock} for the clock");
         if beyond != clock {
