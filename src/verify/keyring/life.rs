@@ -33,7 +33,7 @@ impl Life {
         if ends <= now {
             refused = Some(Reason::Expired);
         }
-        if rare.revoked != Time::NEVER {
+        if self.is_revoked() {
             refused = Some(Reason::Revoked);
         }
         refused
@@ -44,6 +44,7 @@ impl Life {
         matches!(self.refused(|| now), Some(Reason::Revoked | Reason::Expired))
     }
 
+    #[inline]
     pub(super) fn is_revoked(&self) -> bool {
         self.rare().revoked != Time::NEVER
     }
