@@ -1,9 +1,9 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Extensions, Request, Response};
 
-use crate::{extract::Head, policy::Policy, rejection::Rejection, respond::Grpc};
+use crate::{policy::Policy, rejection::Rejection, respond::Grpc};
 
 /// In the extensions of a request that was let through without a client: it came without a key, and
 /// the layer is [`optional`](crate::ApiKeyLayer::optional); or it should have been turned away, and the
@@ -32,10 +32,37 @@ pub struct Anonymous {
     grpc: Option<Grpc>,
 }
 
+/// The same for one type of client. A layer whose clients are of another type leaves it, so that a guard
+/// for this type answers as the layer for this type would have.
+#[derive(Clone)]
+struct Lacks<C> {
+    anonymous: Anonymous,
+    client: PhantomData<fn() -> C>,
+}
+
 impl Anonymous {
-    pub(crate) fn new(policy: &Arc<Policy>, head: Head<'_>, rejection: Rejection) -> Self {
-        let grpc = Grpc::of(head.method(), head.headers());
-        Self { policy: Arc::clone(policy), rejection, grpc }
+    /// Marks a request that lacks a client of this type.
+    pub(crate) fn mark<C, B>(request: &mut Request<B>, policy: &Arc<Policy>, rejection: Rejection)
+    where
+        C: Clone + 'static,
+    {
+        let grpc = Grpc::of(request.method(), request.headers());
+        let anonymous = Self { policy: Arc::clone(policy), rejection, grpc };
+        let lacks = Lacks::<C> { anonymous: anonymous.clone(), client: PhantomData };
+        request.extensions_mut().insert(lacks);
+        request.extensions_mut().insert(anonymous);
+    }
+
+    /// Removes the mark of a request that an exempt path has opened.
+    pub(crate) fn remove<C: Clone + 'static>(extensions: &mut Extensions) {
+        extensions.remove::<Lacks<C>>();
+        extensions.remove::<Self>();
+    }
+
+    /// The mark of the layer whose clients are of this type, or else of the innermost layer.
+    pub(crate) fn of<C: Clone + 'static>(extensions: &Extensions) -> Option<&Self> {
+        let lacks = extensions.get::<Lacks<C>>();
+        lacks.map(|lacks| &lacks.anonymous).or_else(|| extensions.get())
     }
 
     /// The response to a missing key: 401, in the form and with the challenge of the layer. Where the

@@ -39,7 +39,7 @@ impl<S: Sync, T: Clone + Send + Sync + 'static> FromRequestParts<S> for ClientOf
     type Rejection = NoClient;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoClient> {
-        parts.extensions.get().cloned().map(ClientOf).ok_or_else(|| NoClient::of(parts))
+        parts.extensions.get().cloned().map(ClientOf).ok_or_else(|| NoClient::of::<T>(parts))
     }
 }
 
@@ -79,8 +79,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Client {
 pub struct NoClient(Option<Anonymous>);
 
 impl NoClient {
-    fn of(parts: &Parts) -> Self {
-        Self(parts.extensions.get().cloned())
+    fn of<T: Clone + 'static>(parts: &Parts) -> Self {
+        Self(Anonymous::of::<T>(&parts.extensions).cloned())
     }
 }
 

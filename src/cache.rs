@@ -1,12 +1,12 @@
 use http::{
     HeaderMap, HeaderValue, Method,
-    header::{CACHE_CONTROL, CDN_CACHE_CONTROL, REFERRER_POLICY},
+    header::{CACHE_CONTROL, REFERRER_POLICY},
 };
 
 use crate::{
     place::{Place, PlaceKind},
     policy::Policy,
-    rejection::{Reason, Rejection},
+    rejection::{Rejection, RejectionKind},
     vary::{Vary, says},
 };
 
@@ -45,7 +45,7 @@ impl CacheHeaders {
         method: &Method,
         rejection: &Rejection,
     ) -> Option<Self> {
-        if rejection.reason() == Reason::Missing {
+        if rejection.kind() == RejectionKind::Missing {
             return Self::anonymous(policy, method);
         }
         let in_url = || policy.places.iter().find(|place| place.kind() == PlaceKind::Query);
@@ -61,10 +61,8 @@ impl CacheHeaders {
     /// Adds to what the inner service has said, and contradicts none of it. Headers that are full
     /// stay as they are.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        let shared = says(headers, &CACHE_CONTROL, is_for_all)
-            || (self.vary.authorization_if_shared && says(headers, &CDN_CACHE_CONTROL, is_for_all));
-        self.vary.write(headers, shared);
-        if self.key != KeySent::No && !shared && !says(headers, &CACHE_CONTROL, is_for_one) {
+        self.vary.write(headers);
+        if self.key != KeySent::No && !says(headers, &CACHE_CONTROL, decides_who_stores) {
             headers.try_append(CACHE_CONTROL, HeaderValue::from_static("private")).ok();
         }
         if self.key == KeySent::InUrl && !headers.contains_key(REFERRER_POLICY) {
@@ -73,12 +71,9 @@ impl CacheHeaders {
     }
 }
 
-fn is_for_all(directive: &str) -> bool {
-    let name = directive.split_once('=').map_or(directive, |(name, _)| name);
-    directive.eq_ignore_ascii_case("public") || name.trim_end().eq_ignore_ascii_case("s-maxage")
-}
-
 /// `private="…"` is about single headers.
-fn is_for_one(directive: &str) -> bool {
-    ["private", "no-store"].iter().any(|it| directive.eq_ignore_ascii_case(it))
+fn decides_who_stores(directive: &str) -> bool {
+    let name = directive.split_once('=').map_or(directive, |(name, _)| name);
+    ["private", "no-store", "public"].iter().any(|it| directive.eq_ignore_ascii_case(it))
+        || name.trim_end().eq_ignore_ascii_case("s-maxage")
 }

@@ -2,7 +2,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
 use crate::{
     place::{Place, PlaceKind},
-    rejection::{Reason, Rejection},
+    rejection::{Rejection, RejectionKind},
 };
 
 /// The challenges of a layer, one line a place, `Bearer` first, as RFC 9110 §11.6.1 wants registered
@@ -37,17 +37,17 @@ impl Challenges {
     /// Adds what a response of this status has to say, beside what a responder has said.
     pub(crate) fn write(&self, rejection: &Rejection, status: StatusCode, headers: &mut HeaderMap) {
         let by_bearer = || rejection.place().is_some_and(Place::is_bearer);
-        let bearer = self.bearer.as_ref().map(|bearer| match rejection.reason() {
-            Reason::Missing | Reason::Failed => &bearer.plain,
-            Reason::Ambiguous => &bearer.invalid_request,
-            Reason::InsufficientScope => &bearer.insufficient_scope,
-            _ if by_bearer() => &bearer.invalid_token,
+        let bearer = self.bearer.as_ref().map(|bearer| match rejection.kind() {
+            RejectionKind::Missing | RejectionKind::Failed => &bearer.plain,
+            RejectionKind::Ambiguous => &bearer.invalid_request,
+            RejectionKind::Forbidden => &bearer.insufficient_scope,
+            RejectionKind::Refused if by_bearer() => &bearer.invalid_token,
             _ => &bearer.plain,
         });
         let others: &[_] = match status {
             StatusCode::UNAUTHORIZED => &self.others,
             StatusCode::BAD_REQUEST => &[],
-            StatusCode::FORBIDDEN if rejection.reason() == Reason::InsufficientScope => &[],
+            StatusCode::FORBIDDEN if rejection.kind() == RejectionKind::Forbidden => &[],
             _ => return,
         };
         for line in bearer.into_iter().chain(others) {

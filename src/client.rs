@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc};
 
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
+
 use crate::{
     error::{ConfigError, ConfigErrorKind},
     key::{KeyFormat, KeyId},
@@ -40,13 +42,18 @@ struct Shared {
 
 impl Client {
     /// A client by its id, the name that logs show and [`revoke`](crate::Keyring::revoke) takes.
+    ///
+    /// This never fails. A keyring refuses a new client if its id is empty or has more than 128
+    /// characters, begins or ends with a blank, or holds a character that cannot be seen. Two clients
+    /// with such ids would look alike in a log. Letters of two alphabets that look alike stay distinct.
     pub fn new(id: impl Into<String>) -> Self {
         let id = id.into().into_boxed_str();
         let shared = Shared { id, name: None, scopes: Box::default(), key_id: None };
         Self { shared: Arc::new(shared), key_id: KeyId::NONE }
     }
 
-    /// Adds a name for people to read.
+    /// Adds a name for people to read, of at most 256 characters. A keyring refuses a new client whose
+    /// name begins or ends with a blank, or holds a character that cannot be seen.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.shared).name = Some(name.into().into_boxed_str());
         self
@@ -113,6 +120,16 @@ impl Client {
             Some(at) => Err(ConfigError::new(ConfigErrorKind::Scope).at(at)),
             None => Ok(()),
         }
+    }
+
+    /// Returns the reason why a new client cannot have this id or name.
+    pub(crate) fn check_new(&self) -> Result<(), ConfigError> {
+        use ConfigErrorKind::{ClientIdTooLong, ClientNameTooLong, HiddenInId, HiddenInName};
+
+        self.check()?;
+        check_text(self.id(), MAX_ID_LEN, ClientIdTooLong, HiddenInId)?;
+        let name = self.name().unwrap_or_default();
+        check_text(name, MAX_NAME_LEN, ClientNameTooLong, HiddenInName)
     }
 
     /// Whether the client has a scope: compared byte for byte, and never by prefix.
@@ -224,6 +241,47 @@ impl Identity for Client {
 /// A scope-token of RFC 6749 §3.3.
 pub(crate) fn is_scope(scope: &str) -> bool {
     !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
+}
+
+/// The longest id of a new client, in characters.
+const MAX_ID_LEN: usize = 128;
+
+/// The longest name of a new client, in characters.
+const MAX_NAME_LEN: usize = 256;
+
+fn check_text(
+    text: &str,
+    max_len: usize,
+    too_long: ConfigErrorKind,
+    hidden: ConfigErrorKind,
+) -> Result<(), ConfigError> {
+    if text.chars().nth(max_len).is_some() {
+        return Err(too_long.into());
+    }
+    let at_edge = [(0, text.starts_with(' ')), (text.len().saturating_sub(1), text.ends_with(' '))];
+    let at_edge = at_edge.into_iter().find(|(_, is_blank)| *is_blank).map(|(at, _)| at);
+    match at_edge.or_else(|| text.find(is_hidden)) {
+        Some(at) => Err(ConfigError::new(hidden).at(at)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a character cannot be seen, or cannot be told from a blank.
+///
+/// These are the controls, marks of format, separators and unassigned characters, and the letters,
+/// marks and symbols without a shape that Unicode has beside them.
+pub(crate) fn is_hidden(char: char) -> bool {
+    use GeneralCategoryGroup::{Other, Separator};
+
+    char != ' ' && matches!(char.general_category_group(), Other | Separator)
+        || matches!(
+            char,
+            // Default_Ignorable_Code_Point
+            '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+                | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{E0100}'..='\u{E01EF}'
+                // An empty pattern of Braille, a filler, a note without a head
+                | '\u{2800}' | '\u{16FE4}' | '\u{1D159}'
+        )
 }
 
 #[cfg(test)]

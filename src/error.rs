@@ -12,7 +12,7 @@ use std::{error::Error, fmt};
 ///
 /// let pasted = Keyring::new().insert("12345abcde\n", Client::new("ci")).unwrap_err();
 /// assert_eq!(pasted.kind(), ConfigErrorKind::KeyEdge);
-/// assert_eq!(pasted.to_string(), "the key begins or ends with white space (at byte 10)");
+/// assert_eq!(pasted.to_string(), "the key begins or ends with white space (at byte 11)");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -40,6 +40,8 @@ pub enum ConfigErrorKind {
     DuplicatePlace,
     /// The extractor declares no place.
     NoPlace,
+    /// Not one literal path that a request can have: a pattern, for example.
+    ExemptPath,
     /// The realm holds a control or non-ASCII character.
     Realm,
     /// The key is empty or blank.
@@ -54,10 +56,25 @@ pub enum ConfigErrorKind {
     DuplicateKey,
     /// Not `sha256:` and 64 hexadecimal digits.
     Digest,
-    /// A key that begins with `sha256:`: a digest, most likely, which must open nothing by itself.
+    /// The key is the text of a digest, such as `sha256:…` or a line of `sha256sum`. A digest must not
+    /// open anything by itself.
     DigestAsKey,
+    /// Quotes surround the key, or it is a value of JSON. Only a shell takes quotes away.
+    QuotedKey,
+    /// The key begins with a scheme or the name of a header, such as `Bearer abc`.
+    KeyWithScheme,
+    /// A placeholder stands where a key should, such as `${KEY}`, `{{ key }}`, `<key>` or `changeme`.
+    PlaceholderKey,
     /// The client's id is blank, holds a control character, or is itself a key.
     ClientId,
+    /// A new client's id has more than 128 characters.
+    ClientIdTooLong,
+    /// A new client's id begins or ends with a blank, or holds a character that cannot be seen.
+    HiddenInId,
+    /// A new client's name has more than 256 characters.
+    ClientNameTooLong,
+    /// A new client's name begins or ends with a blank, or holds a character that cannot be seen.
+    HiddenInName,
     /// One of the client's scopes is not a valid scope (RFC 6749 §3.3): it is empty, or has a blank in
     /// it, for example.
     Scope,
@@ -67,8 +84,8 @@ pub enum ConfigErrorKind {
     DuplicateScope,
     /// One header is named twice, or two that some servers take for one (`x-id`, `x_id`).
     DuplicateHeader,
-    /// A header that has a meaning of its own, such as `content-length` or `authorization`, and cannot
-    /// name the client.
+    /// A header that has a meaning of its own, such as `content-length` or `proxy-authorization`, and can
+    /// neither hold a key nor name the client.
     TakenHeader,
     /// The environment variable is not set, or is not Unicode.
     EnvironmentUnset,
@@ -76,6 +93,14 @@ pub enum ConfigErrorKind {
     EmptyList,
     /// An entry of the list is not `client=key`.
     ListEntry,
+    /// The list is written in JSON, YAML or another format.
+    ListFormat,
+    /// A blank, a semicolon or the like stands between two entries of the list.
+    ListSeparator,
+    /// The list begins with the name of its variable, or with `export`.
+    ListAssignment,
+    /// A comment follows an entry of the list in the same line.
+    ListComment,
     /// Not a prefix of minted keys: letters and digits, with single underscores between them.
     KeyPrefix,
     /// The key is not laid out as minted keys are.
@@ -129,7 +154,9 @@ impl ConfigError {
         self.entry
     }
 
-    /// Where in the key (the first wrong byte) or among the scopes, counted from 0.
+    /// Returns the index of the first wrong byte of the key, or of the wrong scope.
+    ///
+    /// It counts from 0, as slices do. The text of the error counts from 1.
     #[must_use]
     pub fn position(&self) -> Option<usize> {
         self.at
@@ -148,6 +175,7 @@ impl ConfigErrorKind {
             Self::Scheme => "scheme",
             Self::DuplicatePlace => "duplicate_place",
             Self::NoPlace => "no_place",
+            Self::ExemptPath => "exempt_path",
             Self::Realm => "realm",
             Self::BlankKey => "blank_key",
             Self::KeyTooLong => "key_too_long",
@@ -156,7 +184,14 @@ impl ConfigErrorKind {
             Self::DuplicateKey => "duplicate_key",
             Self::Digest => "digest",
             Self::DigestAsKey => "digest_as_key",
+            Self::QuotedKey => "quoted_key",
+            Self::KeyWithScheme => "key_with_scheme",
+            Self::PlaceholderKey => "placeholder_key",
             Self::ClientId => "client_id",
+            Self::ClientIdTooLong => "client_id_too_long",
+            Self::HiddenInId => "hidden_in_id",
+            Self::ClientNameTooLong => "client_name_too_long",
+            Self::HiddenInName => "hidden_in_name",
             Self::Scope => "scope",
             Self::NoScope => "no_scope",
             Self::DuplicateScope => "duplicate_scope",
@@ -165,6 +200,10 @@ impl ConfigErrorKind {
             Self::EnvironmentUnset => "environment_unset",
             Self::EmptyList => "empty_list",
             Self::ListEntry => "list_entry",
+            Self::ListFormat => "list_format",
+            Self::ListSeparator => "list_separator",
+            Self::ListAssignment => "list_assignment",
+            Self::ListComment => "list_comment",
             Self::KeyPrefix => "key_prefix",
             Self::KeyLayout => "key_layout",
             Self::ForeignKey => "foreign_key",
@@ -190,6 +229,9 @@ impl ConfigErrorKind {
             Self::Scheme => "not an authentication scheme",
             Self::DuplicatePlace => "one place is named twice",
             Self::NoPlace => "the extractor declares no place",
+            Self::ExemptPath => {
+                "an exempt path is one path as callers send it: it begins with `/`, is no pattern, and has neither query nor fragment"
+            }
             Self::Realm => "the realm holds a control or non-ASCII character",
             Self::BlankKey => "the key is empty or blank",
             Self::KeyTooLong => {
@@ -199,22 +241,49 @@ impl ConfigErrorKind {
             Self::KeyByte => "the key holds a byte outside 0x20 to 0x7E",
             Self::DuplicateKey => "the key is in the keyring already",
             Self::Digest => "a digest is `sha256:` and 64 hexadecimal digits",
-            Self::DigestAsKey => "this is a digest and no key: use `insert_digest`",
+            Self::DigestAsKey => {
+                "this is a digest and no key: use `insert_digest`, or `client=sha256:…` in a list"
+            }
+            Self::QuotedKey => "only a shell takes quotes away, so write the text without them",
+            Self::KeyWithScheme => {
+                "the key begins with a scheme or a header's name, so write the key alone"
+            }
+            Self::PlaceholderKey => {
+                "this is a placeholder and no key, so put the key itself in its place"
+            }
             Self::ClientId => {
                 "the client's id is blank, holds a control character, or is itself a key"
+            }
+            Self::ClientIdTooLong => "the client's id has more than 128 characters",
+            Self::HiddenInId => {
+                "the client's id begins or ends with a blank, or holds a character that cannot be seen"
+            }
+            Self::ClientNameTooLong => "the client's name has more than 256 characters",
+            Self::HiddenInName => {
+                "the client's name begins or ends with a blank, or holds a character that cannot be seen"
             }
             Self::Scope => "a scope is one or more visible ASCII characters but `\"` and `\\`",
             Self::NoScope => "no scope is named: nobody could tell what is wanted",
             Self::DuplicateScope => "one scope is named twice",
             Self::DuplicateHeader => "one header is named twice",
             Self::TakenHeader => {
-                "this header has a meaning of its own: choose another, such as `x-client-id`"
+                "this header has a meaning of its own: choose another, such as `x-api-key` for a key, `x-client-id` for a client"
             }
             Self::EnvironmentUnset => {
                 "not set, or not Unicode: set it to `client=key,client=sha256:…`"
             }
             Self::EmptyList => "there is no key in the list, which is `client=key,client=sha256:…`",
             Self::ListEntry => "an entry is `client=key` or `client=sha256:…`",
+            Self::ListFormat => {
+                "this is JSON, YAML or another format, so write it as `client=key,client=key`"
+            }
+            Self::ListSeparator => {
+                "only a comma or a line break separates entries, so list a key like this one by its digest"
+            }
+            Self::ListAssignment => {
+                "the list begins with its variable, so write the value without the name and `export`"
+            }
+            Self::ListComment => "a comment is a line of its own that begins with `#`",
             Self::KeyPrefix => {
                 "a prefix is letters and digits, with single `_` between them, at most 32 in all"
             }
@@ -253,9 +322,9 @@ impl fmt::Display for ConfigError {
         match (self.kind, self.at) {
             (_, None) => Ok(()),
             (ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope, Some(at)) => {
-                write!(f, " (scope {at}, counted from 0)")
+                write!(f, " (scope {})", at.saturating_add(1))
             }
-            (_, Some(at)) => write!(f, " (at byte {at})"),
+            (_, Some(at)) => write!(f, " (at byte {})", at.saturating_add(1)),
         }
     }
 }

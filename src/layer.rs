@@ -10,7 +10,7 @@ use crate::{
     extract::{Extract, Head},
     observe::Observe,
     place::Place,
-    policy::Policy,
+    policy::{Policy, wrong_byte_of_a_path},
     rejection::Rejection,
     respond::{FromFn, Respond},
     service::ApiKeyService,
@@ -122,7 +122,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// A guard further in finds an [`Anonymous`](crate::Anonymous) in the extensions, from
     /// which it can answer as this layer does.
     pub fn optional(self) -> Self {
-        self.with(Policy::set_optional)
+        self.with(|policy| policy.optional = true)
     }
 
     /// Asks for no key on this path, whatever the method. It may be called several times.
@@ -136,15 +136,26 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     ///
     /// # Panics
     ///
-    /// On a path that does not begin with `/` or holds a `?` or `#`: it would match nothing.
+    /// On a path that matches no request: see [`try_exempt_path`](Self::try_exempt_path), which is for
+    /// paths from configuration.
     #[track_caller]
-    #[allow(clippy::panic, reason = "at start-up; such a path would match nothing")]
     pub fn exempt_path(self, path: impl Into<String>) -> Self {
+        literal(self.try_exempt_path(path))
+    }
+
+    /// [`exempt_path`](Self::exempt_path), for a path from configuration.
+    ///
+    /// # Errors
+    ///
+    /// For a path that does not begin with `/`, has a query or fragment, or is a pattern (`/docs/*`,
+    /// `/docs/{page}`, `/docs/:page`): no pattern is followed. Bytes that callers percent-encode, and a
+    /// `%` without two hexadecimal digits, are errors as well.
+    pub fn try_exempt_path(self, path: impl Into<String>) -> Result<Self, ConfigError> {
         let path = path.into();
-        if !path.starts_with('/') || path.contains(['?', '#']) {
-            panic!("an exempt path begins with `/` and has neither query nor fragment");
+        match wrong_byte_of_a_path(&path) {
+            Some(at) => Err(ConfigError::new(ConfigErrorKind::ExemptPath).at(at)),
+            None => Ok(self.with(|policy| policy.exempt_paths.push(path))),
         }
-        self.with(|policy| policy.exempt_paths.push(path))
     }
 
     /// Asks for no key where a predicate says so, as [`exempt_path`](Self::exempt_path) does. It may be
@@ -275,7 +286,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// # Ok::<(), tower_api_key::error::ConfigError>(())
     /// ```
     pub fn dangerous_report_only(self) -> Self {
-        self.with(Policy::set_report_only)
+        self.with(|policy| policy.report_only = true)
     }
 
     /// Tells an observer of every decision. One: the last replaces those before.

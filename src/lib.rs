@@ -101,8 +101,8 @@
 //!
 //! - Only digests are stored. Finding one takes the same work however many there are, and comparing two
 //!   the same time wherever they differ. No `Debug`, error, log line or panic holds a key or digest.
-//! - An empty, blank or pasted-with-a-newline key is an `Err` when it is inserted, and so is an unset
-//!   environment variable. A keyring without keys refuses everything.
+//! - An empty, blank or pasted-with-a-newline key is an `Err` when it is inserted, and so is an
+//!   [obvious mistake](Keyring#what-is-no-key) or an unset environment variable. A keyring without keys refuses everything.
 //! - The key is taken out of the request, from every configured place and on every way in; only on an
 //!   exempt path an `Authorization` line stays, marked sensitive. A client that somebody else put into
 //!   the extensions goes, if it is of the verifier's client type.
@@ -122,7 +122,7 @@
 //! |---|---|---|
 //! | `file` | `key_file`: keys in a file that is followed while requests run | no |
 //! | `cli` | the command `apikey`, which issues, lists, rotates and revokes the keys of such a file: `cargo run --features cli --bin apikey`, or `cargo install tower-api-key --features cli` (without the feature nothing is installed) | no |
-//! | `tracing` | `observe::Tracing`: an event in the log for every decision; and log lines of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
+//! | `tracing` | `observe::Tracing`: an event in the log for every decision; and log lines of keys that are loaded, of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
 //! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, place, client and key | no |
 //! | `test-util` | `test_util`, for the tests of your app: does every route refuse strangers? | no |
 //! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
@@ -205,7 +205,7 @@ pub use {
 
 // The command's, which is a program of this package.
 #[cfg(feature = "cli")]
-use {clap as _, clap_complete as _, rustix as _};
+use {clap as _, clap_complete as _};
 
 #[cfg(all(doctest, feature = "axum", feature = "file"))]
 #[doc = include_str!("../README.md")]

@@ -1,18 +1,19 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, slice, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, RETRY_AFTER},
+    header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CACHE_CONTROL, ORIGIN, RETRY_AFTER},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     challenge::Challenges,
     error::{ConfigError, ConfigErrorKind},
     extract::Head,
     key::DEFAULT_MAX_LEN,
-    place::{Place, PlaceKind},
-    rejection::{Rejection, RejectionKind},
+    place::{Foreign, Left, Place, PlaceKind, read_foreign},
+    rejection::{Reason, Rejection, RejectionKind},
     respond::{Grpc, Json, Respond},
     vary::{Vary, says},
 };
@@ -22,6 +23,7 @@ use crate::{
 pub(crate) struct Policy {
     pub(crate) places: Vec<Place>,
     pub(crate) realm: String,
+    reads_authorization: bool,
     challenges: Challenges,
     pub(crate) vary: Vary,
     pub(crate) respond: Arc<dyn Respond + Send + Sync>,
@@ -60,8 +62,9 @@ impl Policy {
         }
         let realm = "api".to_owned();
         Ok(Self {
+            reads_authorization: places.iter().any(|place| place.kind() == PlaceKind::Scheme),
             challenges: Challenges::new(&places, &realm),
-            vary: Vary::new(&places, false),
+            vary: Vary::new(&places),
             places,
             realm,
             respond: Arc::new(Json::default()),
@@ -76,16 +79,6 @@ impl Policy {
             retry_after: None,
             report_only: false,
         })
-    }
-
-    pub(crate) fn set_optional(&mut self) {
-        self.optional = true;
-        self.vary = Vary::new(&self.places, true);
-    }
-
-    pub(crate) fn set_report_only(&mut self) {
-        self.report_only = true;
-        self.vary = Vary::new(&self.places, true);
     }
 
     /// Whole seconds are all that HTTP can say, and none would be an invitation to hammer.
@@ -124,6 +117,23 @@ impl Policy {
             && head.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
+    /// Why no key was found. Only a layer that reads `Authorization` looks there.
+    #[inline(always)]
+    pub(crate) fn why_no_key(&self, head: Head<'_>) -> Reason {
+        if self.reads_authorization { self.why_no_scheme(head) } else { Reason::Missing }
+    }
+
+    fn why_no_scheme(&self, head: Head<'_>) -> Reason {
+        let schemes = self.places.iter().filter(|place| place.kind() == PlaceKind::Scheme);
+        let line = head.headers().get(AUTHORIZATION);
+        let read = |line| read_foreign(line, schemes.map(Place::name));
+        match line.map_or(Foreign::Nothing, read) {
+            Foreign::Nothing => Reason::Missing,
+            Foreign::NoScheme => Reason::NoScheme,
+            Foreign::OtherScheme => Reason::OtherScheme,
+        }
+    }
+
     /// The configured place that an extractor means; of one alone it need not tell.
     #[inline]
     pub(crate) fn place(&self, told: Option<&Place>) -> Option<&Place> {
@@ -150,6 +160,52 @@ impl Policy {
                 }
             } else {
                 place.take_out_of_headers(request.headers_mut());
+            }
+        }
+    }
+
+    /// Bytes that an extractor of someone else's found and that [`take_out`](Self::take_out) leaves. If the
+    /// extractor does not tell the place, it is each of them.
+    #[cold]
+    pub(crate) fn left_behind(
+        &self,
+        head: Head<'_>,
+        found: &[u8],
+        place: Option<&Place>,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        if self.forward_key || place.is_some_and(|place| place.kind() == PlaceKind::Header) {
+            return None;
+        }
+        // A part of a longer one finds the same lines, and bounds the work.
+        let found = found.get(..self.max_key_len).unwrap_or(found);
+        let left = self.most_left(head, found, place);
+        matches!(left, Left::Perhaps | Left::Yes).then(|| found.to_vec().into())
+    }
+
+    fn most_left(&self, head: Head<'_>, found: &[u8], place: Option<&Place>) -> Left {
+        let places = place.map_or(&*self.places, slice::from_ref);
+        let all = places.iter().map(|place| place.leaves(head.headers(), head.uri(), found));
+        all.max().unwrap_or(Left::No)
+    }
+
+    /// Removes whole lines for what was [left behind](Self::left_behind).
+    #[cold]
+    pub(crate) fn strip_lines<B>(
+        &self,
+        request: &mut Request<B>,
+        found: &[u8],
+        place: Option<&Place>,
+    ) {
+        let most = self.most_left(Head::of(request), found, place);
+        for place in place.map_or(&*self.places, slice::from_ref) {
+            if place.leaves(request.headers(), request.uri(), found) != most {
+                continue;
+            }
+            place.strip_lines(request.headers_mut(), found);
+            place.strip_pairs(request.uri_mut(), found);
+            #[cfg(feature = "axum")]
+            if let Some(axum::extract::OriginalUri(uri)) = request.extensions_mut().get_mut() {
+                place.strip_pairs(uri, found);
             }
         }
     }
@@ -186,4 +242,18 @@ impl Policy {
             response.headers_mut().entry(RETRY_AFTER).or_insert(seconds.into());
         }
     }
+}
+
+/// The first byte by which a path matches no request, or is a pattern of some router.
+pub(crate) fn wrong_byte_of_a_path(path: &str) -> Option<usize> {
+    if !path.starts_with('/') {
+        return Some(0);
+    }
+    let is_hex = |at: usize| path.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    path.bytes().zip(0..).position(|(byte, at)| match byte {
+        b'%' => !(is_hex(at + 1) && is_hex(at + 2)),
+        b':' => path.get(..at).is_some_and(|before| before.ends_with('/')),
+        b'?' | b'#' | b'*' | b'{' | b'}' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'|' => true,
+        byte => !byte.is_ascii_graphic(),
+    })
 }

@@ -56,10 +56,17 @@ pub enum RejectionKind {
 pub enum Reason {
     /// There was no key.
     Missing,
+    /// There was no key, but an `Authorization` that names no scheme, such as `Authorization: KEY`.
+    NoScheme,
+    /// There was no key, but an `Authorization` with a scheme that the layer does not read, such as
+    /// `Basic`.
+    OtherScheme,
     /// A place held more than one value, or two places held one each.
     Ambiguous,
     /// The key is nobody's.
     Unknown,
+    /// The key is nobody's, and begins with `Bearer ` in a header that takes a key alone.
+    SchemeInHeader,
     /// What stood in the key's place can be no key.
     Malformed,
     /// The key is longer than the layer reads.
@@ -89,6 +96,12 @@ impl Rejection {
         Self { place: place.cloned(), ..self }
     }
 
+    /// Says of an unknown key that it begins with a scheme.
+    pub(crate) fn with_scheme_in_header(self) -> Self {
+        let is_unknown = self.reason == Reason::Unknown;
+        Self { reason: if is_unknown { Reason::SchemeInHeader } else { self.reason }, ..self }
+    }
+
     pub(crate) fn of_key(self, key_id: Option<KeyId>) -> Self {
         Self { key_id, ..self }
     }
@@ -101,12 +114,13 @@ impl Rejection {
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         match self.reason {
-            Reason::Missing => RejectionKind::Missing,
+            Reason::Missing | Reason::NoScheme | Reason::OtherScheme => RejectionKind::Missing,
             Reason::Ambiguous => RejectionKind::Ambiguous,
             Reason::Failed => RejectionKind::Failed,
             Reason::InsufficientScope => RejectionKind::Forbidden,
             Reason::Insecure => RejectionKind::Insecure,
             Reason::Unknown
+            | Reason::SchemeInHeader
             | Reason::Malformed
             | Reason::TooLong
             | Reason::NotYetValid
@@ -179,8 +193,11 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
+            Self::NoScheme => "no_scheme",
+            Self::OtherScheme => "other_scheme",
             Self::Ambiguous => "ambiguous",
             Self::Unknown => "unknown",
+            Self::SchemeInHeader => "scheme_in_header",
             Self::Malformed => "malformed",
             Self::TooLong => "too_long",
             Self::NotYetValid => "not_yet_valid",
@@ -195,8 +212,11 @@ impl Reason {
     fn text(self) -> &'static str {
         match self {
             Self::Missing => "no key in the request",
+            Self::NoScheme => "no key in the request: its authorization has no scheme",
+            Self::OtherScheme => "no key in the request: its authorization has another scheme",
             Self::Ambiguous => "more than one key in the request",
             Self::Unknown => "the key is unknown",
+            Self::SchemeInHeader => "the key is unknown: a scheme stands before it",
             Self::Malformed => "the key is malformed",
             Self::TooLong => "the key is too long",
             Self::NotYetValid => "the key is not yet valid",

@@ -9,6 +9,7 @@ use crate::{
     future::Step,
     observe::Observe,
     place::Place,
+    service::Asked,
     verify::{Answer, Refusal, Resume, Verify},
 };
 
@@ -20,6 +21,7 @@ pub struct Rest<S, B, E, V, O> {
     pub(crate) config: Arc<Config<E, V, O>>,
     pub(crate) request: Request<B>,
     pub(crate) place: Option<Place>,
+    pub(crate) has_scheme: bool,
     pub(crate) started: Option<Instant>,
 }
 
@@ -33,8 +35,9 @@ where
     type Next = Step<S::Future>;
 
     fn resume(self, answer: Result<<V::Answer as Answer>::Client, Refusal>) -> Self::Next {
-        let Self { mut inner, config, mut request, place, started } = self;
-        match config.decide(&mut request, place.as_ref(), answer, started) {
+        let Self { mut inner, config, mut request, place, has_scheme, started } = self;
+        let asked = Asked { place: place.as_ref(), has_scheme };
+        match config.decide(&mut request, asked, answer, started) {
             Ok(cache) => Step::inner(inner.call(request), cache),
             Err(refused) => Step::refused(refused),
         }

@@ -7,6 +7,7 @@ use std::{
 
 use http::{Request, Response};
 use tower_service::Service;
+use zeroize::Zeroizing;
 
 use crate::{
     anonymous::Anonymous,
@@ -17,7 +18,7 @@ use crate::{
     extract::{Extract, Extracted, Head},
     future::{Refused, ResponseFuture, Step},
     observe::{Decision, Observe, Verdict},
-    place::Place,
+    place::{Place, PlaceKind, begins_with_bearer},
     rejection::{Reason, Rejection},
     respond::Grpc,
     rest::Rest,
@@ -54,19 +55,25 @@ where
         let Self { inner, config } = self;
         let started = config.observe.start();
 
-        let decided = match config.find_way(Head::of(&request)) {
+        let mut left = None;
+        let way = config.find_way(Head::of(&request), &mut left);
+        if let Some((found, place)) = left {
+            config.policy.strip_lines(&mut request, &found, place);
+        }
+        let decided = match way {
             Way::Open(open) => Ok(config.let_by(&mut request, open, started)),
             Way::Closed(rejection) => config.turn_away_or_report(&mut request, rejection, started),
-            Way::Asked(answer, place) => match answer.now() {
-                Ok(answer) => config.decide(&mut request, place, answer, started),
+            Way::Asked(answer, asked) => match answer.now() {
+                Ok(answer) => config.decide(&mut request, asked, answer, started),
                 Err(future) => {
                     // Nobody holds a key while he waits.
                     config.policy.take_out(&mut request, false);
                     // The service that was made ready is the one to call, once we know.
                     let another = inner.clone();
                     let inner = mem::replace(inner, another);
+                    let Asked { place, has_scheme } = asked;
                     let (config, place) = (Arc::clone(config), place.cloned());
-                    let rest = Rest { inner, config, request, place, started };
+                    let rest = Rest { inner, config, request, place, has_scheme, started };
                     return ResponseFuture::waiting(V::Answer::wait(future, rest));
                 }
             },
@@ -89,8 +96,19 @@ pub(crate) type Decided = Result<Option<CacheHeaders>, Refused>;
 enum Way<'c, A> {
     Open(Open),
     Closed(Rejection),
-    Asked(A, Option<&'c Place>),
+    Asked(A, Asked<'c>),
 }
+
+/// What is known of a key when a verifier is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'c> {
+    pub(crate) place: Option<&'c Place>,
+    /// Whether `Bearer ` stands before it.
+    pub(crate) has_scheme: bool,
+}
+
+/// Bytes of a key that the rule of its place does not remove.
+type Left<'c> = (Zeroizing<Vec<u8>>, Option<&'c Place>);
 
 /// The ways in that ask for no key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,7 +125,7 @@ enum Open {
 impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     /// In this order: exempt, secure, preflight, extract, size, verify.
     #[inline(always)]
-    fn find_way(&self, head: Head<'_>) -> Way<'_, V::Answer> {
+    fn find_way<'c>(&'c self, head: Head<'_>, left: &mut Option<Left<'c>>) -> Way<'c, V::Answer> {
         let policy = &*self.policy;
         if policy.exempts_path(head) {
             return Way::Open(Open::Exempt);
@@ -125,12 +143,18 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         let found = match &extracted {
             Extracted::Found(found) => found,
             Extracted::Absent if policy.optional => return Way::Open(Open::Anonymous),
-            Extracted::Absent => return Way::Closed(Rejection::new(Reason::Missing)),
+            Extracted::Absent => return Way::Closed(Rejection::new(policy.why_no_key(head))),
             Extracted::Ambiguous => return Way::Closed(Rejection::new(Reason::Ambiguous)),
         };
         let place = policy.place(found.place());
+        if let Some(found) = found.not_by_rule() {
+            *left = policy.left_behind(head, found, place).map(|found| (found, place));
+        }
         match found.key(policy.max_key_len) {
-            Ok(key) => Way::Asked(self.verify.verify(Presented::new(key, head).at(place)), place),
+            Ok(key) => {
+                let asked = Asked { place, has_scheme: begins_with_bearer(key) };
+                Way::Asked(self.verify.verify(Presented::new(key, head).at(place)), asked)
+            }
             Err(reason) => Way::Closed(Rejection::new(reason).at(place)),
         }
     }
@@ -139,14 +163,18 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     pub(crate) fn decide<B>(
         &self,
         request: &mut Request<B>,
-        place: Option<&Place>,
+        Asked { place, has_scheme }: Asked<'_>,
         answer: Result<Named<V>, Refusal>,
         started: Option<Instant>,
     ) -> Decided {
         match answer {
             Ok(client) => Ok(self.let_in(request, place, client, started)),
             Err(refusal) => {
-                self.turn_away_or_report(request, refusal.into_rejection().at(place), started)
+                let mut rejection = refusal.into_rejection().at(place);
+                if has_scheme && place.is_some_and(|place| place.kind() == PlaceKind::Header) {
+                    rejection = rejection.with_scheme_in_header();
+                }
+                self.turn_away_or_report(request, rejection, started)
             }
         }
     }
@@ -177,7 +205,7 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
         self.policy.take_out(request, is_exempt);
         // Whoever put a client there, it was not us.
         request.extensions_mut().remove::<Named<V>>();
-        request.extensions_mut().remove::<Anonymous>();
+        Anonymous::remove::<Named<V>>(request.extensions_mut());
         match open {
             Open::Exempt | Open::Preflight => {
                 self.tell(Verdict::Exempt, None, request, started);
@@ -189,7 +217,8 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
             }
             Open::Anonymous => {
                 self.tell(Verdict::Anonymous, None, request, started);
-                self.mark_anonymous(request, Rejection::new(Reason::Missing));
+                let reason = self.policy.why_no_key(Head::of(request));
+                Anonymous::mark::<Named<V>, B>(request, &self.policy, Rejection::new(reason));
                 CacheHeaders::anonymous(&self.policy, request.method())
             }
         }
@@ -215,15 +244,10 @@ impl<E: Extract, V: Verify, O: Observe<Named<V>>> Config<E, V, O> {
     fn report<B>(&self, request: &mut Request<B>, rejection: Rejection) -> Option<CacheHeaders> {
         self.policy.take_out(request, false);
         request.extensions_mut().remove::<Named<V>>();
-        self.mark_anonymous(request, rejection.clone());
+        Anonymous::mark::<Named<V>, B>(request, &self.policy, rejection.clone());
         let cache = CacheHeaders::reported(&self.policy, request.method(), &rejection);
         request.extensions_mut().insert(rejection);
         cache
-    }
-
-    fn mark_anonymous<B>(&self, request: &mut Request<B>, rejection: Rejection) {
-        let anonymous = Anonymous::new(&self.policy, Head::of(request), rejection);
-        request.extensions_mut().insert(anonymous);
     }
 
     fn tell<B>(

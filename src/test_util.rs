@@ -152,16 +152,27 @@ where
 fn unless_refused(request: GotIn, reason: Reason) -> Option<GotIn> {
     let has_wrong_key = request.wrong_key.is_some();
     let fix = match reason {
-        Reason::Unknown | Reason::NotYetValid | Reason::Expired | Reason::Revoked => return None,
+        Reason::Unknown
+        | Reason::SchemeInHeader
+        | Reason::NotYetValid
+        | Reason::Expired
+        | Reason::Revoked => return None,
         Reason::InsufficientScope => return has_wrong_key.then_some(request),
         Reason::Insecure => "give the request what the predicate of `require_secure` reads",
         Reason::Failed => "give the app a verifier that works",
-        Reason::Missing | Reason::Ambiguous | Reason::Malformed | Reason::TooLong
+        Reason::Missing
+        | Reason::NoScheme
+        | Reason::OtherScheme
+        | Reason::Ambiguous
+        | Reason::Malformed
+        | Reason::TooLong
             if !has_wrong_key =>
         {
             return None;
         }
-        Reason::Missing => "name the places of the layer that guards this route",
+        Reason::Missing | Reason::NoScheme | Reason::OtherScheme => {
+            "name the places of the layer that guards this route"
+        }
         Reason::Ambiguous => "name all places of the layer, so that no other key stands there",
         Reason::Malformed => {
             "send a key that the extractor finds well-formed, by `strangers_get_in`"

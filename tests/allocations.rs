@@ -163,6 +163,21 @@ fn an_accepted_request_allocates_what_inserting_its_client_does() {
 }
 
 #[test]
+fn an_encoded_name_in_the_query_allocates_nothing() {
+    let layer = ApiKeyLayer::new(query("key"), keys());
+    let unguarded =
+        |name: &str| allocations(&layer, asking(&format!("/?{}", [name; 50].join("&"))));
+    let plain = unguarded("nay=1");
+    assert_eq!(plain.0, 401);
+    for name in ["n%61y=1", "%6e%61%79=1", "n+a+y=1", "%zz=1", "ke%79s=1", "%"] {
+        assert_eq!(unguarded(name), plain, "{name}");
+    }
+    let accepted = |name: &str| allocations(&layer, asking(&format!("/?a=1&{name}={KEY}")));
+    assert_eq!(accepted("%6b%65%79"), accepted("key"));
+    assert_eq!(accepted("key").0, 200);
+}
+
+#[test]
 fn cache_headers_allocate_what_two_headers_do() {
     let two_headers = count(|| {
         let mut headers = header::HeaderMap::new();

@@ -470,3 +470,33 @@ async fn anonymous_is_there_for_guards_of_the_user_s_own() {
     let (status, body) = get_text(&app, "/maybe-client", None).await;
     assert_eq!((status, &*body), (401, r#"{"error":"Unauthorized access"}"#));
 }
+
+#[tokio::test]
+async fn a_key_that_a_closure_found_in_another_pair_leaves_original_uri_too() {
+    let find = tower_api_key::extract::from_fn(tower_api_key::Place::query("api_key"), |head| {
+        let mut pairs = head.uri().query().unwrap_or_default().split('&');
+        pairs.find_map(|pair| pair.strip_prefix("API_KEY=")).into()
+    });
+    let layer = ApiKeyLayer::new(find, keys());
+    let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer));
+    let body = get_text(&app, &format!("/api/a?b&API_KEY={KEY}"), None).await.1;
+    assert_eq!(body, "/a?b | /api/a?b | /api/a | b");
+}
+
+#[tokio::test]
+async fn a_handler_without_its_client_answers_as_the_layer_of_that_client_type_would() {
+    #[derive(Clone)]
+    struct Tenant;
+    let tenants: Keyring<Tenant> = Keyring::new();
+    tenants.insert("key-of-a-tenant", Tenant).unwrap();
+    let tenants = ApiKeyLayer::new(query("tenant_key"), tenants);
+    let app = Router::new()
+        .route("/", get(async |_: Client| "client"))
+        .route("/tenant", get(async |_: ClientOf<Tenant>| "tenant"))
+        .layer(tenants)
+        .layer(layer().optional());
+    let tenant = get_text(&app, "/tenant?tenant_key=key-of-a-tenant", None).await;
+    assert_eq!(tenant, (200, "tenant".to_owned()));
+    let client = get_text(&app, "/?tenant_key=key-of-a-tenant", None).await;
+    assert_eq!(client, (401, r#"{"error":"Unauthorized access"}"#.to_owned()));
+}

@@ -190,6 +190,11 @@ fn bad_names_are_told_before_the_first_request() {
         "Transfer-Encoding",
         "connection",
         "te",
+        "Proxy-Authorization",
+        "proxy_authorization",
+        "set-cookie",
+        "keep-alive",
+        "content-type",
     ] {
         assert_eq!(kind(ClientHeaderLayer::try_new(name)), ConfigErrorKind::TakenHeader);
         assert_eq!(kind(scopes(name)), ConfigErrorKind::TakenHeader);

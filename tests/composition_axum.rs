@@ -107,6 +107,38 @@ async fn router_layer_guards_all_routes_before_it_the_fallback_too_and_none_afte
 }
 
 #[tokio::test]
+async fn an_unknown_path_is_401_only_if_the_layer_stands_around_the_fallback_that_answers_it() {
+    let routes = || Router::new().route("/a", get(who));
+    let guarded = || routes().layer(layer());
+    let statuses = async |app: &Router, path: &str| {
+        (ask(app, "GET", path, None).await.0, ask(app, "GET", path, Some(KEY)).await.0)
+    };
+    // The layer is the outermost of the whole router.
+    let whole = guarded();
+    assert_eq!(statuses(&whole, "/nope").await, (401, 404));
+    // Below a guarded nest, and beside it.
+    let nested = Router::new().nest("/api", guarded());
+    assert_eq!(statuses(&nested, "/api/nope").await, (404, 404));
+    assert_eq!(statuses(&nested, "/nope").await, (404, 404));
+    let around = Router::new().nest("/api", routes()).layer(layer());
+    assert_eq!(statuses(&around, "/api/nope").await, (401, 404));
+    // Merged with routes that are open.
+    let merged = Router::new().route("/open", get(who)).merge(guarded());
+    assert_eq!(statuses(&merged, "/nope").await, (401, 404));
+    let merged = guarded().merge(Router::new().route("/open", get(who)));
+    assert_eq!(statuses(&merged, "/nope").await, (404, 404));
+    // A fallback that is added after the layer answers in its place.
+    let fallback = guarded().fallback(who);
+    assert_eq!(statuses(&fallback, "/nope").await, (200, 200));
+    let inside = routes().fallback(who).layer(layer());
+    assert_eq!(statuses(&inside, "/nope").await, (401, 200));
+    // Without routes before it the layer guards none, although it answers for unknown paths.
+    let early = Router::new().layer(layer()).route("/a", get(who));
+    assert_eq!(statuses(&early, "/a").await, (200, 200));
+    assert_eq!(statuses(&early, "/nope").await, (401, 404));
+}
+
+#[tokio::test]
 async fn route_layer_leaves_unknown_paths_and_a_method_router_s_unknown_methods_what_they_are() {
     let app = Router::new().route("/a", get(who)).route_layer(layer());
     guards(&app, "/a").await;

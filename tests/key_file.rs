@@ -81,7 +81,7 @@ fn a_new_file_is_a_header_and_a_line_of_json_a_key() {
     let clock = || at(CREATED) + Duration::from_nanos(999_999_999);
     let file = KeyFile::options().create(true).clock(clock).open(folder.file()).unwrap();
     assert!(folder.names().is_empty());
-    let client = Client::new("mobile-app").scopes(["b", "a"]).with_name("Mobile \"app\"\n");
+    let client = Client::new("mobile-app").scopes(["b", "a"]).with_name("Mobile \"app\"");
     let minted = file.issue(&KeyFormat::new("sk_live").unwrap(), client).unwrap();
     let written = folder.text();
     let (header, line) = written.split_once('\n').unwrap();
@@ -95,7 +95,7 @@ fn a_new_file_is_a_header_and_a_line_of_json_a_key() {
             "digest": minted.digest().encode(),
             "created": "2026-11-24T12:00:00Z",
             "scopes": ["b", "a"],
-            "name": "Mobile \"app\"\n",
+            "name": "Mobile \"app\"",
             "prefix": "sk_live",
         })
     );
@@ -137,6 +137,114 @@ fn null_stands_for_a_field_that_is_not_there_where_it_can_be_left_out() {
 }
 
 #[test]
+fn a_file_of_version_2_tells_since_when_a_key_is_rotated_and_by_which_it_is_replaced() {
+    let more = r#","rotated":"2026-12-01T00:00:00Z","replaced_by":"Key00002""#;
+    let file = text([line_and(1, "ci", KEY, more), line(2, "ci", OTHER)]);
+    let folder = Folder::with(file.replace("\"v\":1", "\"v\":2"));
+    let file = read(folder.file()).unwrap();
+    let (old, new) = (file.record(&id(1)).unwrap(), file.record(&id(2)).unwrap());
+    assert_eq!((old.rotated(), old.replaced_by()), (Some(at(1_796_083_200)), Some(&*id(2))));
+    assert_eq!((new.rotated(), new.replaced_by()), (None, None));
+    assert_eq!([outcome(&file, KEY), outcome(&file, OTHER)], ["200 ci", "200 ci"]);
+}
+
+#[test]
+fn a_key_that_was_rotated_without_overlap_is_rejected_by_a_service_whose_clock_is_slow() {
+    let rotated = "2026-12-01T00:00:00Z";
+    for (retires, told) in [
+        ("2026-11-30T23:59:59Z", "401 expired"),
+        (rotated, "401 expired"),
+        ("2026-12-01T00:00:00.000000001Z", "200 ci"),
+    ] {
+        let more = format!(r#","retires":"{retires}","rotated":"{rotated}""#);
+        let text = text([line_and(1, "ci", KEY, &more)]).replace("\"v\":1", "\"v\":2");
+        let folder = Folder::with(text);
+        let slow = || at(CREATED);
+        let file = KeyFile::options().follow(false).clock(slow).open(folder.file()).unwrap();
+        assert_eq!(outcome(&file, KEY), told, "{retires}");
+    }
+}
+
+#[test]
+fn a_row_that_has_already_expired_is_an_expired_key_and_no_error() {
+    let more = ",\"expires\":\"2026-11-24T12:00:00Z\"";
+    let folder = Folder::with(text([line_and(1, "ci", KEY, more), line(2, "ci", OTHER)]));
+    for now in [CREATED - 1, CREATED, CREATED + 86_400] {
+        let options = KeyFile::options().follow(false).clock(move || at(now));
+        let file = options.open(folder.file()).unwrap();
+        let told = if now < CREATED { "200 ci" } else { "401 expired" };
+        assert_eq!(outcome(&file, KEY), told);
+        file.update(|_| Ok(())).unwrap();
+    }
+}
+
+// Without `created_at`, as a table may have it.
+#[test]
+fn an_expired_record_that_says_not_when_it_was_made_can_be_written_and_read() {
+    let folder = Folder::new();
+    let options = || KeyFile::options().create(true).follow(false).clock(|| at(CREATED));
+    let file = options().open(folder.file()).unwrap();
+    let expiry = at(CREATED - 86_400);
+    let record = Record::new(KeyDigest::of(KEY), Client::new("ci")).expires_at(expiry);
+    file.update(|keys| keys.insert_record(record)).unwrap();
+    for file in [file, options().open(folder.file()).unwrap()] {
+        assert_eq!(outcome(&file, KEY), "401 expired");
+        let record = file.records().next().unwrap();
+        assert_eq!((record.created(), record.expires()), (Some(expiry), Some(expiry)));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_and_a_change_drops_it() {
+    let text = text_of(KEY);
+    let folder = Folder::with(format!("\u{feff}{text}"));
+    let file = read(folder.file()).unwrap();
+    assert_eq!(outcome(&file, KEY), "200 mobile-app");
+    // A change that changes nothing leaves the file as it is.
+    file.update(|_| Ok(())).unwrap();
+    assert_eq!(folder.text(), format!("\u{feff}{text}"));
+    file.update(|keys| keys.insert(OTHER, Client::new("ci"))).unwrap();
+    assert!(folder.text().starts_with(&text), "{}", folder.text());
+    assert_eq!(outcome(&read(folder.file()).unwrap(), KEY), "200 mobile-app");
+    // The error of a line counts from the same first line.
+    folder.save(format!("\u{feff}{HEADER}nothing\n"));
+    assert_eq!(read(folder.file()).unwrap_err().line(), Some(2));
+}
+
+#[test]
+fn a_file_and_a_line_may_be_as_large_as_the_maximum_and_no_larger() {
+    let text = text_of(KEY);
+    let folder = Folder::with(&text);
+    let len = text.len() as u64;
+    let options = |max| KeyFile::options().follow(false).max_size(max);
+    let file = options(len).open(folder.file()).unwrap();
+    assert_eq!(outcome(&file, KEY), "200 mobile-app");
+    for max in [0, 1, len - 1] {
+        let error = options(max).open(folder.file()).unwrap_err();
+        assert_eq!((error.kind(), error.line()), (Kind::Content, None), "{error}");
+        assert!(error.to_string().contains(&format!("more than {max} bytes")), "{error}");
+    }
+    // A change does not write a file that could not be read.
+    let error = file.update(|keys| keys.insert(OTHER, Client::new("ci"))).unwrap_err();
+    assert!(error.to_string().contains(&format!("more than {len} bytes")), "{error}");
+    assert_eq!((error.kind(), error.line()), (Kind::Refused, None));
+    assert_eq!((folder.text(), outcome(&file, OTHER)), (text.clone(), "401 unknown".into()));
+    // The file grows beyond the maximum while the handle is there.
+    folder.save(format!("{text}\n"));
+    let error = file.revoke("mobile-app").unwrap_err();
+    assert!(error.to_string().contains(&format!("more than {len} bytes")), "{error}");
+    assert_eq!(outcome(&file, KEY), "200 mobile-app");
+
+    let comment = format!("{HEADER}#{}\n{}", "x".repeat(65_534), text_of(KEY).replace(HEADER, ""));
+    folder.save(comment);
+    assert_eq!(outcome(&read(folder.file()).unwrap(), KEY), "200 mobile-app");
+    let long = Record::new(KeyDigest::of(OTHER), Client::new("ci")).note("x".repeat(65_536));
+    let error = read(folder.file()).unwrap().update(|keys| keys.insert_record(long)).unwrap_err();
+    assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
+    assert_eq!(error.kind(), Kind::Refused);
+}
+
+#[test]
 fn a_file_that_is_only_a_header_opens_nothing_and_says_so() {
     for header in [HEADER, "{\"v\":1}\n# None yet.\n\n"] {
         let folder = Folder::with(header);
@@ -174,6 +282,9 @@ fn bad_files() -> Vec<Bad> {
         line.as_object_mut().unwrap().remove(field).unwrap();
         bad(&line.to_string())
     };
+    let of_version_2 = |file: Vec<u8>| {
+        String::from_utf8(file).unwrap().replacen("\"v\":1", "\"v\":2", 1).into_bytes()
+    };
     let mut files: Vec<Bad> = vec![
         (b"".to_vec(), None, "empty"),
         (b"\n".to_vec(), Some(1), "first line"),
@@ -182,14 +293,16 @@ fn bad_files() -> Vec<Bad> {
         (one.clone().into_bytes(), Some(1), "line break"),
         (format!("{one}\n").into_bytes(), Some(1), "first line"),
         (b"{\"v\":1}".to_vec(), Some(1), "line break"),
-        (b"{\"v\":2}\n".to_vec(), Some(1), "version"),
+        (b"{\"v\":3}\n".to_vec(), Some(1), "version"),
         (b"{\"v\":0}\n".to_vec(), Some(1), "version"),
         (b"{\"v\":1,\"w\":1}\n".to_vec(), Some(1), "first line"),
         (b"{\"v\":1,\"v\":1}\n".to_vec(), Some(1), "first line"),
         (b"{\"v\":\"1\"}\n".to_vec(), Some(1), "first line"),
         (b"{\"v\":-1}\n".to_vec(), Some(1), "first line"),
         (b"{}\n".to_vec(), Some(1), "first line"),
-        (b"\xEF\xBB\xBF{\"v\":1}\n".to_vec(), Some(1), "first line"),
+        (b"\xEF\xBB\xBF".to_vec(), None, "empty"),
+        (b"\xEF\xBB\xBF\xEF\xBB\xBF{\"v\":1}\n".to_vec(), Some(1), "first line"),
+        (format!("{HEADER}\u{feff}{one}\n").into_bytes(), Some(2), "not JSON from column 1 on"),
         (format!("{HEADER}{HEADER}").into_bytes(), Some(2), "`id` is missing"),
         (format!("{HEADER}{one}\n{two}").into_bytes(), Some(3), "line break"),
         (format!("{HEADER}{one}\n# cut o").into_bytes(), Some(3), "line break"),
@@ -210,7 +323,17 @@ fn bad_files() -> Vec<Bad> {
             "not JSON",
         ),
         (bad(&line(3, "web", WRONG)[..60]), Some(5), "not JSON"),
-        (bad(&"[".repeat(100_000)), Some(5), "not a JSON object"),
+        (bad(&"[".repeat(60_000)), Some(5), "not a JSON object"),
+        (bad(&"[".repeat(100_000)), Some(5), "more than 65536 bytes"),
+        (
+            format!("{HEADER}# {}", "x".repeat(65_535)).into_bytes(),
+            Some(2),
+            "more than 65536 bytes",
+        ),
+        (field("rotated", json!("2027-01-31T12:00:00Z")), Some(5), "`rotated` requires {\"v\":2}"),
+        (field("replaced_by", json!("Key00009")), Some(5), "`replaced_by` requires {\"v\":2}"),
+        (of_version_2(field("replaced_by", json!("short"))), Some(5), "eight letters"),
+        (of_version_2(field("rotates", json!("Key00009"))), Some(5), "not known"),
         (bad(&line(3, "web", KEY)), Some(5), "already"),
         (bad(&line(1, "web", WRONG)), Some(5), "another key has this id"),
         (bad(&line_and(3, "web", WRONG, ",\"note\":\"a\",\"note\":\"b\"")), Some(5), "there twice"),
@@ -248,14 +371,14 @@ fn bad_files() -> Vec<Bad> {
     }
     for name in ["id", "client", "digest", "created", "expires", "not_before", "retires", "revoked"]
         .into_iter()
-        .chain(["name", "prefix", "note"])
+        .chain(["rotated", "replaced_by", "name", "prefix", "note"])
     {
         for value in [json!(1), json!(1_795_521_600.5), json!(true), json!(["x"]), json!({"x": 1})]
         {
             files.push((field(name, value), Some(5), "is not a string"));
         }
     }
-    for name in ["created", "expires", "not_before", "retires", "revoked"] {
+    for name in ["created", "expires", "not_before", "retires", "revoked", "rotated"] {
         for time in [
             "",
             "never",
@@ -271,7 +394,8 @@ fn bad_files() -> Vec<Bad> {
             "\u{e9}027-01-31T12:00:00Z",
             "2027-01-31T12:00:0\u{e9}Z",
         ] {
-            files.push((field(name, json!(time)), Some(5), "is not a time in UTC"));
+            let file = of_version_2(field(name, json!(time)));
+            files.push((file, Some(5), "is not a time in UTC"));
         }
     }
     files
@@ -611,15 +735,19 @@ fn a_client() -> impl Strategy<Value = Client> {
 
 fn a_record() -> impl Strategy<Value = Record> {
     let times = (time(), option::of(time()), option::of(time()), option::of(time()));
+    let rotation = (option::of(time()), option::of("[0-9A-Za-z]{8}"));
     let prefix = option::of("[0-9A-Za-z]{1,8}(_[0-9A-Za-z]{1,8}){0,2}");
     let texts = ("[0-9A-Za-z]{8}", prefix, option::of(odd_text()));
+    let times = (times, rotation);
     (any::<[u8; 32]>(), a_client(), times, option::of(time()), texts).prop_map(
-        |(digest, client, (created, expires, begins, retires), revoked, (id, prefix, note))| {
+        |(digest, client, (times, (rotated, successor)), revoked, (id, prefix, note))| {
+            let (created, expires, begins, retires) = times;
             let record = Record::new(KeyDigest::from_bytes(digest), client);
             let mut record = record.with_id(&id).unwrap().created_at(created);
             for (time, set) in [
                 (begins, Record::not_before as fn(Record, SystemTime) -> Record),
                 (retires, Record::retires_at),
+                (rotated, Record::with_rotated),
                 (revoked, Record::revoked_at),
                 (
                     expires.map(|at| at.max(created).max(begins.unwrap_or(created))),
@@ -629,6 +757,9 @@ fn a_record() -> impl Strategy<Value = Record> {
                 if let Some(time) = time {
                     record = set(record, time);
                 }
+            }
+            if let Some(successor) = successor {
+                record = record.with_replaced_by(&successor).unwrap();
             }
             if let Some(prefix) = prefix {
                 record = record.format(KeyFormat::new(prefix).unwrap());
@@ -650,7 +781,7 @@ fn told(record: &Record) -> String {
             (record.id(), record.digest().encode(), record.noted(), record.key_format()),
             (client.id(), client.name(), client.granted().collect::<Vec<_>>()),
             (record.created(), record.expires(), record.begins()),
-            (record.retires(), record.revoked()),
+            (record.retires(), record.revoked(), record.rotated(), record.replaced_by()),
         )
     )
 }
@@ -665,7 +796,8 @@ proptest! {
             new.into_iter().map(|record| (record.id().unwrap().to_owned(), record)).collect();
         let open = || KeyFile::options().create(true).follow(false).open(folder.file()).unwrap();
         let file = open();
-        file.update(|keys| new.values().cloned().try_for_each(|new| keys.insert_record(new))).unwrap();
+        // A client of any id and name may be in a file, though not every one can be new.
+        file.update(|keys| keys.replace(new.values().cloned())).unwrap();
         for read in [records(&file), records(&open())] {
             prop_assert_eq!(read.len(), new.len());
             for (id, new) in &new {

@@ -49,6 +49,10 @@ at_once! {
     r45_no_good_request_is_refused_while_the_file_is_rewritten,
     clones_share_the_keys_and_handles_do_not_disturb_one_another,
     a_file_that_everybody_may_write_is_told,
+    a_folder_anywhere_on_the_path_that_every_user_may_write_is_told,
+    a_folder_that_is_opened_to_every_user_later_is_told,
+    a_file_laid_out_like_a_kubernetes_secret_is_not_told,
+    a_second_hard_link_is_told,
     an_observer_may_use_the_file,
 
     an_observer_that_panics_does_not_end_the_following,
@@ -359,7 +363,16 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
             it.save([HEADER.as_bytes(), b"# \xFF\n"].concat());
         }),
         ("another version", Kind::Content, Some(1), |it| {
-            it.save(text_of(OTHER).replace("\"v\":1", "\"v\":2"));
+            it.save(text_of(OTHER).replace("\"v\":1", "\"v\":3"));
+        }),
+        ("a field of version 2", Kind::Content, Some(2), |it| {
+            it.save(text([line_and(1, "ci", OTHER, ",\"replaced_by\":\"Key00002\"")]));
+        }),
+        ("a long line", Kind::Content, Some(2), |it| {
+            it.save(format!("{HEADER}{}\n", "x".repeat(100_000)));
+        }),
+        ("sparse and far too large", Kind::Content, None, |it| {
+            File::create(it.file()).unwrap().set_len(3 << 30).unwrap();
         }),
         ("no header", Kind::Content, Some(1), |it| it.save(line(1, "a", OTHER) + "\n")),
         ("blank", Kind::Content, Some(1), |it| it.save("\n")),
@@ -642,6 +655,91 @@ fn a_file_that_everybody_may_write_is_told() {
     assert!(file.status().problem().is_none());
 }
 
+/// What is told of a file when it is opened, beside that it was loaded.
+#[track_caller]
+fn told_of(path: &Path) -> Vec<String> {
+    let (events, options) = Events::of(KeyFile::options());
+    let _file = options.open(path).unwrap();
+    let told = events.all();
+    assert_eq!(told[0], "loaded 1");
+    told[1..].to_vec()
+}
+
+fn a_folder_anywhere_on_the_path_that_every_user_may_write_is_told() {
+    let folder = Folder::quick();
+    for name in ["safe", "outer", "outer/inner", "links"] {
+        fs::create_dir(folder.join(name)).unwrap();
+        fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for file in ["safe/keys.jsonl", "outer/inner/keys.jsonl"] {
+        fs::write(folder.join(file), text_of(KEY)).unwrap();
+    }
+    symlink("../safe/keys.jsonl", folder.join("outer/to-file")).unwrap();
+    symlink(folder.join("safe"), folder.join("outer/to-folder")).unwrap();
+    symlink("outer/to-folder/keys.jsonl", folder.join("to-link")).unwrap();
+    symlink("../outer/../safe", folder.join("links/by-outer")).unwrap();
+
+    let exposed = [
+        "outer/inner/keys.jsonl",
+        "outer/to-file",
+        "outer/to-folder/keys.jsonl",
+        "to-link",
+        "outer/../outer/inner/keys.jsonl",
+    ];
+    for (mode, told) in [(0o755, false), (0o777, true), (0o1777, false), (0o775, false)] {
+        fs::set_permissions(folder.join("outer"), PermissionsExt::from_mode(mode)).unwrap();
+        for path in exposed {
+            let expected: &[&str] = if told { &["writable by others"] } else { &[] };
+            assert_eq!(told_of(&folder.join(path)), expected, "{mode:o} {path}");
+        }
+        // In these only the name of the folder itself is looked up, in a folder that is safe.
+        for path in ["safe/keys.jsonl", "links/by-outer/keys.jsonl"] {
+            assert!(told_of(&folder.join(path)).is_empty(), "{mode:o} {path}");
+        }
+    }
+}
+
+fn a_folder_that_is_opened_to_every_user_later_is_told() {
+    let folder = with(text_of(KEY));
+    let (_file, events) = follow(&folder);
+    for count in [2, 3] {
+        fs::set_permissions(&*folder, PermissionsExt::from_mode(0o777)).unwrap();
+        soon("it is told", || events.count() == count);
+        fs::set_permissions(&*folder, PermissionsExt::from_mode(0o755)).unwrap();
+        thread::sleep(millis(1200));
+    }
+    assert_eq!(events.all(), ["loaded 1", "writable by others", "writable by others"]);
+}
+
+fn a_file_laid_out_like_a_kubernetes_secret_is_not_told() {
+    let folder = Folder::quick();
+    fs::create_dir(folder.join("..2026_11_28")).unwrap();
+    fs::write(folder.join("..2026_11_28/keys.jsonl"), text_of(KEY)).unwrap();
+    symlink("..2026_11_28", folder.join("..data")).unwrap();
+    symlink("..data/keys.jsonl", folder.file()).unwrap();
+    for (mode, file) in [(0o1777, 0o644), (0o3777, 0o440)] {
+        fs::set_permissions(&*folder, PermissionsExt::from_mode(mode)).unwrap();
+        fs::set_permissions(folder.file(), PermissionsExt::from_mode(file)).unwrap();
+        assert!(told_of(&folder.file()).is_empty(), "{mode:o}");
+    }
+}
+
+fn a_second_hard_link_is_told() {
+    let folder = with(text_of(KEY));
+    fs::hard_link(folder.file(), folder.join("another-name")).unwrap();
+    assert_eq!(told_of(&folder.file()), ["has other names"]);
+    // Once for each time that it comes, and no problem of the file.
+    let (file, events) = follow(&folder);
+    fs::remove_file(folder.join("another-name")).unwrap();
+    thread::sleep(millis(1200));
+    fs::hard_link(folder.file(), folder.join("another-name")).unwrap();
+    soon("it is told", || events.count() == 3);
+    folder.save(two());
+    soon("it is read", || is(&file, OTHER, "200 ci"));
+    assert_eq!(events.all()[1..], ["has other names", "has other names", "loaded 2"]);
+    assert!(file.status().problem().is_none());
+}
+
 fn an_observer_may_use_the_file() {
     let folder = with(text_of(KEY));
     let file = Arc::new(OnceLock::<KeyFile>::new());
@@ -813,7 +911,7 @@ fn the_log_tells_what_happens_and_never_what_the_file_holds() {
         (" INFO", "keys loaded, after they could not be"),
         ("ERROR", "everybody is refused"),
         (" INFO", "keys loaded"),
-        (" WARN", "every user may write the file"),
+        (" WARN", "another user may write or replace the key file"),
     ];
     assert_eq!(log.len(), told.len(), "{all}");
     for (line, (level, words)) in log.iter().zip(told) {

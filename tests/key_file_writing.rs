@@ -38,6 +38,7 @@ at_once! {
     r44_a_change_works_at_once_here_and_soon_elsewhere,
     r45_a_revoked_key_never_comes_back_while_others_write,
     comments_and_lines_that_do_not_change_stay_byte_for_byte,
+    the_version_is_2_as_long_as_a_key_has_a_field_of_version_2,
     a_change_that_changes_nothing_does_not_touch_the_file,
     a_change_that_is_refused_does_not_touch_the_file,
     a_broken_file_is_not_changed,
@@ -52,6 +53,7 @@ at_once! {
     a_lock_that_is_held_is_an_error_after_ten_seconds,
     a_link_that_is_led_elsewhere_while_a_writer_waits_is_followed,
     a_lock_that_is_a_link_is_an_error_and_leads_nowhere,
+    a_lock_that_is_a_pipe_is_an_error_and_nothing_hangs,
     a_change_of_ones_own_tells_that_nobody_gets_in_any_more,
     a_file_that_stays_empty_is_told_once,
     a_pipe_in_the_file_s_place_is_an_error_and_nothing_hangs,
@@ -211,10 +213,12 @@ fn comments_and_lines_that_do_not_change_stay_byte_for_byte() {
     let (rotated, _) = reveal(file.rotate(&id(1), Duration::from_secs(9)).unwrap());
     let (lines, now) = (now, parts(&folder.text()));
     let changed: Vec<_> = (0..lines.len()).filter(|at| lines[*at] != now[*at]).collect();
-    assert_eq!((lines.len(), now.len(), changed), (11, 12, vec![3]));
+    // The first line changes as well, because a rotation has fields of version 2.
+    assert_eq!((lines.len(), now.len(), changed), (11, 12, vec![0, 3]));
+    assert_eq!(now[0], " {\"v\":2}\r\n");
     assert!(now[3].contains("\"retires\":\"") && now[11].contains(&rotated));
 
-    // And of a key that goes its own line goes.
+    // And of a key that goes its own line goes. The key that was rotated still has its overlap.
     assert_eq!(file.prune().unwrap(), 2);
     let mut left = now.clone();
     left.remove(7);
@@ -222,6 +226,37 @@ fn comments_and_lines_that_do_not_change_stay_byte_for_byte() {
     assert_eq!(parts(&folder.text()), left);
     assert!(folder.text().contains("# The end") && folder.text().contains("\r\n# Keys of"));
     assert_eq!(read(folder.file()).unwrap().records().count(), 3);
+}
+
+fn the_version_is_2_as_long_as_a_key_has_a_field_of_version_2() {
+    let (rotated, other) = (line(1, "mobile-app", KEY), line(2, "ci", OTHER));
+    let folder = Folder::with(format!("\t{{\"v\":1}} \n# Keys\n{rotated}\n{other}\n"));
+    let before = folder.text();
+    let file = read(folder.file()).unwrap();
+    let header = || folder.text().lines().next().unwrap().to_owned();
+    assert!(file.revoke_key(&id(2)).unwrap());
+    assert_eq!(header(), "\t{\"v\":1} ");
+    reveal(file.rotate(&id(1), Duration::ZERO).unwrap());
+    assert_eq!(header(), "\t{\"v\":2} ");
+    let line = folder.text().lines().nth(2).unwrap().to_owned();
+    assert!(line.contains("\"rotated\":\"") && line.contains("\"replaced_by\":\""), "{line}");
+    for file in [file.clone(), read(folder.file()).unwrap()] {
+        let (old, new) = (
+            file.record(&id(1)).unwrap(),
+            file.records()
+                .find(|it| it.rotated().is_none() && it.client().id() == "mobile-app")
+                .unwrap(),
+        );
+        assert_eq!((old.rotated(), old.replaced_by()), (old.retires(), new.id()));
+        assert!(old.rotated().is_some());
+    }
+    assert_eq!(file.prune().unwrap(), 2);
+    assert_eq!(header(), "\t{\"v\":1} ");
+    // A version of somebody's own choice stays.
+    folder.save(before.replace("\"v\":1", "\"v\": 2"));
+    file.update(|_| Ok(())).unwrap();
+    issue(&file, "web");
+    assert_eq!(header(), "\t{\"v\": 2} ");
 }
 
 fn a_change_that_changes_nothing_does_not_touch_the_file() {
@@ -717,6 +752,16 @@ fn a_lock_that_is_a_link_is_an_error_and_leads_nowhere() {
         fs::remove_file(folder.join("keys.jsonl.lock")).unwrap();
     }
     assert_eq!(fs::read_to_string(folder.join("target")).unwrap(), "somebody's");
+    assert_eq!(folder.text(), text_of(KEY));
+}
+
+fn a_lock_that_is_a_pipe_is_an_error_and_nothing_hangs() {
+    let folder = Folder::with(text_of(KEY));
+    make_fifo(&folder.join("keys.jsonl.lock"));
+    let file = read(folder.file()).unwrap();
+    let error = within(Duration::from_secs(5), move || file.revoke("mobile-app")).unwrap_err();
+    assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
+    assert!(error.to_string().ends_with("its .lock file is not a file: delete that"), "{error}");
     assert_eq!(folder.text(), text_of(KEY));
 }
 

@@ -293,8 +293,6 @@ fn a_key_that_would_end_before_it_begins_is_an_error() {
     for wrong in [
         record("key-1", "ci").not_before(start()).expires_at(start() - TICK),
         record("key-1", "ci").created_at(start()).expires_at(start() - TICK),
-        // It would be made now.
-        record("key-1", "ci").expires_at(start() - TICK),
         record("key-1", "ci").created_at(start()).not_before(start() + DAY).expires_at(start()),
     ] {
         assert_eq!(kind(keys.insert_record(wrong.clone())), Kind::Lifetime);
@@ -304,6 +302,29 @@ fn a_key_that_would_end_before_it_begins_is_an_error() {
     }
     assert_eq!(kind(keys.insert_record(record("key-1", " "))), Kind::ClientId);
     keys.insert_record(record("key-1", "ci").not_before(start()).expires_at(start())).unwrap();
+}
+
+// As a table has it in which one old row must not stop the changes to all others.
+#[test]
+fn a_record_that_has_expired_and_says_not_when_it_was_made_is_an_expired_key_and_no_error() {
+    let (keys, _) = keyring();
+    let old = || record("old", "ci").expires_at(start() - TICK);
+    keys.insert_record(old()).unwrap();
+    assert_eq!(outcome(&keys, "old"), "401 expired");
+    let first = keys.records().next().unwrap();
+    assert_eq!(first.created(), Some(start() - TICK));
+    keys.replace([first]).unwrap();
+    keys.prune();
+
+    keys.replace([old(), record("new", "ci")]).unwrap();
+    assert_eq!([outcome(&keys, "old"), outcome(&keys, "new")], ["401 expired", "200 ci"]);
+    // A revocation that comes later is taken.
+    keys.replace([old(), record("new", "ci").revoked_at(start())]).unwrap();
+    assert_eq!([outcome(&keys, "old"), outcome(&keys, "new")], ["401 expired", "401 revoked"]);
+    for early in [UNIX_EPOCH, UNIX_EPOCH - DAY] {
+        keys.replace([record("old", "ci").not_before(UNIX_EPOCH).expires_at(early)]).unwrap();
+        assert_eq!((outcome(&keys, "old"), keys.prune()), ("401 expired".into(), 1));
+    }
 }
 
 // A key that was over when it came is still a record that can be stored and loaded.
@@ -318,6 +339,9 @@ fn what_a_keyring_tells_of_its_keys_it_takes_back() {
         old_record("over-before-1970", "ci").expires_at(UNIX_EPOCH - DAY),
         record("revoked", "ci").revoked_at(start() - DAY),
         record("retired", "ci").retires_at(start() - DAY),
+        record("expired", "ci").expires_at(start() - DAY),
+        record("rotated", "ci").with_rotated(start()).retires_at(start()),
+        record("replaced", "ci").with_rotated(start()).with_replaced_by("Key00001").unwrap(),
     ] {
         keys.insert_record(record).unwrap();
     }
@@ -529,6 +553,77 @@ fn r44_the_old_key_ends_at_its_own_expiry_if_that_is_sooner_and_at_once_without_
         clock.set(start() + ends);
         assert_eq!(outcome(&keys, "old"), "401 expired", "{expiry:?} {overlap:?}");
         assert_eq!(outcome(&keys, &new), if ends == expiry { "401 expired" } else { "200 ci" });
+    }
+}
+
+#[test]
+fn a_key_that_was_rotated_without_overlap_is_rejected_whatever_the_clock_says() {
+    let (keys, clock) = keyring();
+    let record = record("old", "ci").with_id("Old00001").unwrap().expires_at(start() + DAY);
+    keys.insert_record(record).unwrap();
+    let (_, new) = rotate(&keys, "Old00001", Duration::ZERO);
+    let old = keys.record("Old00001").unwrap();
+    // On a replica, too.
+    let (replica, slow) = keyring();
+    replica.insert_record(old.clone()).unwrap();
+    for now in [UNIX_EPOCH - DAY, UNIX_EPOCH, start() - days(1000), start() - TICK, start()] {
+        clock.set(now);
+        slow.set(now);
+        assert_eq!([outcome(&keys, "old"), outcome(&replica, "old")], ["401 expired"; 2]);
+        assert_eq!(
+            (outcome(&keys, &new), old.refused_at(now)),
+            ("200 ci".into(), Some(Reason::Expired))
+        );
+    }
+    // It is told apart from a key that has expired.
+    assert_eq!((old.rotated(), old.retires()), (Some(start()), Some(start())));
+    assert_eq!(kind(replica.rotate("Old00001", DAY)), Kind::DeadKey);
+    assert_eq!((replica.prune(), replica.records().count()), (1, 0));
+}
+
+#[test]
+fn a_record_says_since_when_a_key_is_rotated_and_which_key_is_its_newest_successor() {
+    let (keys, clock) = keyring();
+    let (first, _) = issue(&keys, "ci");
+    let record = keys.record(&first).unwrap();
+    assert_eq!((record.rotated(), record.replaced_by()), (None, None));
+    for overlap in [days(7), DAY] {
+        let (next, _) = rotate(&keys, &first, overlap);
+        let (old, new) = (keys.record(&first).unwrap(), keys.record(&next).unwrap());
+        assert_eq!((old.rotated(), old.replaced_by()), (Some(clock.now()), Some(&*next)));
+        assert_eq!((new.rotated(), new.replaced_by()), (None, None));
+        clock.pass(TICK);
+    }
+    // The last rotation has no overlap, the first one had: the clock does not count any more.
+    let (last, _) = rotate(&keys, &first, Duration::ZERO);
+    let old = keys.record(&first).unwrap();
+    assert_eq!((old.rotated(), old.retires()), (Some(clock.now()), Some(clock.now())));
+    assert_eq!((old.replaced_by(), old.refused_at(start())), (Some(&*last), Some(Reason::Expired)));
+}
+
+#[test]
+fn the_order_in_which_a_record_is_given_its_times_does_not_matter() {
+    let rotated = |since, until| {
+        let new = || record("old", "ci");
+        let records = [
+            new().with_rotated(since).retires_at(until),
+            new().retires_at(until).with_rotated(since),
+        ];
+        assert_eq!(records[0], records[1]);
+        records[0].refused_at(UNIX_EPOCH)
+    };
+    assert_eq!(rotated(start(), start()), Some(Reason::Expired));
+    assert_eq!(rotated(start(), start() - TICK), Some(Reason::Expired));
+    assert_eq!(rotated(UNIX_EPOCH, UNIX_EPOCH), Some(Reason::Expired));
+    assert_eq!(rotated(start(), start() + TICK), None);
+    let until_its_expiry = record("old", "ci").with_rotated(start());
+    assert_eq!(until_its_expiry.refused_at(start() + days(1000)), None);
+    // A rotation that is taken back is none.
+    let again =
+        record("old", "ci").with_rotated(start()).retires_at(start()).retires_at(start() + DAY);
+    assert_eq!(again.refused_at(start()), None);
+    for id in ["", "short", "Key_0001"] {
+        assert_eq!(kind(record("old", "ci").with_replaced_by(id)), Kind::KeyId);
     }
 }
 
@@ -1215,6 +1310,8 @@ fn r43_extreme_times_make_nothing_panic_and_mean_what_they_say() {
                 new().not_before(*time),
                 new().created_at(*time),
                 new().retires_at(*time),
+                new().with_rotated(*time),
+                new().with_rotated(*time).retires_at(*time),
                 new().revoked_at(*time),
                 new().created_at(*time).not_before(*time).expires_at(*time).retires_at(*time),
             ] {

@@ -68,7 +68,7 @@ fn r11_a_key_that_could_not_be_presented_is_an_error_that_names_the_position() {
         let keys = Keyring::new();
         let error = keys.insert(key, Client::new("ci")).unwrap_err();
         assert_eq!((error.kind(), error.position()), (kind, at), "{}", key.escape_ascii());
-        assert!(at.is_none_or(|at| told(&error, key).contains(&format!("at byte {at}"))));
+        assert!(at.is_none_or(|at| told(&error, key).contains(&format!("at byte {}", at + 1))));
         assert!(keys.is_empty() && !keys.contains_client("ci"));
         assert_eq!(Keyring::single(key).unwrap_err().kind(), kind);
     }
@@ -340,11 +340,22 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
         (Kind::DuplicateKey, "duplicate_key"),
         (Kind::Digest, "digest"),
         (Kind::DigestAsKey, "digest_as_key"),
+        (Kind::QuotedKey, "quoted_key"),
+        (Kind::KeyWithScheme, "key_with_scheme"),
+        (Kind::PlaceholderKey, "placeholder_key"),
         (Kind::ClientId, "client_id"),
+        (Kind::ClientIdTooLong, "client_id_too_long"),
+        (Kind::HiddenInId, "hidden_in_id"),
+        (Kind::ClientNameTooLong, "client_name_too_long"),
+        (Kind::HiddenInName, "hidden_in_name"),
         (Kind::Scope, "scope"),
         (Kind::EnvironmentUnset, "environment_unset"),
         (Kind::EmptyList, "empty_list"),
         (Kind::ListEntry, "list_entry"),
+        (Kind::ListFormat, "list_format"),
+        (Kind::ListSeparator, "list_separator"),
+        (Kind::ListAssignment, "list_assignment"),
+        (Kind::ListComment, "list_comment"),
         (Kind::KeyPrefix, "key_prefix"),
         (Kind::KeyLayout, "key_layout"),
         (Kind::ForeignKey, "foreign_key"),

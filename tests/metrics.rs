@@ -188,6 +188,27 @@ fn so_many_ids_have_a_label_and_all_others_share_one() {
 }
 
 #[test]
+fn a_client_that_is_called_like_the_shared_label_has_a_label_of_its_own() {
+    let scraped = Scraped::new();
+    let any = verify::from_fn(|key: Presented<'_>| {
+        Some(Client::new(String::from_utf8(key.expose().into()).unwrap()))
+    });
+    let metrics = Metrics::new().by_client().max_ids(4);
+    let layer = ApiKeyLayer::new(header("x-api-key"), any).observe(metrics);
+    for id in ["_other", "__other", "other", "_others", "_other", "one-too-many"] {
+        scraped.ask(&layer, get(id));
+    }
+    assert_eq!(
+        scraped.series(),
+        [("___other", 1), ("__other", 2), ("_other", 1), ("_others", 1), ("other", 1)].map(
+            |(id, count)| format!(
+                r#"{{outcome="accepted",place="header x-api-key",client="{id}"}} {count}"#
+            )
+        )
+    );
+}
+
+#[test]
 fn r54_no_label_holds_what_a_caller_wrote() {
     let scraped = Scraped::new();
     let layer = ApiKeyLayer::new((header("x-api-key"), query("api_key")), keys())

@@ -151,3 +151,38 @@ fn places_say_what_an_openapi_document_needs() {
     assert_eq!(Place::header("X-Key"), Place::header("x-key"));
     assert_eq!(Place::query("a").kind(), PlaceKind::Query);
 }
+
+#[test]
+fn a_header_that_has_another_meaning_takes_no_key() {
+    for name in [
+        "proxy-authorization",
+        "Proxy-Authorization",
+        "proxy-authenticate",
+        "www-authenticate",
+        "host",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "http2-settings",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "expect",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "set-cookie",
+        "origin",
+    ] {
+        for error in [Header::try_new(name).map(drop), Place::try_header(name).map(drop)] {
+            let error = error.expect_err(name);
+            assert_eq!(error.kind(), ConfigErrorKind::TakenHeader, "{name}");
+            assert!(error.to_string().contains("`x-api-key`"), "{error}");
+        }
+        assert!(catch_unwind(|| header(name)).is_err(), "{name}");
+    }
+    for name in ["x-api-key", "x-host", "x-goog-api-key", "ocp-apim-subscription-key", "api-key"] {
+        assert!(Header::try_new(name).is_ok(), "{name}");
+    }
+}

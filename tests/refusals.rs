@@ -13,8 +13,8 @@ use http_body_util::Full;
 use proptest::prelude::*;
 use support::{Any, KEY, OTHER, Reply, SPOTS, Spot, WRONG, ask, ask_of, keys, strict, value};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, Place, Rejection,
-    extract::{bearer, first_of, header},
+    Anonymous, ApiKeyLayer, Client, KeyDigest, Keyring, Place, Rejection,
+    extract::{bearer, cookie, first_of, header, query},
     key::KeyFormat,
     rejection::{Reason, RejectionKind},
     respond::{Json, Problem, Text},
@@ -219,8 +219,8 @@ fn r35_nothing_but_a_grpc_call_gets_a_200() {
         ("POST", "application/grpcx", 401),
         ("POST", "application/grpc-webx", 401),
         ("POST", "application/grpc-", 401),
-        ("POST", "application/grpc;charset=utf-8", 401),
-        ("POST", "APPLICATION/GRPC+proto", 401),
+        ("POST", "application/grpc+;x=y", 401),
+        ("GET", "APPLICATION/GRPC;x=y", 401),
         ("POST", "application/json, application/grpc", 401),
         ("POST", "text/plain", 401),
         ("POST", "application/grp", 401),
@@ -580,4 +580,110 @@ proptest! {
         prop_assert_eq!(one.wire(), other.wire());
         prop_assert_eq!(one.ended, other.ended);
     }
+}
+
+#[test]
+fn a_grpc_call_is_known_by_its_media_type_in_any_case_and_with_any_parameters() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+    for (sent, answered) in [
+        ("application/grpc;x=y", "application/grpc"),
+        ("application/grpc; charset=utf-8", "application/grpc"),
+        ("APPLICATION/GRPC", "application/grpc"),
+        ("APPLICATION/GRPC+proto", "application/grpc"),
+        ("application/gRPC+proto ;a=b;c", "application/grpc"),
+        ("Application/Grpc-Web", "application/grpc-web"),
+        ("application/grpc-web+proto;x", "application/grpc-web"),
+        ("APPLICATION/GRPC-WEB-TEXT+PROTO; x=y", "application/grpc-web-text"),
+    ] {
+        for key in ["", WRONG] {
+            let call = Request::post("/").header("content-type", sent).header("x-api-key", key);
+            let reply = ask(&layer, call);
+            assert_eq!(reply.status(), 200, "{sent}");
+            assert_eq!(reply.lines("content-type"), [answered], "{sent}");
+            assert_eq!(reply.lines("grpc-status"), ["16"], "{sent}");
+        }
+        let get = Request::get("/").header("content-type", sent);
+        assert_eq!(ask(&layer, get).status(), 401, "GET {sent}");
+    }
+}
+
+#[test]
+fn a_reason_tells_support_how_the_key_was_sent_and_the_response_tells_nothing() {
+    let later = || {
+        verify::from_async_fn(|_| async {
+            tokio::task::yield_now().await;
+            None::<Client>
+        })
+    };
+    for form in [HTTP, GRPC] {
+        for optional in [false, true] {
+            let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys());
+            let layer = if optional { layer.optional() } else { layer };
+            let waiting = ApiKeyLayer::new((header("x-api-key"), bearer()), later());
+            let missing = ask(&layer, form());
+            for (line, reason) in [
+                (KEY.to_owned(), "no_scheme"),
+                (format!(" {KEY} "), "no_scheme"),
+                (format!("Basic {KEY}"), "other_scheme"),
+                (format!("Token {KEY}"), "other_scheme"),
+                ("Bearer".to_owned(), "missing"),
+                (String::new(), "missing"),
+            ] {
+                let reply = ask(&layer, form().header("authorization", &line));
+                assert_eq!(reply.wire(), missing.wire(), "{line}");
+                if optional {
+                    let anonymous = reply.seen().extensions.get::<Anonymous>().unwrap();
+                    let (head, _) = anonymous.reject().into_parts();
+                    let told = head.extensions.get::<Rejection>().unwrap();
+                    assert_eq!(told.reason().as_str(), reason, "{line}");
+                } else {
+                    let rejection = reply.rejection().unwrap();
+                    assert_eq!(rejection.reason().as_str(), reason, "{line}");
+                    assert_eq!(rejection.kind(), RejectionKind::Missing, "{line}");
+                    assert_eq!(rejection.place(), None, "{line}");
+                }
+            }
+            let wrong = ask(&layer, form().header("x-api-key", WRONG));
+            for (line, reason) in [
+                (format!("Bearer {KEY}"), "scheme_in_header"),
+                (format!("bEARER {WRONG}"), "scheme_in_header"),
+                ("Bearer".to_owned(), "unknown"),
+                ("Bearer-".to_owned() + KEY, "unknown"),
+                (format!("Basic {KEY}"), "unknown"),
+            ] {
+                let get = || form().header("x-api-key", &line);
+                for reply in [ask(&layer, get()), ask(&waiting, get())] {
+                    assert_eq!(reply.wire(), wrong.wire(), "{line}");
+                    let rejection = reply.rejection().unwrap();
+                    assert_eq!(rejection.reason().as_str(), reason, "{line}");
+                    assert_eq!(rejection.kind(), RejectionKind::Refused, "{line}");
+                }
+            }
+        }
+    }
+    // A layer that does not read `Authorization` does not look there, nor for a scheme in a cookie.
+    let elsewhere = ApiKeyLayer::new((cookie("sid"), query("k")), keys());
+    let reply = ask(&elsewhere, HTTP().header("authorization", KEY));
+    assert_eq!(reply.outcome(), "401 missing");
+    let reply = ask(&elsewhere, HTTP().header("cookie", format!("sid=Bearer {KEY}")));
+    assert_eq!(reply.outcome(), "401 unknown");
+}
+
+#[test]
+fn a_key_that_begins_with_a_scheme_is_a_key_and_keeps_the_reason_that_its_record_gives() {
+    let named = [("Bearer in-use", "mobile-app"), ("Bearer revoked", "former")];
+    let keys = Keyring::new();
+    for (key, client) in named {
+        // The text of such a key is refused, because it is a mistake as a rule.
+        keys.insert_digest(KeyDigest::of(key), Client::new(client)).unwrap();
+    }
+    assert_eq!(keys.revoke("former"), 1);
+    let failing = keys.clone().or(verify::from_fn(|_| Err::<Option<Client>, _>("down")));
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys);
+    let get = |key: &str| Request::get("/").header("x-api-key", key);
+    assert_eq!(ask(&layer, get("Bearer in-use")).outcome(), "200 mobile-app");
+    assert_eq!(ask(&layer, get("Bearer revoked")).outcome(), "401 revoked");
+    assert_eq!(ask(&layer, get("Bearer other")).outcome(), "401 scheme_in_header");
+    let layer = ApiKeyLayer::new(header("x-api-key"), failing);
+    assert_eq!(ask(&layer, get("Bearer other")).outcome(), "503 failed");
 }

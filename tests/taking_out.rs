@@ -9,8 +9,9 @@ use http::{
 };
 use support::{KEY, OTHER, Reply, SPOTS, WRONG, ask, keys};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place,
+    ApiKeyLayer, Client, KeyDigest, Keyring, Place,
     extract::{self, bearer, cookie, first_of, header, query, scheme},
+    place::PlaceKind,
     verify,
 };
 
@@ -355,5 +356,176 @@ mod original_uri {
 
         let forwarding = ask(&layer.forward_key(), get(&both));
         assert_eq!(original(&forwarding), format!("http://h/api/p?{both}"));
+    }
+}
+
+/// Finds the key wherever it stands in the request, and says that it stands in this place.
+fn anywhere(place: Place) -> impl extract::Extract + Clone {
+    extract::from_fn(place, |head| {
+        let pairs = head.uri().query().unwrap_or_default().split('&').map(str::as_bytes);
+        let lines = head.headers().values().map(HeaderValue::as_bytes);
+        let holds = |text: &[u8]| {
+            let parts = text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
+            parts.filter(|part| *part == KEY.as_bytes()).count() > 0
+        };
+        let is_there = lines.chain(pairs).any(holds);
+        let key = is_there.then(|| KEY.as_bytes());
+        key.into()
+    })
+}
+
+#[derive(Debug, PartialEq)]
+struct Left {
+    uri: String,
+    authorization: Vec<String>,
+    cookie: Vec<String>,
+}
+
+impl Left {
+    fn of(reply: &Reply) -> Self {
+        let all = |name| lines(reply.seen(), name).into_iter().map(str::to_owned).collect();
+        let uri = reply.seen().uri.to_string();
+        Self { uri, authorization: all(AUTHORIZATION), cookie: all(COOKIE) }
+    }
+}
+
+#[test]
+fn a_key_that_a_closure_found_elsewhere_in_its_place_leaves_with_its_whole_line() {
+    type Case =
+        (Place, &'static str, &'static [&'static str], &'static [&'static str], [&'static str; 3]);
+    let cases: [Case; 15] = [
+        // No scheme, another scheme, a part of another scheme's credentials.
+        (Place::bearer(), "/", &["@"], &["a=1"], ["/", "", "a=1"]),
+        (Place::bearer(), "/?x=1", &["Key @"], &[], ["/?x=1", "", ""]),
+        (Place::scheme("Token"), "/", &["Digest nonce=1, key=@"], &[], ["/", "", ""]),
+        // The rule removes its own line, and nothing else goes.
+        (Place::bearer(), "/", &["bearer @"], &["a=1"], ["/", "", "a=1"]),
+        // Another name, another case, no name at all: the line that holds the key goes.
+        (Place::cookie("sid"), "/", &["Basic x"], &["SID=@; a=1"], ["/", "Basic x", ""]),
+        (Place::cookie("sid"), "/", &[], &["a=1; b=2", "@"], ["/", "", "a=1; b=2"]),
+        (Place::cookie("sid"), "/", &[], &["c=3", "sid=1; s=@"], ["/", "", "c=3"]),
+        (Place::cookie("sid"), "/", &[], &["a=1; sid=v1.@; b=2"], ["/", "", "a=1; b=2"]),
+        (Place::cookie("sid"), "/", &[], &["sid=\"@\""], ["/", "", ""]),
+        // The pair that holds the key goes, and the others stay byte for byte.
+        (Place::query("key"), "/?KEY=@&a=%2f", &["Basic x"], &[], ["/?a=%2f", "Basic x", ""]),
+        (Place::query("key"), "/p?a=1&@&b", &[], &[], ["/p?a=1&b", "", ""]),
+        (Place::query("key"), "/?a&%4bEY=v1.@", &[], &[], ["/?a", "", ""]),
+        (Place::query("key"), "/?key=1&k2=@", &[], &[], ["/", "", ""]),
+        (Place::query("key"), "/?a=1&key=@&b=2", &[], &[], ["/?a=1&b=2", "", ""]),
+        (Place::query("key"), "/?@", &[], &["a=1"], ["/", "", "a=1"]),
+    ];
+    for (place, uri, authorization, cookies, left) in cases {
+        let with_key = |text: &str| text.replace('@', KEY);
+        let request = || {
+            let authorization = authorization.iter().map(|line| (AUTHORIZATION, line));
+            let lines = authorization.chain(cookies.iter().map(|line| (COOKIE, line)));
+            lines.fold(Request::get(with_key(uri)), |request, (name, line)| {
+                request.header(name, with_key(line))
+            })
+        };
+        let [uri, authorization, cookie] = left;
+        let list = |line: &str| if line.is_empty() { Vec::new() } else { vec![line.to_owned()] };
+        let left =
+            Left { uri: uri.to_owned(), authorization: list(authorization), cookie: list(cookie) };
+        let find = || anywhere(place.clone());
+        let later = verify::from_async_fn(|digest| async move {
+            tokio::task::yield_now().await;
+            (digest == KeyDigest::of(KEY)).then(|| Client::new("mobile-app"))
+        });
+        let nobody = ApiKeyLayer::new(find(), Keyring::<Client>::new()).dangerous_report_only();
+        for (what, reply) in [
+            ("accepted", ask(&ApiKeyLayer::new(find(), keys()), request())),
+            ("one of two", ask(&ApiKeyLayer::new((find(), header("x-own")), keys()), request())),
+            ("accepted after a wait", ask(&ApiKeyLayer::new(find(), later), request())),
+            ("reported", ask(&nobody, request())),
+        ] {
+            assert_eq!(Left::of(&reply), left, "{what}, {place:?}");
+            assert!(!format!("{:?}", reply.seen().uri).contains(KEY), "{what}, {place:?}");
+        }
+        // Where keys stay, they are marked.
+        let reply = ask(&ApiKeyLayer::new(find(), keys()).forward_key(), request());
+        let seen = reply.seen();
+        assert_eq!(seen.uri, *request().uri_ref().unwrap(), "{place:?}");
+        let sensitive =
+            |name: HeaderName| seen.headers.get_all(name).iter().all(|it| it.is_sensitive());
+        match place.kind() {
+            PlaceKind::Scheme => assert!(sensitive(AUTHORIZATION)),
+            PlaceKind::Cookie => assert!(sensitive(COOKIE)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_key_that_a_closure_decoded_leaves_with_all_lines_unless_the_rule_removes_some() {
+    // Nothing in the request reads as the key.
+    let decoded =
+        |place: Place| ApiKeyLayer::new(extract::from_fn(place, |_| Some(KEY).into()), keys());
+    let request = |query: &str| {
+        let request = Request::get(format!("/p{query}")).header(AUTHORIZATION, "Basic a2V5");
+        request.header(COOKIE, "a=1; SID=a2V5").header(COOKIE, "b=2")
+    };
+    let basic = vec!["Basic a2V5".to_owned()];
+    let cookies = vec!["a=1; SID=a2V5".to_owned(), "b=2".to_owned()];
+    let left = |reply: Reply| Left::of(&reply);
+    let wanted = |uri: &str, authorization: &Vec<String>, cookie: &Vec<String>| Left {
+        uri: uri.to_owned(),
+        authorization: authorization.clone(),
+        cookie: cookie.clone(),
+    };
+    let none = Vec::new();
+    for (place, query, wanted) in [
+        (Place::bearer(), "?q", wanted("/p?q", &none, &cookies)),
+        (Place::scheme("basic"), "?q", wanted("/p?q", &none, &cookies)),
+        (Place::cookie("sid"), "?q", wanted("/p?q", &basic, &none)),
+        (Place::query("key"), "?q&KEY=a2V5", wanted("/p", &basic, &cookies)),
+        (Place::header("x-own"), "?q", wanted("/p?q", &basic, &cookies)),
+        (
+            Place::cookie("SID"),
+            "?q",
+            wanted("/p?q", &basic, &vec!["a=1".to_owned(), "b=2".to_owned()]),
+        ),
+        (Place::query("key"), "?q&key=a2V5", wanted("/p?q", &basic, &cookies)),
+    ] {
+        assert_eq!(left(ask(&decoded(place), request(query))), wanted);
+    }
+}
+
+/// Looks in two places, and does not tell in which it found the key.
+struct Untold;
+
+impl extract::Extract for Untold {
+    fn places(&self) -> Vec<Place> {
+        vec![Place::bearer(), Place::cookie("sid"), Place::header("x-own")]
+    }
+
+    fn extract<'a>(&'a self, head: extract::Head<'a>) -> extract::Extracted<'a> {
+        let lines = [&AUTHORIZATION, &COOKIE, &HeaderName::from_static("x-own")]
+            .map(|name| head.headers().get(name).and_then(|line| line.to_str().ok()));
+        let key =
+            lines.into_iter().flatten().find_map(|line| line.split(' ').find(|it| *it == KEY));
+        key.into()
+    }
+}
+
+#[test]
+fn a_key_whose_place_was_not_told_leaves_from_the_place_that_holds_it() {
+    let layer = ApiKeyLayer::new(Untold, keys());
+    for (name, line, authorization, cookies) in [
+        ("authorization", KEY, "", "a=1"),
+        ("cookie", KEY, "Basic x", ""),
+        ("x-own", KEY, "Basic x", "a=1"),
+    ] {
+        let mut request = Request::get("/").header(name, line);
+        if name != "authorization" {
+            request = request.header(AUTHORIZATION, "Basic x");
+        }
+        if name != "cookie" {
+            request = request.header(COOKIE, "a=1");
+        }
+        let reply = ask(&layer, request);
+        assert_eq!(lines(reply.seen(), AUTHORIZATION).concat(), authorization, "{name}");
+        assert_eq!(lines(reply.seen(), COOKIE).concat(), cookies, "{name}");
+        assert!(!reply.seen().headers.contains_key("x-own"), "{name}");
     }
 }

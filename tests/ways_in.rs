@@ -15,6 +15,7 @@ use http::{Method, Request, request};
 use support::{KEY, OTHER, SPOTS, WRONG, ask, keys};
 use tower_api_key::{
     Anonymous, ApiKeyLayer, ApiKeyService, Client, Identity, Keyring,
+    error::ConfigErrorKind,
     extract::{Head, bearer, header, query},
     verify::{self, Refusal},
 };
@@ -183,12 +184,58 @@ fn a_predicate_sees_the_head_and_several_add_up() {
 
 #[test]
 fn an_exempt_path_that_could_match_nothing_is_told_at_start_up() {
-    for path in ["", "health", "/health?x", "/health#x", "http://h/health"] {
+    for (path, at) in [
+        ("", 0),
+        ("health", 0),
+        ("*", 0),
+        ("http://h/health", 0),
+        ("/health?x", 7),
+        ("/health#x", 7),
+        ("/docs/*", 6),
+        ("/docs/**", 6),
+        ("/docs/*rest", 6),
+        ("/docs/{*rest}", 6),
+        ("/docs/{page}/edit", 6),
+        ("/docs/:page", 6),
+        ("/:page", 1),
+        ("/a b", 2),
+        ("/a\n", 2),
+        ("/caf\u{e9}", 4),
+        ("/100%", 4),
+        ("/%4", 1),
+        ("/a%zz", 2),
+        ("/a\\b", 2),
+        ("/<page>", 1),
+    ] {
         let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+        let error = layer.clone().try_exempt_path(path).expect_err(path);
+        assert_eq!(error.kind(), ConfigErrorKind::ExemptPath, "{path}");
+        assert_eq!(error.position(), Some(at), "{path}");
+        assert!(path.len() < 5 || !error.to_string().contains(path), "{error}");
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             drop(layer.exempt_path(path))
         }));
-        assert!(told.is_err(), "{path}");
+        let message = *told.expect_err(path).downcast::<String>().unwrap();
+        assert_eq!(message, error.to_string());
+    }
+}
+
+#[test]
+fn an_exempt_path_that_a_request_can_have_is_open() {
+    for path in [
+        "/",
+        "/health",
+        "//health",
+        "/health/",
+        "/a%20b/%2F",
+        "/v1/jobs:cancel",
+        "/grpc.health.v1.Health/Check",
+        "/~a!$&'()+,;=@-._",
+    ] {
+        let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+        let layer = layer.try_exempt_path(path).expect(path);
+        assert_eq!(ask(&layer, Request::get(path)).outcome(), "200 -", "{path}");
+        assert_eq!(ask(&layer, Request::get("/elsewhere")).outcome(), "401 missing", "{path}");
     }
 }
 

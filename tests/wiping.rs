@@ -145,6 +145,9 @@ fn r27_a_minted_key_leaves_nothing_behind() {
         format.mint().unwrap().reveal(|key| held.push_str(key));
         let ((), freed) = freed(|| keys.insert(&held, Client::new("ci")).unwrap());
         assert!(!is_in(&secret(&held), &freed), "inserted");
+        let list = format!("# A list.\nci={held}");
+        let (keys, freed) = self::freed(|| list.parse::<Keyring>().unwrap());
+        assert!(keys.len() == 1 && !is_in(&secret(&held), &freed), "listed");
     }
 }
 

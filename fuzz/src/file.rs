@@ -13,8 +13,9 @@ use crate::minted::{self, is_prefix};
 /// A key's fields, as they are written.
 pub type Key = BTreeMap<&'static str, String>;
 
-const TEXTS: [&str; 6] = ["id", "client", "digest", "name", "prefix", "note"];
-const TIMES: [&str; 5] = ["created", "expires", "not_before", "retires", "revoked"];
+const TEXTS: [&str; 7] = ["id", "client", "digest", "name", "prefix", "note", "replaced_by"];
+const TIMES: [&str; 6] = ["created", "expires", "not_before", "retires", "revoked", "rotated"];
+const MAX_LINE: usize = 64 << 10;
 
 pub fn as_written(record: &Record) -> Key {
     let client = record.client();
@@ -33,6 +34,8 @@ pub fn as_written(record: &Record) -> Key {
         ("not_before", time(record.begins())),
         ("retires", time(record.retires())),
         ("revoked", time(record.revoked())),
+        ("rotated", time(record.rotated())),
+        ("replaced_by", record.replaced_by().map(str::to_owned)),
         ("scopes", (!scopes.is_empty()).then(|| scopes.join(" "))),
     ];
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -40,12 +43,17 @@ pub fn as_written(record: &Record) -> Key {
 
 /// All keys of a file, sorted; `None` if it cannot be used.
 pub fn read(text: &[u8]) -> Option<Vec<Key>> {
-    let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let text = std::str::from_utf8(text).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).strip_suffix('\n')?;
+    text.split('\n').all(|line| line.len() < MAX_LINE).then_some(())?;
     let mut lines = text.split('\n').map(str::trim);
     let header = object(lines.next()?)?;
-    (header.len() == 1 && header.get("v")?.as_u64() == Some(1)).then_some(())?;
+    let version = header.get("v")?.as_u64()?;
+    (header.len() == 1 && matches!(version, 1 | 2)).then_some(())?;
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut keys = lines.map(key).collect::<Option<Vec<_>>>()?;
+    let is_new = |key: &Key| key.contains_key("rotated") || key.contains_key("replaced_by");
+    (version == 2 || !keys.iter().any(is_new)).then_some(())?;
     keys.sort();
     // Two digests of one beginning count as one.
     for name in [&|key: &Key| key["id"].clone(), &|key: &Key| key["digest"][..7 + 16].to_owned()]
@@ -114,8 +122,9 @@ fn is_good(key: &mut Key) -> bool {
         let begins = key.get("not_before").map_or(UNIX_EPOCH, moment);
         moment(expires) >= begins.max(moment(created))
     };
-    let is_good = id.len() == 8
-        && id.chars().all(|char| char.is_ascii_alphanumeric())
+    let is_id = |id: &String| id.len() == 8 && id.chars().all(|char| char.is_ascii_alphanumeric());
+    let is_good = is_id(id)
+        && key.get("replaced_by").is_none_or(is_id)
         && !client.trim().is_empty()
         && !client.chars().any(char::is_control)
         && !is_minted

@@ -193,6 +193,7 @@ impl Setup {
             let known = KEYS.iter().find(|(known, _)| known.as_bytes() == key);
             known.map_or(Err("unknown"), |(_, whose)| *whose)
         })
+        .told_apart(request, &self.find.places())
     }
 }
 
@@ -229,23 +230,18 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
     let mut caching: Vec<_> = is_public.then(|| "public".to_owned()).into_iter().collect();
     let mut vary = Vec::new();
     let mut referrer = Vec::new();
-    let is_scheme = |place: &Place| matches!(place, Place::Scheme(_));
     let is_kept = matches!(request.method.as_str(), "GET" | "HEAD");
     if is_kept && !setup.uncached && !matches!(way, Way::Exempt | Way::Preflight) {
         for place in setup.find.places() {
             let name = match place {
                 Place::Header(name) => name,
                 Place::Cookie(_) => "cookie",
-                Place::Scheme(_) if setup.optional => "authorization",
-                Place::Scheme(_) | Place::Query(_) => continue,
+                Place::Scheme(_) => "authorization",
+                Place::Query(_) => continue,
             };
             if !vary.contains(&name) {
                 vary.push(name);
             }
-        }
-        // Of responses that are for all, caches keep those to `Authorization`, too.
-        if is_public && !setup.optional && setup.find.places().iter().any(is_scheme) {
-            vary.push("authorization");
         }
         if let Way::Client(_, place) = way {
             if !is_public {
@@ -308,7 +304,7 @@ fn challenges_of(setup: &Setup, status: u16, reason: &str, place: Option<Place>)
     let realm = setup.realm.replace('\\', r"\\").replace('"', r#"\""#);
     let bearer = Place::Scheme("Bearer");
     let error = match reason {
-        "missing" => "",
+        "missing" | "no_scheme" | "other_scheme" => "",
         "ambiguous" => r#", error="invalid_request""#,
         _ if place == Some(bearer) => r#", error="invalid_token""#,
         _ => "",

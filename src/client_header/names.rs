@@ -1,15 +1,13 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING,
-        UPGRADE,
-    },
+    header::{CONNECTION, TRAILER},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
     client::{Identity, is_scope},
     error::{ConfigError, ConfigErrorKind},
+    place::has_other_meaning,
 };
 
 /// The headers in which the client is handed on.
@@ -19,23 +17,10 @@ pub(super) struct Names {
     scopes: Option<HeaderName>,
 }
 
-/// Headers that other parts of a message, or of its way, depend on.
-const TAKEN: [HeaderName; 9] = [
-    AUTHORIZATION,
-    CONNECTION,
-    CONTENT_LENGTH,
-    COOKIE,
-    HOST,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
 fn free_name(name: &str) -> Result<HeaderName, ConfigError> {
     let name = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| ConfigError::new(ConfigErrorKind::HeaderName))?;
-    if TAKEN.iter().any(|taken| is_alike(taken.as_str(), &name)) {
+    if has_other_meaning(|taken| is_alike(taken, &name)) {
         return Err(ConfigError::new(ConfigErrorKind::TakenHeader));
     }
     Ok(name)

@@ -68,7 +68,7 @@ impl Extract for Scheme {
         only(head.headers().get_all(AUTHORIZATION).into_iter(), |line| {
             match read_authorization(line, self.place.name()) {
                 SchemeValue::None => Extracted::Absent,
-                SchemeValue::Token68(key) => Extracted::found(key, &self.place),
+                SchemeValue::Token68(key) => Extracted::by_rule(key, &self.place),
                 SchemeValue::Other => Extracted::malformed(&self.place),
             }
         })

@@ -49,7 +49,7 @@ impl Extract for Cookie {
 
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
         only(cookie_values(head.headers(), self.place.name()), |value| {
-            Extracted::found(value, &self.place)
+            Extracted::by_rule(value, &self.place)
         })
     }
 }

@@ -13,7 +13,8 @@ pub struct FromFn<F> {
 /// header's value becomes one with `.into()`.
 ///
 /// The place is what the closure reads: it is challenged for, and taken out or, where it stays,
-/// marked sensitive.
+/// marked sensitive. If the place's own rule leaves the key, because it stands there without the scheme or
+/// under another name, the layer removes the whole line that holds it (of a query the pair).
 /// Where it holds more than one value, the request is refused without asking the closure.
 ///
 /// ```

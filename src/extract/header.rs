@@ -53,7 +53,7 @@ impl Extract for Header {
     #[inline]
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
         only(head.headers().get_all(&self.name).into_iter(), |line| {
-            Extracted::found(trim(line.as_bytes()), &self.place)
+            Extracted::by_rule(trim(line.as_bytes()), &self.place)
         })
     }
 }

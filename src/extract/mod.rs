@@ -52,7 +52,8 @@ use crate::{
 /// Finds a key in the head of a request, and declares the places where it looks.
 ///
 /// An implementation can do all that the built-in ones do: what it declares is challenged for, and
-/// taken out or, where it stays, marked sensitive.
+/// taken out or, where it stays, marked sensitive. If it finds a key that the rule of the place leaves, the
+/// layer removes the whole line that holds the key.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, Place, extract::{Extract, Extracted, Head}};
@@ -127,6 +128,8 @@ pub enum Extracted<'a> {
 pub struct Found<'a> {
     value: Result<Value<'a>, Malformed>,
     place: Option<&'a Place>,
+    /// Whether the place's own rule found it, which removes it as well.
+    by_rule: bool,
 }
 
 enum Value<'a> {
@@ -139,27 +142,34 @@ enum Value<'a> {
 struct Malformed;
 
 impl<'a> Extracted<'a> {
-    /// A value in one of the places that the extractor declared.
+    /// A value in one of the places that the extractor declared. The layer removes it even if the place's
+    /// own rule would leave it.
     #[must_use]
     #[inline]
     pub fn found(value: impl Into<Cow<'a, [u8]>>, place: &'a Place) -> Self {
-        Self::at(value.into(), Some(place))
+        Self::at(value.into(), Some(place), false)
+    }
+
+    /// A value that the place's own rule found.
+    #[inline]
+    pub(crate) fn by_rule(value: impl Into<Cow<'a, [u8]>>, place: &'a Place) -> Self {
+        Self::at(value.into(), Some(place), true)
     }
 
     /// Something that stands where a key should and can be none: refused like any wrong key, and
     /// never shown to a verifier.
     #[must_use]
     pub fn malformed(place: &'a Place) -> Self {
-        Self::Found(Found { value: Err(Malformed), place: Some(place) })
+        Self::Found(Found { value: Err(Malformed), place: Some(place), by_rule: false })
     }
 
     #[inline]
-    fn at(value: Cow<'a, [u8]>, place: Option<&'a Place>) -> Self {
+    fn at(value: Cow<'a, [u8]>, place: Option<&'a Place>, by_rule: bool) -> Self {
         let value = Value::from(value);
         if is_blank(value.bytes()) {
             Self::Absent
         } else {
-            Self::Found(Found { value: Ok(value), place })
+            Self::Found(Found { value: Ok(value), place, by_rule })
         }
     }
 
@@ -185,6 +195,12 @@ impl<'a> Found<'a> {
     #[must_use]
     pub fn expose(&self) -> Option<&[u8]> {
         self.value.as_ref().ok().map(Value::bytes)
+    }
+
+    /// The value, unless the place's own rule found it.
+    #[inline]
+    pub(crate) fn not_by_rule(&self) -> Option<&[u8]> {
+        if self.by_rule { None } else { self.expose() }
     }
 
     /// The value, if it can be a key. What is too long is not looked at.
@@ -225,7 +241,7 @@ impl fmt::Debug for Found<'_> {
 
 impl<'a> From<Option<&'a [u8]>> for Extracted<'a> {
     fn from(value: Option<&'a [u8]>) -> Self {
-        value.map_or(Self::Absent, |value| Self::at(value.into(), None))
+        value.map_or(Self::Absent, |value| Self::at(value.into(), None, false))
     }
 }
 
@@ -244,7 +260,7 @@ impl<'a> From<Option<&'a HeaderValue>> for Extracted<'a> {
 
 impl From<Option<String>> for Extracted<'_> {
     fn from(value: Option<String>) -> Self {
-        value.map_or(Self::Absent, |value| Self::at(value.into_bytes().into(), None))
+        value.map_or(Self::Absent, |value| Self::at(value.into_bytes().into(), None, false))
     }
 }
 

@@ -52,7 +52,7 @@ impl Extract for Query {
 
     fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
         only(query_values(head.uri(), self.place.name()), |value| match value.decode() {
-            Some(key) => Extracted::found(key, &self.place),
+            Some(key) => Extracted::by_rule(key, &self.place),
             None => Extracted::malformed(&self.place),
         })
     }

@@ -20,7 +20,7 @@ pub(super) fn push_random(text: &mut String, mut wanted: usize) -> Result<(), Co
     while wanted > 0 {
         getrandom::fill(&mut *random).map_err(|_| ConfigError::new(ConfigErrorKind::Randomness))?;
         // 248 is four times 62: the bytes above it would favour the first digits.
-        let digits = random.iter().filter(|byte| **byte < 248).map(|byte| digit(*byte as u32));
+        let digits = random.iter().filter(|byte| **byte < 248).map(|byte| digit(u64::from(*byte)));
         for digit in digits.take(wanted) {
             text.push(digit);
             wanted -= 1;
@@ -31,8 +31,12 @@ pub(super) fn push_random(text: &mut String, mut wanted: usize) -> Result<(), Co
 
 /// CRC-32/ISO-HDLC, the most significant digit first.
 pub(super) fn checksum(text: &[u8]) -> [char; CHECKSUM_LEN] {
-    let mut rest = crc32fast::hash(text);
-    let mut digits = ['0'; CHECKSUM_LEN];
+    digits(crc32fast::hash(text).into())
+}
+
+/// The last digits of a number.
+pub(super) fn digits<const LEN: usize>(mut rest: u64) -> [char; LEN] {
+    let mut digits = ['0'; LEN];
     for place in digits.iter_mut().rev() {
         *place = digit(rest);
         rest /= 62;
@@ -40,8 +44,8 @@ pub(super) fn checksum(text: &[u8]) -> [char; CHECKSUM_LEN] {
     digits
 }
 
-fn digit(number: u32) -> char {
-    DIGITS.get(number as usize % 62).copied().map_or('0', char::from)
+fn digit(number: u64) -> char {
+    DIGITS.get((number % 62) as usize).copied().map_or('0', char::from)
 }
 
 #[cfg(test)]

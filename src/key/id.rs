@@ -1,6 +1,8 @@
 use std::{fmt, str};
 
-use super::base62;
+use bytes::Buf;
+
+use super::{KeyDigest, base62};
 use crate::error::{ConfigError, ConfigErrorKind};
 
 /// The public id of a key, which logs and lists may show: eight letters and digits.
@@ -25,6 +27,17 @@ impl KeyId {
         let mut text = String::with_capacity(Self::LEN);
         base62::push_random(&mut text, Self::LEN)?;
         Self::parse(text)
+    }
+
+    /// Returns the id of a key by its digest. It is the same in every process.
+    ///
+    /// If another key has this id already, the next attempt gives another.
+    pub(crate) fn derived(digest: &KeyDigest, attempt: u32) -> Self {
+        const DOMAIN: &[u8] = b"tower-api-key: the id of a key";
+
+        let hashed = [DOMAIN, &digest.to_bytes(), &attempt.to_be_bytes()].concat();
+        let number = KeyDigest::of(hashed).to_bytes().as_slice().get_u64();
+        Self(base62::digits(number).map(|digit| digit as u8))
     }
 
     pub(crate) fn as_str(&self) -> &str {

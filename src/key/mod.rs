@@ -8,9 +8,10 @@ mod digest;
 mod format;
 mod id;
 mod minted;
+mod mistake;
 
-pub(crate) use id::KeyId;
 pub use {digest::KeyDigest, format::KeyFormat, minted::MintedKey};
+pub(crate) use {id::KeyId, mistake::mistake};
 
 use crate::error::{ConfigError, ConfigErrorKind};
 
@@ -46,7 +47,10 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Says what keeps a key from being inserted.
+/// The shortest key, in bytes, whose id may come from its digest. It can hold 128 random bits.
+pub(crate) const LONG_ENOUGH: usize = 22;
+
+/// Returns the reason why a key cannot be inserted. It is the one check for every way in.
 pub(crate) fn check(key: &[u8]) -> Result<(), ConfigError> {
     use ConfigErrorKind::{BlankKey, DigestAsKey, KeyByte, KeyEdge, KeyTooLong};
 
@@ -59,7 +63,7 @@ pub(crate) fn check(key: &[u8]) -> Result<(), ConfigError> {
         [.., last] if last.is_ascii_whitespace() => wrong(KeyEdge, key.trim_ascii_end().len()),
         _ => match key.iter().position(|byte| !matches!(byte, 0x20..=0x7E)) {
             Some(at) => wrong(KeyByte, at),
-            None => Ok(()),
+            None => mistake(key).map_or(Ok(()), |mistake| Err(mistake.into())),
         },
     }
 }

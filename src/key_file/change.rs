@@ -26,23 +26,35 @@ impl Shared {
         if Look::at(&self.path) == Look::Unseen(ErrorKind::NotFound) && !may_be_absent {
             return Err(of_file(Fault::NoFile));
         }
-        let writer = Writer::lock(&self.path).map_err(of_file)?;
+        let mut writer = Writer::lock(&self.path).map_err(of_file)?;
         let before = Look::at(&self.path);
-        let text = writer.read(may_be_absent).map_err(of_file)?;
+        if before.is_unlinked() {
+            return Err(of_file(Fault::Unlinked));
+        }
+        // Opening a device may do something, and a socket cannot be opened.
+        if before == Look::NotAFile {
+            return Err(of_file(Fault::NotAFile));
+        }
+        let text = writer.read(may_be_absent, self.max_size).map_err(of_file)?;
         let document = if text.is_empty() { Document::default() } else { Document::read(&text)? };
         let keys = self.keyring_for_a_change();
-        follow::fill(&keys, document.records().cloned().collect(), &text)?;
+        follow::fill(&keys, document.records().cloned().collect())?;
 
         let done = change(&keys).map_err(|error| of_file(Fault::Refused(error)))?;
 
         let changed = document.with(&keys.records().collect::<Vec<_>>());
         // What could not be read back is not written.
-        let records = document::records(changed.as_bytes())?;
+        let unreadable = |fault| of_file(Fault::Unreadable(Box::new(fault)));
+        if changed.len() as u64 > self.max_size {
+            return Err(unreadable(Fault::TooLarge(self.max_size)));
+        }
+        let records =
+            document::records(changed.as_bytes()).map_err(|(fault, _)| unreadable(fault))?;
         let mut taken = self.taken();
-        let written = if changed.as_bytes() == text {
-            before
+        let (written, held) = if changed == document.text() {
+            (before, text.as_slice())
         } else {
-            writer.replace(&changed).map_err(of_file)?
+            (writer.replace(&changed).map_err(of_file)?, changed.as_bytes())
         };
         let is_ours = Look::at(&self.path) == written;
         let was_empty = {
@@ -51,7 +63,7 @@ impl Shared {
         };
         let mut events = Vec::new();
         if is_ours || written != before {
-            match follow::fill(&self.keys, records, changed.as_bytes()) {
+            match follow::fill(&self.keys, records) {
                 Ok(()) => {
                     events.extend(self.loaded().filter(|event| event.is_loud() && !was_empty));
                 }
@@ -60,7 +72,7 @@ impl Shared {
         }
         // Whoever came in between with another file, it is for the one who follows to take it.
         if is_ours {
-            taken.wrote(written, changed.as_bytes());
+            taken.wrote(written, held);
         } else {
             taken.forget();
         }

@@ -1,16 +1,36 @@
-use std::{collections::HashMap, str};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    str,
+};
+
+use foldhash::fast::RandomState;
 
 use super::{
     error::Fault,
-    line::{self, HEADER, Reader},
+    line::{self, Reader},
 };
-use crate::verify::Record;
+use crate::{
+    error::ConfigErrorKind::{DuplicateKey, DuplicateKeyId},
+    verify::Record,
+};
 
-/// What a file holds, line by line, so that a change leaves all other lines as they are.
+/// The most bytes of a line, with its line break.
+const MAX_LINE: usize = 64 << 10;
+
+/// Editors on Windows put it before the text.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
+
+/// What a file holds, so that a change leaves all other lines as they are.
 #[derive(Default)]
 pub(super) struct Document<'t> {
-    /// Each with its line break, and its key if it is no comment.
-    lines: Vec<(&'t str, Option<Record>)>,
+    /// Without a byte order mark, which a changed file loses because older versions do not take it.
+    text: &'t str,
+    version: u64,
+    /// Where the second line begins.
+    after_header: usize,
+    /// Each with the place of its line in the text.
+    keys: Vec<(Range<usize>, Record)>,
 }
 
 /// A fault, and the line it is on, if it is on one.
@@ -18,78 +38,118 @@ pub(super) type At = (Fault, Option<usize>);
 
 /// Reads all keys of a file.
 pub(super) fn records(text: &[u8]) -> Result<Vec<Record>, At> {
-    let mut records = Vec::with_capacity(text.iter().filter(|byte| **byte == b'\n').count());
-    each_line(text, |_, record| records.extend(record))?;
+    let mut records = Vec::with_capacity(count(text)?);
+    scan(text, |_, record| {
+        records.push(record);
+        Ok(())
+    })?;
     Ok(records)
 }
 
-/// The line of a key by its number; both count from 1.
-pub(super) fn line_of(text: &[u8], key: usize) -> Option<usize> {
-    let mut keys = Vec::new();
-    let mut number = 0;
-    each_line(text, |_, record| {
-        number += 1;
-        keys.extend(record.map(|_| number));
-    })
-    .ok()?;
-    keys.get(key.checked_sub(1)?).copied()
+/// Counts the keys of a file in which nothing is wrong.
+///
+/// No record is kept here, because a broken file must not take several times its size in memory.
+fn count(text: &[u8]) -> Result<usize, At> {
+    let mut digests = HashSet::with_hasher(RandomState::default());
+    let mut ids = HashSet::with_hasher(RandomState::default());
+    scan(text, |_, record| {
+        record.check_fields()?;
+        if !digests.insert(record.digest().slot()) {
+            return Err(Fault::Record(DuplicateKey.into()));
+        }
+        if !ids.insert(record.key_id()) {
+            return Err(Fault::Record(DuplicateKeyId.into()));
+        }
+        Ok(())
+    })?;
+    Ok(digests.len())
 }
 
-fn each_line<'t>(text: &'t [u8], mut take: impl FnMut(&'t str, Option<Record>)) -> Result<(), At> {
-    if text.is_empty() {
-        return Err((Fault::Empty, None));
-    }
+/// Reads a file, and gives every key and the place of its line away.
+fn scan(
+    text: &[u8],
+    mut take: impl FnMut(Range<usize>, Record) -> Result<(), Fault>,
+) -> Result<Document<'_>, At> {
     let text = str::from_utf8(text).map_err(|error| {
         let (good, _) = text.split_at(error.valid_up_to());
         (Fault::NotUtf8, Some(1 + good.iter().filter(|byte| **byte == b'\n').count()))
     })?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    if text.is_empty() {
+        return Err((Fault::Empty, None));
+    }
+    let mut document = Document { text, ..Document::default() };
     let mut reader = Reader::default();
+    let mut end = 0;
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let wrong = |fault| (fault, Some(number));
+        let place = end..end + line.len();
+        end = place.end;
+        if line.len() > MAX_LINE {
+            return Err(wrong(Fault::LongLine(MAX_LINE)));
+        }
         if !line.ends_with('\n') {
             return Err(wrong(Fault::CutOff));
         }
         let content = line.trim();
-        let record = if number == 1 {
-            line::check_header(content).map_err(wrong)?;
-            None
-        } else if content.is_empty() || content.starts_with('#') {
-            None
-        } else {
-            Some(reader.read(content).map_err(wrong)?)
-        };
-        take(line, record);
+        if number == 1 {
+            let version = line::read_header(content).map_err(wrong)?;
+            (document.version, document.after_header) = (version, end);
+            reader = Reader::of_version(version);
+        } else if !content.is_empty() && !content.starts_with('#') {
+            let record = reader.read(content).map_err(wrong)?;
+            take(place, record).map_err(wrong)?;
+        }
     }
-    Ok(())
+    Ok(document)
 }
 
 impl<'t> Document<'t> {
     pub(super) fn read(text: &'t [u8]) -> Result<Self, At> {
-        let mut lines = Vec::new();
-        each_line(text, |line, record| lines.push((line, record)))?;
-        Ok(Self { lines })
+        let mut keys = Vec::with_capacity(count(text)?);
+        let document = scan(text, |place, record| {
+            keys.push((place, record));
+            Ok(())
+        })?;
+        Ok(Self { keys, ..document })
+    }
+
+    /// Without a byte order mark.
+    pub(super) fn text(&self) -> &'t str {
+        self.text
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.lines.iter().filter_map(|(_, record)| record.as_ref())
+        self.keys.iter().map(|(_, record)| record)
     }
 
     /// The file with other records: comments and unchanged keys byte for byte, new ones at the end.
     pub(super) fn with(&self, records: &[Record]) -> String {
+        let part = |range: Range<usize>| self.text.get(range).unwrap_or_default();
         let mut left: HashMap<_, _> = records.iter().map(|record| (record.id(), record)).collect();
-        let mut text = String::with_capacity(self.lines.iter().map(|(line, _)| line.len()).sum());
-        if self.lines.is_empty() {
-            text.push_str(HEADER);
+        // Without room for a new line the text would be copied to twice its room.
+        let mut text = String::with_capacity(self.text.len() + MAX_LINE);
+        let version = line::version_of(records);
+        let header = part(0..self.after_header);
+        if header.is_empty() {
+            text.push_str(&line::header(version));
             text.push('\n');
+        } else if version > self.version || version < line::version_of(self.records()) {
+            text.push_str(&header.replacen(header.trim(), &line::header(version), 1));
+        } else {
+            text.push_str(header);
         }
-        for (line, before) in &self.lines {
-            match before.as_ref().map(|before| (before, left.remove(&before.id()))) {
-                None => text.push_str(line),
-                Some((before, Some(after))) if after == before => text.push_str(line),
-                Some((_, Some(after))) => line::write(&mut text, after),
-                Some((_, None)) => {}
+        let mut end = self.after_header;
+        for (place, before) in &self.keys {
+            text.push_str(part(end..place.start));
+            end = place.end;
+            match left.remove(&before.id()) {
+                Some(after) if after == before => text.push_str(part(place.clone())),
+                Some(after) => line::write(&mut text, after),
+                None => {}
             }
         }
+        text.push_str(part(end..self.text.len()));
         let mut new: Vec<_> = left.into_values().collect();
         new.sort_by_key(|record| (record.created(), record.client().id(), record.id()));
         new.into_iter().for_each(|record| line::write(&mut text, record));

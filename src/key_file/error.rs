@@ -33,7 +33,7 @@ pub enum KeyFileErrorKind {
     /// The operating system could not do what was asked: its error is the source.
     Io,
     /// The file cannot be replaced where it is: a read-only or single-file mount, a folder or an
-    /// owner that this process may not write as.
+    /// owner that this process may not write as, or a symbolic link of another user.
     ReadOnly,
     /// Another process keeps the lock, or changes the file all the time.
     Locked,
@@ -41,7 +41,11 @@ pub enum KeyFileErrorKind {
     NotAFile,
     /// It does not hold what a file of keys holds.
     Content,
-    /// The change was refused: the source, a [`ConfigError`], says why.
+    /// The file was deleted or replaced outside, and only a mount still shows the old one. Changes to
+    /// the new file do not arrive here.
+    Unlinked,
+    /// The change was refused. The source, a [`ConfigError`], says why. If there is no source, the file
+    /// would have become larger than it may be, or one of its lines longer.
     Refused,
 }
 
@@ -53,6 +57,7 @@ pub(super) enum Fault {
     Dangling,
     NotAFile,
     Locked,
+    Unlinked,
     /// It changes all the time.
     Restless,
     /// And what to do about it.
@@ -60,12 +65,20 @@ pub(super) enum Fault {
     /// What was being done.
     Io(&'static str, Arc<io::Error>),
     Refused(ConfigError),
+    /// The change was refused, because the changed file could not be read.
+    Unreadable(Box<Self>),
 
     Empty,
     NotUtf8,
     CutOff,
+    /// And the most bytes that a file may have.
+    TooLarge(u64),
+    /// And the most bytes that a line may have.
+    LongLine(usize),
     Header,
     Version,
+    /// The field is not of the version that the first line names.
+    NewField(&'static str),
     Json {
         column: usize,
     },
@@ -121,8 +134,9 @@ impl KeyFileError {
             Fault::NotAFile => KeyFileErrorKind::NotAFile,
             Fault::Locked | Fault::Restless => KeyFileErrorKind::Locked,
             Fault::ReadOnly(_) => KeyFileErrorKind::ReadOnly,
+            Fault::Unlinked => KeyFileErrorKind::Unlinked,
             Fault::Io(..) => KeyFileErrorKind::Io,
-            Fault::Refused(_) => KeyFileErrorKind::Refused,
+            Fault::Refused(_) | Fault::Unreadable(_) => KeyFileErrorKind::Refused,
             _ => KeyFileErrorKind::Content,
         }
     }
@@ -138,6 +152,7 @@ impl KeyFileErrorKind {
             Self::ReadOnly => "read_only",
             Self::Locked => "locked",
             Self::NotAFile => "not_a_file",
+            Self::Unlinked => "unlinked",
             Self::Content => "content",
             Self::Refused => "refused",
         }
@@ -157,16 +172,26 @@ impl fmt::Display for Fault {
                 "another process has been changing it for more than 10 seconds: try again",
             ),
             Self::Restless => f.write_str("it changes all the time"),
+            Self::Unlinked => f.write_str(
+                "it was deleted or replaced outside of this mount, which shows the old file, so that a key \
+                 that was revoked may still work: mount its folder instead, and restart",
+            ),
             Self::ReadOnly(what) => f.write_str(what),
             Self::Io(doing, error) => write!(f, "cannot {doing}: {error}"),
             Self::Refused(error) | Self::Record(error) => write!(f, "{error}"),
+            Self::Unreadable(fault) => write!(f, "not changed, because it would be broken: {fault}"),
             Self::Empty => f.write_str(
                 "the file is empty: without a first line {\"v\":1} it may be only half written",
             ),
             Self::NotUtf8 => f.write_str("not UTF-8"),
             Self::CutOff => f.write_str("the last line has no line break: it may be cut off"),
-            Self::Header => f.write_str("the first line of a file of keys is {\"v\":1}"),
+            Self::TooLarge(max) => write!(f, "more than {max} bytes, the maximum size of the file"),
+            Self::LongLine(max) => write!(f, "more than {max} bytes, the maximum length of a line"),
+            Self::Header => {
+                f.write_str("the first line of a file of keys is {\"v\":1} or {\"v\":2}")
+            }
             Self::Version => f.write_str("a version of this format that is not known here"),
+            Self::NewField(field) => write!(f, "`{field}` requires {{\"v\":2}} as the first line"),
             Self::Json { column } => write!(f, "not JSON from column {column} on"),
             Self::NotAnObject => f.write_str("not a JSON object"),
             Self::NoField(field) => write!(f, "`{field}` is missing"),

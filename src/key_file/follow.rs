@@ -2,7 +2,6 @@ use std::{
     convert::Infallible,
     hash::BuildHasher,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{
         Arc, Weak,
         mpsc::{Receiver, RecvTimeoutError},
@@ -16,6 +15,7 @@ use super::{
     KeyFileEvent, KeyFileProblem, Shared,
     document::{self, At},
     error::Fault,
+    exposure::Exposure,
     look::{self, Look},
 };
 use crate::{Keyring, verify::Record};
@@ -40,7 +40,7 @@ pub(super) struct Taken {
     hash: Option<u64>,
     /// When to read it once more, whatever it looks like.
     again: Option<Instant>,
-    is_exposed: bool,
+    exposure: Exposure,
     seed: RandomState,
 }
 
@@ -72,6 +72,9 @@ impl Shared {
         let is_due = taken.again.is_some_and(|again| again <= Instant::now());
         if taken.look == Some(now) && !is_due {
             *seen = Seen::default();
+            let events = self.warnings(&mut taken);
+            drop(taken);
+            events.iter().for_each(|event| self.tell(event));
             return EVERY;
         }
         let since = *seen.since.get_or_insert_with(Instant::now);
@@ -101,7 +104,12 @@ impl Shared {
         look: Look,
         seen: Option<u32>,
     ) -> Result<Loaded, At> {
-        let Some(text) = look::read(&self.path, look).map_err(|fault| (fault, None))? else {
+        if look.is_unlinked() {
+            return Err((Fault::Unlinked, None));
+        }
+        let Some(text) =
+            look::read(&self.path, look, self.max_size).map_err(|fault| (fault, None))?
+        else {
             return Ok(Loaded::NotYet);
         };
         let hash = taken.hash_of(&text);
@@ -116,16 +124,27 @@ impl Shared {
             if records.is_empty() && seen.is_some_and(|times| times < 3) {
                 return Ok(Loaded::NotYet);
             }
-            fill(&self.keys, records, &text)?;
+            fill(&self.keys, records)?;
             events.extend(self.loaded());
         }
-        let is_exposed = is_writable_by_others(&self.path);
-        if is_exposed && !taken.is_exposed {
+        events.extend(self.warnings(taken));
+        taken.note(look);
+        taken.hash = Some(hash);
+        Ok(Loaded::Is(events))
+    }
+
+    /// Looks at where the file is. What was told before is not told again.
+    pub(super) fn warnings(&self, taken: &mut Taken) -> Vec<KeyFileEvent> {
+        let now = Exposure::of(&self.path, self.follower.is_none());
+        let before = std::mem::replace(&mut taken.exposure, now);
+        let mut events = Vec::new();
+        if now.is_writable_by_others && !before.is_writable_by_others {
             events.push(KeyFileEvent::WritableByOthers);
         }
-        taken.note(look);
-        (taken.hash, taken.is_exposed) = (Some(hash), is_exposed);
-        Ok(Loaded::Is(events))
+        if now.has_other_names && !before.has_other_names {
+            events.push(KeyFileEvent::HasOtherNames);
+        }
+        events
     }
 
     /// Keeps the keys, and says what is wrong.
@@ -196,28 +215,7 @@ impl Taken {
     }
 }
 
-/// Moves a keyring to what a file holds; the error says which line it does not take.
-pub(super) fn fill(keys: &Keyring, records: Vec<Record>, text: &[u8]) -> Result<(), At> {
-    keys.replace(records).map_err(|error| {
-        let line = error.entry().and_then(|number| document::line_of(text, number));
-        (Fault::Record(error.kind().into()), line)
-    })
-}
-
-/// By itself, or by putting another in its place.
-#[cfg(unix)]
-fn is_writable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    const STICKY: u32 = 0o1000;
-    const BY_OTHERS: u32 = 0o002;
-
-    let mode = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.mode());
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = target.parent().map_or(0, mode);
-    mode(&target) & BY_OTHERS != 0 || folder & (STICKY | BY_OTHERS) == BY_OTHERS
-}
-
-#[cfg(not(unix))]
-fn is_writable_by_others(_: &Path) -> bool {
-    false
+/// Moves a keyring to the keys of a file. [`document`] has checked them already.
+pub(super) fn fill(keys: &Keyring, records: Vec<Record>) -> Result<(), At> {
+    keys.replace(records).map_err(|error| (Fault::Record(error.kind().into()), None))
 }

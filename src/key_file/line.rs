@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::error::Fault;
 use crate::{Client, KeyDigest, key::KeyFormat, verify::Record};
 
-/// The first line.
-pub(super) const HEADER: &str = r#"{"v":1}"#;
+/// The version of a file that uses no field of [`NEWEST`].
+const OLDEST: u64 = 1;
 
-const VERSION: u64 = 1;
+/// The version with `rotated` and `replaced_by`.
+const NEWEST: u64 = 2;
 
 /// One key, as it is written. Times are RFC 3339, in UTC.
 #[derive(Serialize, Deserialize)]
@@ -34,6 +35,10 @@ struct Line<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     retires: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    rotated: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     revoked: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     scopes: Vec<Text<'a>>,
@@ -46,7 +51,7 @@ struct Line<'a> {
 }
 
 /// The fields of a line, and whether a key needs them.
-const FIELDS: [(&str, bool); 12] = [
+const FIELDS: [(&str, bool); 14] = [
     ("id", true),
     ("client", true),
     ("digest", true),
@@ -54,6 +59,8 @@ const FIELDS: [(&str, bool); 12] = [
     ("expires", false),
     ("not_before", false),
     ("retires", false),
+    ("rotated", false),
+    ("replaced_by", false),
     ("revoked", false),
     ("scopes", false),
     ("name", false),
@@ -72,11 +79,11 @@ struct Header {
     v: u64,
 }
 
-/// Reads the first line.
-pub(super) fn check_header(text: &str) -> Result<(), Fault> {
+/// Reads the version from the first line.
+pub(super) fn read_header(text: &str) -> Result<u64, Fault> {
     check_object(text).map_err(|_| Fault::Header)?;
     match serde_json::from_str(text) {
-        Ok(Header { v: VERSION }) => Ok(()),
+        Ok(Header { v: version @ OLDEST..=NEWEST }) => Ok(version),
         Ok(Header { .. }) => Err(Fault::Version),
         Err(_) => Err(Fault::Header),
     }
@@ -90,13 +97,23 @@ fn check_object(text: &str) -> Result<(), Fault> {
 /// Reads keys, one after another: those of one format share it.
 #[derive(Default)]
 pub(super) struct Reader {
+    version: u64,
     format: Option<KeyFormat>,
 }
 
 impl Reader {
+    pub(super) fn of_version(version: u64) -> Self {
+        Self { version, format: None }
+    }
+
     pub(super) fn read(&mut self, text: &str) -> Result<Record, Fault> {
         check_object(text)?;
         let line: Line<'_> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
+        for (field, value) in [("rotated", &line.rotated), ("replaced_by", &line.replaced_by)] {
+            if value.is_some() && self.version < NEWEST {
+                return Err(Fault::NewField(field));
+            }
+        }
         let mut client = Client::new(line.client.0);
         if !line.scopes.is_empty() {
             client = client.scopes(line.scopes.into_iter().map(|scope| scope.0));
@@ -111,11 +128,15 @@ impl Reader {
             ("expires", line.expires, Record::expires_at as fn(Record, SystemTime) -> Record),
             ("not_before", line.not_before, Record::not_before),
             ("retires", line.retires, Record::retires_at),
+            ("rotated", line.rotated, Record::with_rotated),
             ("revoked", line.revoked, Record::revoked_at),
         ] {
             if let Some(value) = value {
                 record = set(record, time(field, &value)?);
             }
+        }
+        if let Some(id) = line.replaced_by {
+            record = record.with_replaced_by(&id.0)?;
         }
         if let Some(prefix) = line.prefix {
             record = record.format(self.format(&prefix.0)?);
@@ -134,6 +155,17 @@ impl Reader {
     }
 }
 
+/// The version that a file with these keys has at least.
+pub(super) fn version_of<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
+    let is_new = |record: &Record| record.rotated().is_some() || record.replaced_by().is_some();
+    if records.into_iter().any(is_new) { NEWEST } else { OLDEST }
+}
+
+/// The first line, without its line break.
+pub(super) fn header(version: u64) -> String {
+    format!("{{\"v\":{version}}}")
+}
+
 /// Writes a key, with a line break behind it.
 pub(super) fn write(to: &mut String, record: &Record) {
     let text = |text: &str| Text(Cow::Owned(text.to_owned()));
@@ -147,6 +179,8 @@ pub(super) fn write(to: &mut String, record: &Record) {
         expires: record.expires().map(time),
         not_before: record.begins().map(time),
         retires: record.retires().map(time),
+        rotated: record.rotated().map(time),
+        replaced_by: record.replaced_by().map(text),
         revoked: record.revoked().map(time),
         scopes: client.granted().map(text).collect(),
         name: client.name().map(text),

@@ -39,20 +39,45 @@
 //! | `expires` | | when it ends |
 //! | `not_before` | | when it begins |
 //! | `retires` | | when it ends because it was rotated |
+//! | `rotated` | version 2 | since when it is rotated |
+//! | `replaced_by` | version 2 | the public id of the key that takes its place |
 //! | `revoked` | | when it was revoked |
 //! | `scopes` | | what the client may do: a list |
 //! | `name` | | the client's name, for people |
 //! | `prefix` | | what a key begins with that takes its place |
 //! | `note` | | for people |
 //!
-//! Times are RFC 3339 in UTC. Any other field is an error, so that a misspelt `expires` is found.
+//! Times are RFC 3339 in UTC. Any other field is an error, so that a misspelt `expires` is found. A key
+//! that has expired is no error. An expiry before `created` or `not_before` is one.
+//!
+//! A field of version 2 requires `{"v":2}` as the first line. A service of an older version then reports
+//! the version, keeps its keys and does not misread the line. A change writes `{"v":2}` if a key has such a
+//! field, and `{"v":1}` once no key has one any more. A rotation writes both fields.
+//!
+//! If `retires` is not later than `rotated`, the rotation has no overlap. Every service then rejects the
+//! key whatever its clock says.
+//!
+//! A line has at most 64 KiB, and a file at most 1 GiB or [`max_size`](KeyFileOptions::max_size). A larger
+//! file counts as broken, and so does a longer line. A broken file takes at most twice its size in
+//! memory. The reader skips a byte order mark, and a change drops it.
 //!
 //! # Following
 //!
 //! Every 500 ms the file is looked at, wherever its path leads (device, inode, size, times), on any file
 //! system. This sees an editor's save, a rename and the swap of a symbolic link, as Kubernetes does it with a
 //! mounted Secret or `ConfigMap`. A file that has changed is read once it has stood still for 300 ms.
-//! A file that is mounted by `subPath` is never updated by Kubernetes: mount its folder.
+//!
+//! Mount the folder of the file, not the file alone. Kubernetes never updates a file that is mounted by
+//! `subPath`. If a file is mounted by itself (`docker run -v ./keys.jsonl:/keys.jsonl`) and is replaced
+//! outside by a rename, as every change does it, then the mount shows the deleted file for ever. A key
+//! that is revoked outside keeps working inside. Once the file is deleted, [`KeyFile::status`] has a
+//! problem of the kind [`Unlinked`](KeyFileErrorKind::Unlinked), and the observer and the log receive it
+//! as well. If the old file lives on under another name, this process cannot see that. So a file that is
+//! mounted by itself, or that has a second hard link, is reported when it is opened:
+//! [`HasOtherNames`](KeyFileEvent::HasOtherNames).
+//!
+//! If another user may write the file or replace a part of its path, the observer and the log receive
+//! [`WritableByOthers`](KeyFileEvent::WritableByOthers).
 //!
 //! It is best replaced by a rename, as the command and [`KeyFile`] do it, and most editors. Of a file
 //! that is written in place, what ends in a line break and has stood still is taken for all of it.
@@ -66,26 +91,36 @@
 //!
 //! A change takes the lock `<file>.lock`, which stays there, reads the file anew, writes the new one
 //! beside it and renames it: whoever reads finds the old or the new file, whole, even after a
-//! crash. Symbolic links are followed; mode, owner and group are kept (not access-control lists); a
-//! new file is its writer's alone (0600). Comments, and the lines of keys that do not change, stay byte
+//! crash. Mode, owner and group are kept (not access-control lists); a new file is its writer's alone
+//! (0600). Symbolic links are followed. If a link belongs to a user other than root and the user of this
+//! process, then it must lead to a folder of that user, because a user who may write a folder on the path
+//! could otherwise have root change any key file. The writer follows no link in the place of the lock. Comments, and the lines of keys that do not change, stay byte
 //! for byte. Programs that write the file in another way, such as an editor, do not take the lock:
 //! leave it alone meanwhile.
 
 mod change;
 mod document;
 mod error;
+mod exposure;
 mod follow;
 mod line;
 mod look;
 mod options;
 mod status;
+#[cfg(unix)]
+mod target;
+#[cfg(not(unix))]
+#[path = "target_by_path.rs"]
+mod target;
+#[cfg(unix)]
+mod walk;
 mod write;
 
 use std::{
     convert::Infallible,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    sync::{Arc, Mutex, mpsc::Sender},
     time::Duration,
 };
 
@@ -125,11 +160,12 @@ struct Shared {
     clock: Clock,
     observe: Option<Observer>,
     create: bool,
+    max_size: u64,
     /// Held while the file is read or written, so that no reload undoes a change.
     taken: Mutex<Taken>,
     status: Mutex<KeyFileStatus>,
     /// The thread that follows ends when this goes.
-    _follower: Option<Sender<Infallible>>,
+    follower: Option<Sender<Infallible>>,
 }
 
 impl KeyFile {
@@ -137,7 +173,9 @@ impl KeyFile {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read, or a line of it cannot be used: the error names it.
+    /// Where the file cannot be read, or a line of it cannot be used: the error names it. If the file was
+    /// deleted or replaced outside of a mount that still shows it, the kind is
+    /// [`Unlinked`](KeyFileErrorKind::Unlinked).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         Self::options().open(path)
     }
@@ -255,24 +293,6 @@ impl KeyFile {
         V::Answer: crate::verify::Answer<Client = Client>,
     {
         Verify::or(self, next)
-    }
-}
-
-impl Shared {
-    fn tell(&self, event: &KeyFileEvent) {
-        #[cfg(feature = "tracing")]
-        event.log(&self.path);
-        if let Some(observe) = &self.observe {
-            observe(event);
-        }
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn status(&self) -> MutexGuard<'_, KeyFileStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

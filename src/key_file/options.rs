@@ -40,13 +40,24 @@ pub struct KeyFileOptions {
     observe: Option<Observer>,
     create: bool,
     follow: bool,
+    max_size: u64,
 }
+
+/// 1 GiB, which is several million keys.
+const MAX_SIZE: u64 = 1 << 30;
 
 /// It is followed, and has to be there.
 impl Default for KeyFileOptions {
     fn default() -> Self {
         let clock = Arc::new(SystemTime::now);
-        Self { formats: Vec::new(), clock, observe: None, create: false, follow: true }
+        Self {
+            formats: Vec::new(),
+            clock,
+            observe: None,
+            create: false,
+            follow: true,
+            max_size: MAX_SIZE,
+        }
     }
 }
 
@@ -84,6 +95,24 @@ impl KeyFileOptions {
         self
     }
 
+    /// Sets the maximum size of the file in bytes. The default is 1 GiB.
+    ///
+    /// If the file is larger, it counts as broken: the service keeps the keys that it has, and does not
+    /// read the file. A change that would make the file larger is an error.
+    ///
+    /// # Example: a limit of 1 MiB for a service with little memory
+    ///
+    /// ```no_run
+    /// use tower_api_key::key_file::KeyFile;
+    ///
+    /// let keys = KeyFile::options().max_size(1 << 20).open("keys.jsonl")?;
+    /// # Ok::<(), tower_api_key::key_file::KeyFileError>(())
+    /// ```
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self
+    }
+
     /// Reads the file.
     ///
     /// # Errors
@@ -104,9 +133,10 @@ impl KeyFileOptions {
             clock: self.clock,
             observe: self.observe,
             create: self.create,
+            max_size: self.max_size,
             taken: Mutex::default(),
             status: Mutex::new(status),
-            _follower: self.follow.then_some(follower),
+            follower: self.follow.then_some(follower),
         });
         shared.start().map_err(|(fault, line)| fault.at(&shared.path, line))?;
         if self.follow {
@@ -128,6 +158,9 @@ impl Shared {
             let look = Look::at(&self.path);
             if self.create && (look == Look::Unseen(ErrorKind::NotFound) || look.is_empty()) {
                 taken.note(look);
+                let events = self.warnings(&mut taken);
+                drop(taken);
+                events.iter().for_each(|event| self.tell(event));
                 return Ok(());
             }
             if let Loaded::Is(events) = self.load(&mut taken, look, None)? {
@@ -151,6 +184,7 @@ impl fmt::Debug for KeyFileOptions {
             .field("formats", &self.formats)
             .field("create", &self.create)
             .field("follow", &self.follow)
+            .field("max_size", &self.max_size)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,9 @@
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
-use super::KeyFileError;
+use super::{KeyFileError, Shared, follow::Taken};
 
 /// How a [`KeyFile`](super::KeyFile) stands.
 #[derive(Clone, Debug)]
@@ -10,11 +13,30 @@ pub struct KeyFileStatus {
     pub(super) problem: Option<KeyFileProblem>,
 }
 
-/// What keeps a file from being loaded. The keys that were loaded before go on working.
+/// A reason why a file cannot be loaded, or why its changes do not arrive. The keys that were loaded
+/// before go on working.
 #[derive(Clone, Debug)]
 pub struct KeyFileProblem {
     pub(super) error: Arc<KeyFileError>,
     pub(super) since: SystemTime,
+}
+
+impl Shared {
+    pub(super) fn tell(&self, event: &KeyFileEvent) {
+        #[cfg(feature = "tracing")]
+        event.log(&self.path);
+        if let Some(observe) = &self.observe {
+            observe(event);
+        }
+    }
+
+    pub(super) fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> MutexGuard<'_, KeyFileStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl KeyFileStatus {
@@ -63,7 +85,8 @@ pub enum KeyFileEvent {
     },
     /// The file holds no keys: everybody is refused.
     Emptied,
-    /// The file could not be loaded. The keys that were loaded before go on working.
+    /// The file could not be loaded, or its changes do not arrive any more. The keys that were loaded
+    /// before go on working.
     Broken(Arc<KeyFileError>),
     /// The file was loaded, after it could not be.
     #[non_exhaustive]
@@ -71,8 +94,17 @@ pub enum KeyFileEvent {
         /// How many keys there are that are not revoked.
         keys: usize,
     },
-    /// Every user of the machine may write the file, or put another in its place, and so give out keys.
+    /// Another user may write the file, or put another in its place, and so issue keys.
+    ///
+    /// The file, or a folder on its path, belongs to a user other than root and the user of this process,
+    /// or every user may write it. Symbolic links and their folders are part of the path. If the file is
+    /// not [followed](super::KeyFileOptions::follow), then its owner counts as the service's user.
     WritableByOthers,
+    /// The file has another name: it has a second hard link, or is mounted by itself.
+    ///
+    /// Most programs replace a file by a rename. If they do so under the other name, this path leads to the
+    /// old file, and a key that was revoked keeps working here. Give the file one name, and mount its folder.
+    HasOtherNames,
 }
 
 impl KeyFileEvent {
@@ -85,6 +117,7 @@ impl KeyFileEvent {
             Self::Broken(_) => "broken",
             Self::Recovered { .. } => "recovered",
             Self::WritableByOthers => "writable_by_others",
+            Self::HasOtherNames => "has_other_names",
         }
     }
 
@@ -110,8 +143,12 @@ impl KeyFileEvent {
                 tracing::error!(target: TARGET, %file, %error, "keys not loaded: those before stay");
             }
             Self::WritableByOthers => {
-                tracing::warn!(target: TARGET, %file, "every user may write the file of keys");
+                tracing::warn!(target: TARGET, %file, "another user may write or replace the key file");
             }
+            Self::HasOtherNames => tracing::warn!(
+                target: TARGET, %file,
+                "the key file has another name: if it is replaced there, changes do not arrive here"
+            ),
         }
     }
 }

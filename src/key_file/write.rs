@@ -1,15 +1,19 @@
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
+    ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use fs4::{FileExt, TryLockError};
 
-use super::{error::Fault, look::Look};
+use super::{
+    error::Fault,
+    look::{self, Look},
+    target::{Old, Target},
+};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -19,7 +23,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// itself would be one on a file that nobody sees any more.
 pub(super) struct Writer {
     /// Symbolic links resolved, so that the link stays one.
-    target: PathBuf,
+    target: Target,
+    /// Of the file that was read, whose owner and mode the new one gets.
+    old: Option<Old>,
     _lock: File,
 }
 
@@ -27,9 +33,9 @@ impl Writer {
     pub(super) fn lock(path: &Path) -> Result<Self, Fault> {
         let started = Instant::now();
         loop {
-            let target = resolve(path)?;
+            let target = Target::find(path)?;
             let name = beside(&target, "", ".lock");
-            let lock = open_lock(&name, &target)?;
+            let lock = open_lock(&target, &name)?;
             while let Err(error) = FileExt::try_lock(&lock) {
                 match error {
                     TryLockError::WouldBlock if started.elapsed() < LONGEST_WAIT => {
@@ -40,9 +46,8 @@ impl Writer {
                 }
             }
             // While this waited, a link may have been led elsewhere, or the lock deleted.
-            let is_there = lock.metadata().is_ok_and(|ours| is_same(&ours, &name));
-            if is_there && resolve(path)? == target {
-                return Ok(Self { target, _lock: lock });
+            if target.is_named(&name, &lock) && Target::find(path)? == target {
+                return Ok(Self { target, old: None, _lock: lock });
             }
             if started.elapsed() > LONGEST_WAIT {
                 return Err(Fault::Restless);
@@ -51,18 +56,18 @@ impl Writer {
     }
 
     /// What the file holds now. Nobody who takes the lock changes it meanwhile.
-    pub(super) fn read(&self, may_be_absent: bool) -> Result<Vec<u8>, Fault> {
-        // Reading a pipe would wait for somebody to write.
-        if fs::metadata(&self.target).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(Fault::NotAFile);
-        }
-        match fs::read(&self.target) {
+    pub(super) fn read(&mut self, may_be_absent: bool, max: u64) -> Result<Vec<u8>, Fault> {
+        let file = match self.target.open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_absent => {
-                Ok(Vec::new())
+                return Ok(Vec::new());
             }
-            Ok(text) if text.is_empty() && !may_be_absent => Err(Fault::Empty),
-            read => read.map_err(Fault::io("read it")),
-        }
+            Err(_) if self.target.is_link(self.target.name()) => return Err(Fault::Restless),
+            opened => opened.map_err(Fault::io("read it"))?,
+        };
+        let metadata = file.metadata().map_err(Fault::io("read it"))?;
+        let text = look::read_locked(&file, &metadata, max)?;
+        self.old = Some(metadata);
+        if text.is_empty() && !may_be_absent { Err(Fault::Empty) } else { Ok(text) }
     }
 
     /// Puts a new file in the place of the old: whoever reads, and a crash at any moment, finds one or
@@ -70,94 +75,73 @@ impl Writer {
     pub(super) fn replace(&self, text: &str) -> Result<Look, Fault> {
         let new = beside(&self.target, ".", ".new");
         // Left over from a crash: nobody else writes it, as the lock is ours.
-        match fs::remove_file(&new) {
+        match self.target.remove(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(read_only("write beside it")(error));
             }
             _ => {}
         }
-        self.write(&new, text).inspect_err(|_| _ = fs::remove_file(&new))
+        self.write(&new, text).inspect_err(|_| _ = self.target.remove(&new))
     }
 
-    fn write(&self, new: &Path, text: &str) -> Result<Look, Fault> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(new).map_err(read_only("write beside it"))?;
+    fn write(&self, new: &OsStr, text: &str) -> Result<Look, Fault> {
+        let target = &self.target;
+        let mut file = target.create(new).map_err(read_only("write beside it"))?;
         file.write_all(text.as_bytes()).map_err(Fault::io("write beside it"))?;
-        #[cfg(unix)]
-        unix::keep_owner_and_mode(&self.target, &file)?;
+        if let Some(old) = &self.old {
+            Target::keep_owner_and_mode(old, &file)?;
+        }
         file.sync_all().map_err(Fault::io("write beside it"))?;
         // Opened before, since from the rename on nothing may fail any more: it is done.
-        let folder = self.target.parent().and_then(|folder| File::open(folder).ok());
-        fs::rename(new, &self.target).map_err(read_only("replace it"))?;
+        let folder = target.folder();
+        if !target.is_named(new, &file) {
+            return Err(Fault::Restless);
+        }
+        target.replace_by(new).map_err(read_only("replace it"))?;
         _ = folder.map(|folder| folder.sync_all());
         file.metadata().map(|written| Look::of(&written)).map_err(Fault::io("look at it"))
     }
 }
 
 /// Whoever may write the file may take the lock, and nobody else: who only reads could keep it.
-fn open_lock(name: &Path, target: &Path) -> Result<File, Fault> {
-    let is_link = |name: &Path| fs::symlink_metadata(name).is_ok_and(|it| it.is_symlink());
-    if is_link(name) {
-        return Err(Fault::ReadOnly("its .lock file is a symbolic link: delete that"));
-    }
-    let is_new = !name.exists();
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let lock = options.open(name).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied if !is_new => Fault::ReadOnly(
-            "this user may not open its .lock file: change it as the user who made that",
-        ),
-        _ => read_only("make its .lock file")(error),
-    })?;
-    #[cfg(unix)]
-    if is_new {
-        unix::share_lock(target, &lock);
-    }
-    Ok(lock)
-}
-
-#[cfg(unix)]
-fn is_same(ours: &fs::Metadata, name: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::symlink_metadata(name).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()))
-}
-
-#[cfg(not(unix))]
-fn is_same(_: &fs::Metadata, name: &Path) -> bool {
-    name.exists()
-}
-
-/// The file itself, wherever symbolic links to it stand. It need not be there yet.
-fn resolve(path: &Path) -> Result<PathBuf, Fault> {
-    match fs::canonicalize(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if fs::symlink_metadata(path).is_ok() {
-                return Err(Fault::Dangling);
+///
+/// Only a lock that was made here is given to another owner, because another user may have put any
+/// other file in its place.
+fn open_lock(target: &Target, name: &OsStr) -> Result<File, Fault> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match target.open_entry(name) {
+            Ok(lock) if lock.metadata().is_ok_and(|it| it.is_file()) => return Ok(lock),
+            Ok(_) => return Err(Fault::ReadOnly("its .lock file is not a file: delete that")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) if target.is_link(name) => {
+                return Err(Fault::ReadOnly("its .lock file is a symbolic link: delete that"));
             }
-            let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            let folder =
-                fs::canonicalize(folder.unwrap_or(Path::new("."))).map_err(|error| match error
-                    .kind()
-                {
-                    io::ErrorKind::NotFound => Fault::NoFolder,
-                    _ => Fault::io("find its folder")(error),
-                })?;
-            Ok(folder.join(path.file_name().ok_or(Fault::NotAFile)?))
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Fault::ReadOnly(
+                    "this user may not open its .lock file: change it as the user who made that",
+                ));
+            }
+            Err(error) => return Err(read_only("open its .lock file")(error)),
         }
-        found => found.map_err(Fault::io("find it")),
+        match target.create(name) {
+            // Another process made it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => {
+                let lock = made.map_err(read_only("make its .lock file"))?;
+                target.share_lock(name, &lock);
+                return Ok(lock);
+            }
+        }
     }
+    Err(Fault::Restless)
 }
 
-fn beside(target: &Path, before: &str, after: &str) -> PathBuf {
+fn beside(target: &Target, before: &str, after: &str) -> OsString {
     let mut name = OsString::from(before);
-    name.push(target.file_name().unwrap_or_default());
+    name.push(target.name());
     name.push(after);
-    target.with_file_name(name)
+    name
 }
 
 /// Tells what to do about a file that cannot be replaced where it is.
@@ -176,42 +160,5 @@ fn read_only(doing: &'static str) -> impl FnOnce(io::Error) -> Fault {
              comes from, or mount its folder",
         ),
         _ => Fault::io(doing)(error),
-    }
-}
-
-#[cfg(unix)]
-mod unix {
-    use std::{
-        fs::{self, File, Permissions},
-        os::unix::fs::{MetadataExt, PermissionsExt, fchown},
-        path::Path,
-    };
-
-    use super::Fault;
-
-    /// Gives a new lock to whom the file belongs, as far as that can be done, so that a change by
-    /// root locks nobody out.
-    pub(super) fn share_lock(target: &Path, lock: &File) {
-        let folder = target.parent().unwrap_or(target);
-        let Ok(owner) = fs::metadata(target).or_else(|_| fs::metadata(folder)) else { return };
-        let writers = if owner.is_file() { owner.mode() & 0o022 } else { 0 };
-        _ = fchown(lock, Some(owner.uid()), Some(owner.gid()));
-        _ = lock.set_permissions(Permissions::from_mode(0o600 | writers | (writers << 1)));
-    }
-
-    /// As the file that is replaced; a new one stays its writer's alone.
-    pub(super) fn keep_owner_and_mode(target: &Path, file: &File) -> Result<(), Fault> {
-        let Ok(old) = fs::metadata(target) else { return Ok(()) };
-        let new = file.metadata().map_err(Fault::io("write beside it"))?;
-        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            fchown(file, Some(old.uid()), Some(old.gid())).map_err(|_| {
-                Fault::ReadOnly(
-                    "it belongs to another user or group, to whom the new file could not be given: \
-                     change it as its owner",
-                )
-            })?;
-        }
-        let mode = Permissions::from_mode(old.mode() & 0o777);
-        file.set_permissions(mode).map_err(Fault::io("keep its permissions"))
     }
 }

@@ -27,7 +27,7 @@ use crate::{client::Identity, rejection::Reason};
 /// | label | holds | on |
 /// |---|---|---|
 /// | `outcome` | [`Outcome::as_str`](super::Outcome::as_str) | all |
-/// | `reason` | [`Reason::as_str`] | rejected ones |
+/// | `reason` | [`Reason::as_str`] | rejected and reported ones |
 /// | `place` | where the key stood, such as `header x-api-key` | those with a key |
 /// | `client` | [`Identity::id`] | accepted ones |
 /// | `key_id` | the key's public id | those with a key whose id is known |
@@ -37,11 +37,12 @@ use crate::{client::Identity, rejection::Reason};
 /// # Cardinality
 ///
 /// No label holds what a caller wrote: a place is a configured one, and an unknown key has no id. There
-/// are at most 4 outcomes, 10 reasons and as many places as the layer has. (`insufficient_scope` is not
+/// are at most 5 outcomes, 13 reasons and as many places as the layer has. (`insufficient_scope` is not
 /// among them: a [`RequireScopeLayer`](crate::RequireScopeLayer) has no observer.) Ids are bounded: the
 /// first 1,000 different ones of each kind that are seen get a label of their own, and all further ones
-/// share `_other`. [`max_ids`](Self::max_ids) sets another bound. It is counted in this value, which is to be
-/// shared, as `Arc<Metrics>`, by layers that are to have one bound together.
+/// share `_other`. (If an id itself reads `_other`, its label has one more underscore.)
+/// [`max_ids`](Self::max_ids) sets another bound. It is counted in this value, which is to be shared, as
+/// `Arc<Metrics>`, by layers that are to have one bound together.
 ///
 /// # Questions it answers
 ///
@@ -150,12 +151,15 @@ impl<C: Identity> Observe<C> for Metrics {
 fn is_of_a_verifier(reason: Reason) -> bool {
     match reason {
         Reason::Missing
+        | Reason::NoScheme
+        | Reason::OtherScheme
         | Reason::Ambiguous
         | Reason::Malformed
         | Reason::TooLong
         | Reason::Insecure
         | Reason::InsufficientScope => false,
         Reason::Unknown
+        | Reason::SchemeInHeader
         | Reason::NotYetValid
         | Reason::Expired
         | Reason::Revoked

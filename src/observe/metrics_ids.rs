@@ -17,6 +17,8 @@ impl Ids {
     pub(super) const OTHER: &str = "_other";
 
     pub(super) fn label(&self, id: &str, most: usize) -> SharedString {
+        let apart = is_other(id).then(|| format!("_{id}"));
+        let id = apart.as_deref().unwrap_or(id);
         let known = self.known.pin();
         if let Some(id) = known.get(id) {
             return Arc::clone(id).into();
@@ -31,6 +33,11 @@ impl Ids {
         }
         id.into()
     }
+}
+
+/// Whether an id reads as the label of all further ones does, or as one that was told apart from it.
+fn is_other(id: &str) -> bool {
+    id.starts_with('_') && id.trim_start_matches('_') == "other"
 }
 
 #[cfg(test)]

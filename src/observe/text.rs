@@ -4,6 +4,8 @@ use std::{borrow::Cow, fmt::Write};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::client::is_hidden;
+
 /// What RFC 3986 allows in no path, and servers let pass all the same.
 const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -33,7 +35,10 @@ pub(super) fn printable(text: &str, most: usize) -> Cow<'_, str> {
                 if is_plain(char) {
                     safe.push(char);
                 } else {
-                    let _ = write!(safe, "{}", char.escape_debug());
+                    let _ = match char.escape_debug() {
+                        escaped if escaped.len() > 1 => write!(safe, "{escaped}"),
+                        _ => write!(safe, "{}", char.escape_unicode()),
+                    };
                 }
                 safe
             })
@@ -42,9 +47,9 @@ pub(super) fn printable(text: &str, most: usize) -> Cow<'_, str> {
 }
 
 /// `escape_debug` knows what can be seen: no controls, not those of U+0080 to U+009F either, and no marks
-/// that reverse a line.
+/// that reverse a line. It leaves letters without a shape alone.
 fn is_plain(char: char) -> bool {
-    matches!(char, ' '..='[' | ']'..='~') || char.escape_debug().len() == 1
+    matches!(char, ' '..='[' | ']'..='~') || (char.escape_debug().len() == 1 && !is_hidden(char))
 }
 
 fn clipped(
@@ -80,6 +85,7 @@ mod tests {
             ("a\r\nb\tc", "a%0D%0Ab%09c", r"a\r\nb\tc"),
             ("\u{7f}\u{0}", "%7F%00", r"\u{7f}\0"),
             ("\u{202e}live\u{2028}", "%E2%80%AElive%E2%80%A8", r"\u{202e}live\u{2028}"),
+            ("a\u{3164}\u{e0061}", "a%E3%85%A4%F3%A0%81%A1", r"a\u{3164}\u{e0061}"),
             ("a=\"b\" c", "a=%22b%22%20c", "a=\"b\" c"),
             (r"\x1b`|{}^<>", "%5Cx1b%60%7C%7B%7D%5E%3C%3E", r"\\x1b`|{}^<>"),
         ] {

@@ -26,6 +26,7 @@ use crate::{
 /// | accepted, anonymous, exempt | `DEBUG` |
 /// | rejected, since there was no key, more than one, or one that opens nothing | `INFO` |
 /// | rejected, since the verifier failed | `ERROR` |
+/// | reported: it would be rejected, but the layer [only reports](crate::ApiKeyLayer::dangerous_report_only) | as if it were rejected |
 ///
 /// A stranger can cause as many refusals as they like, so that these are no warning: count them, with
 /// `Metrics`, and warn on the rate. `RUST_LOG=info,tower_api_key=debug` shows who was let in as well.
@@ -39,7 +40,7 @@ use crate::{
 /// | field | holds |
 /// |---|---|
 /// | `api_key.outcome` | [`Outcome::as_str`] |
-/// | `api_key.reason` | why it was rejected: [`Reason::as_str`] |
+/// | `api_key.reason` | why it was rejected, or would be: [`Reason::as_str`] |
 /// | `api_key.place` | where the key stood, such as `header x-api-key`: kind and configured name |
 /// | `api_key.client.id` | who was let in: [`Identity::id`] |
 /// | `api_key.id` | the key's public id, if one is known; of a refused key as well |

@@ -24,11 +24,43 @@ pub(crate) fn read<'a>(value: &'a HeaderValue, scheme: &str) -> SchemeValue<'a> 
     }
 }
 
+/// Whether a key begins with `Bearer `. The presented bytes alone decide, so that it takes the same for
+/// every key that is refused.
+#[inline(always)]
+pub(crate) fn begins_with_bearer(key: &[u8]) -> bool {
+    matches!(key, [b'B' | b'b', rest @ ..]
+        if rest.get(..6).is_some_and(|rest| rest.eq_ignore_ascii_case(b"earer ")))
+}
+
 /// Drops the lines of this scheme. Those of other schemes stay, in their order.
 pub(crate) fn take_out(headers: &mut HeaderMap, scheme: &str) {
-    let is_ours = |line: &HeaderValue| after_scheme(line, scheme).is_some();
-    if headers.get_all(AUTHORIZATION).iter().any(is_ours) {
-        keep(headers, &AUTHORIZATION, |line| !is_ours(line));
+    if headers.get_all(AUTHORIZATION).iter().any(|line| is_of(line, scheme)) {
+        keep(headers, &AUTHORIZATION, |line| !is_of(line, scheme));
+    }
+}
+
+pub(super) fn is_of(line: &HeaderValue, scheme: &str) -> bool {
+    after_scheme(line, scheme).is_some()
+}
+
+/// What stands in an `Authorization` line that holds no key for any of some schemes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// Nothing, or one of the schemes with nothing behind it.
+    Nothing,
+    NoScheme,
+    OtherScheme,
+}
+
+pub(crate) fn read_foreign<'a>(
+    line: &HeaderValue,
+    mut schemes: impl Iterator<Item = &'a str>,
+) -> Foreign {
+    match trim(line.as_bytes()) {
+        [] => Foreign::Nothing,
+        _ if schemes.any(|scheme| is_of(line, scheme)) => Foreign::Nothing,
+        line if line.iter().any(|byte| matches!(byte, b' ' | b'\t')) => Foreign::OtherScheme,
+        _ => Foreign::NoScheme,
     }
 }
 
@@ -93,6 +125,27 @@ mod tests {
         ] {
             let value = HeaderValue::from_str(line).unwrap();
             assert_eq!(read(&value, "Bearer"), read_as, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_key_has_no_scheme_or_another_or_nothing_behind_ours() {
+        for (line, read_as) in [
+            ("", Foreign::Nothing),
+            (" ", Foreign::Nothing),
+            ("bearer", Foreign::Nothing),
+            ("Token  ", Foreign::Nothing),
+            ("abc", Foreign::NoScheme),
+            (" abc/def== ", Foreign::NoScheme),
+            ("Bearer-abc", Foreign::NoScheme),
+            ("Basic abc", Foreign::OtherScheme),
+            ("Basic\tabc", Foreign::OtherScheme),
+            ("Bearerish abc", Foreign::OtherScheme),
+            ("Digest username=\"abc\"", Foreign::OtherScheme),
+        ] {
+            let value = HeaderValue::from_str(line).unwrap();
+            let schemes = ["Bearer", "Token"].into_iter();
+            assert_eq!(read_foreign(&value, schemes), read_as, "{line:?}");
         }
     }
 

@@ -7,9 +7,7 @@ use crate::key::trim;
 /// The values of all cookies of this name, over all `Cookie` lines (HTTP/2 may split them,
 /// RFC 9113 §8.2.3), each without the one pair of quotes that may surround it.
 pub(crate) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(COOKIE).into_iter();
-    lines
-        .flat_map(pairs)
+    all_pairs(headers)
         .filter_map(|pair| split(pair).filter(|(found, _)| *found == name.as_bytes()))
         .map(|(_, value)| match value {
             [b'"', quoted @ .., b'"'] => quoted,
@@ -45,11 +43,15 @@ fn without(line: &HeaderValue, name: &str) -> HeaderValue {
     left
 }
 
+pub(super) fn all_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(COOKIE).into_iter().flat_map(pairs)
+}
+
 fn pairs(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b';')
 }
 
-fn has_name(pair: &[u8], name: &str) -> bool {
+pub(super) fn has_name(pair: &[u8], name: &str) -> bool {
     split(pair).is_some_and(|(found, _)| found == name.as_bytes())
 }
 

@@ -2,7 +2,9 @@
 
 mod authorization;
 mod cookie;
+mod header;
 mod kind;
+mod left;
 mod query;
 
 use std::{
@@ -11,12 +13,19 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{AUTHORIZATION, COOKIE},
+};
 
 pub use self::kind::PlaceKind;
+pub(crate) use self::left::Left;
 pub(crate) use self::{
-    authorization::{SchemeValue, read as read_authorization},
+    authorization::{
+        Foreign, SchemeValue, begins_with_bearer, read as read_authorization, read_foreign,
+    },
     cookie::values as cookie_values,
+    header::{has_other_meaning, header_name},
     query::values as query_values,
 };
 use crate::error::{ConfigError, ConfigErrorKind, literal};
@@ -81,7 +90,8 @@ impl Place {
     /// # Errors
     ///
     /// For what is no header name, and for `authorization` and `cookie`: see
-    /// [`bearer`](Self::bearer), [`scheme`](Self::scheme) and [`cookie`](Self::cookie).
+    /// [`bearer`](Self::bearer), [`scheme`](Self::scheme) and [`cookie`](Self::cookie). Headers that HTTP
+    /// needs for something else are an error as well, such as `host` and `proxy-authorization`.
     pub fn try_header(name: &str) -> Result<Self, ConfigError> {
         Ok(Self::of_header(header_name(name)?))
     }
@@ -199,8 +209,8 @@ impl Place {
     pub(crate) fn header_name(&self) -> Option<&HeaderName> {
         match &*self.0 {
             Kind::Header(name) => Some(name),
-            Kind::Cookie(_) => Some(&header::COOKIE),
-            Kind::Scheme(_) => Some(&header::AUTHORIZATION),
+            Kind::Cookie(_) => Some(&COOKIE),
+            Kind::Scheme(_) => Some(&AUTHORIZATION),
             Kind::Query(_) => None,
         }
     }
@@ -211,7 +221,7 @@ impl Place {
             Kind::Header(name) => headers.get_all(name).into_iter().nth(1).is_some(),
             Kind::Query(name) => query_values(uri, name).nth(1).is_some(),
             Kind::Cookie(name) => cookie_values(headers, name).nth(1).is_some(),
-            Kind::Scheme(_) => headers.get_all(header::AUTHORIZATION).into_iter().nth(1).is_some(),
+            Kind::Scheme(_) => headers.get_all(AUTHORIZATION).into_iter().nth(1).is_some(),
         }
     }
 
@@ -269,16 +279,6 @@ fn keep(headers: &mut HeaderMap, name: &HeaderName, wanted: impl Fn(&HeaderValue
 }
 
 const BEARER: &str = "Bearer";
-
-/// The name of a header that a key may stand in by itself.
-pub(crate) fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
-    let name = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| ConfigError::new(ConfigErrorKind::HeaderName))?;
-    if name == header::AUTHORIZATION || name == header::COOKIE {
-        return Err(ConfigError::new(ConfigErrorKind::ReservedHeader));
-    }
-    Ok(name)
-}
 
 /// A token of RFC 9110 §5.6.2, by the parser of header names, which are tokens.
 fn is_token(name: &str) -> bool {

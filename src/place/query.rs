@@ -20,19 +20,22 @@ impl<'a> Value<'a> {
 
 /// The values of all pairs with this decoded name.
 pub(crate) fn values<'a>(uri: &'a Uri, name: &str) -> impl Iterator<Item = Value<'a>> {
-    let pairs = uri.query().map(|query| query.split('&')).into_iter().flatten();
-    pairs
+    pairs(uri)
         .filter(move |pair| has_name(pair, name))
         .map(|pair| Value(pair.split_once('=').map_or("", |(_, value)| value)))
 }
 
-/// Drops the pairs with this decoded name; without any pair left, the `?` goes too.
+/// Drops the pairs with this decoded name.
 pub(crate) fn take_out(uri: &mut Uri, name: &str) {
-    let Some(query) = uri.query() else { return };
-    if !query.split('&').any(|pair| has_name(pair, name)) {
+    take_out_where(uri, |pair| has_name(pair, name));
+}
+
+/// Drops some pairs. Without any pair left, the `?` goes too.
+pub(super) fn take_out_where(uri: &mut Uri, goes: impl Fn(&str) -> bool) {
+    if !pairs(uri).any(&goes) {
         return;
     }
-    let pairs = query.split('&').filter(|pair| !has_name(pair, name));
+    let pairs = pairs(uri).filter(|pair| !goes(pair));
     let path = uri.path_and_query().map_or("", |whole| match whole.as_str().split_once('?') {
         Some((path, _)) => path,
         None => whole.path(),
@@ -52,9 +55,22 @@ pub(crate) fn take_out(uri: &mut Uri, name: &str) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-fn has_name(pair: &str, name: &str) -> bool {
+pub(super) fn pairs(uri: &Uri) -> impl Iterator<Item = &str> {
+    uri.query().map(|query| query.split('&')).into_iter().flatten()
+}
+
+/// Compares the decoded name without a copy of it. A `+` is a space, and no name has one.
+pub(super) fn has_name(pair: &str, name: &str) -> bool {
     let found = pair.split_once('=').map_or(pair, |(found, _)| found);
-    if found.contains(['%', '+']) { *decode(found) == *name.as_bytes() } else { found == name }
+    if found.contains(['%', '+']) {
+        !found.contains('+') && percent_decode(found.as_bytes()).eq(name.bytes())
+    } else {
+        found == name
+    }
+}
+
+pub(super) fn decode_wiped(text: &str) -> Zeroizing<Vec<u8>> {
+    decode(text).into_owned().into()
 }
 
 /// Form-decodes to raw bytes: `+` is a space, and nothing becomes U+FFFD.
@@ -105,6 +121,21 @@ mod tests {
             ("*", "*"),
         ] {
             assert_eq!(without(uri), left, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_compared_as_it_reads_decoded() {
+        for (pair, name, is_it) in [
+            ("a%2Bb=1", "a+b", true),
+            ("a+b=1", "a+b", false),
+            ("a+%62", "a+b", false),
+            ("%61%25", "a%", true),
+            ("a%", "a%", true),
+            ("a%2", "a%2", true),
+            ("%61", "%61", false),
+        ] {
+            assert_eq!(has_name(pair, name), is_it, "{pair}");
         }
     }
 

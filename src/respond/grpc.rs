@@ -17,15 +17,15 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 impl Grpc {
-    /// Only POST, and only the content types as the protocol writes them, so that nobody turns a 401
-    /// into a 200 with a content type on some other request.
+    /// Only a POST is a call, so that a content type on another request turns no 401 into a 200.
     pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(CONTENT_TYPE).into_iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-        let rest = line.as_bytes().strip_prefix(b"application/grpc")?;
-        let (call, rest) = if let Some(rest) = rest.strip_prefix(b"-web-text") {
+        let media_type = line.as_bytes().split(|byte| *byte == b';').next()?.trim_ascii_end();
+        let rest = after(media_type, b"application/grpc")?;
+        let (call, rest) = if let Some(rest) = after(rest, b"-web-text") {
             (Self::WebText, rest)
-        } else if let Some(rest) = rest.strip_prefix(b"-web") {
+        } else if let Some(rest) = after(rest, b"-web") {
             (Self::Web, rest)
         } else {
             (Self::Native, rest)
@@ -52,6 +52,12 @@ impl Grpc {
     }
 }
 
+/// What follows these bytes, in any case.
+fn after<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+    let (found, rest) = text.split_at_checked(start.len())?;
+    found.eq_ignore_ascii_case(start).then_some(rest)
+}
+
 impl Respond for Grpc {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
         let code = match rejection.kind() {
@@ -69,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r35_only_a_post_with_the_exact_content_type_is_a_grpc_call() {
+    fn only_a_post_with_a_media_type_of_grpc_in_any_case_and_with_any_parameters_is_a_call() {
         let of = |method, content_type: &str| {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
             Grpc::of(&method, &headers)
@@ -85,8 +91,16 @@ mod tests {
             ("application/grpcx", None),
             ("application/grpc-web-textual", None),
             ("application/grpc-webber", None),
-            ("application/grpc;charset=utf-8", None),
-            ("APPLICATION/GRPC+proto", None),
+            ("application/grpc;charset=utf-8", Some(Grpc::Native)),
+            ("application/grpc ; x=y", Some(Grpc::Native)),
+            ("application/grpc+proto;", Some(Grpc::Native)),
+            ("APPLICATION/GRPC+proto", Some(Grpc::Native)),
+            ("Application/gRPC-Web+Thrift; x=\";\"", Some(Grpc::Web)),
+            ("application/GRPC-WEB-TEXT;x", Some(Grpc::WebText)),
+            ("application/grpc+;x=y", None),
+            ("application/grpc x", None),
+            ("application/grpc,application/grpc", None),
+            ("x;application/grpc", None),
             (" application/grpc", None),
             ("application/json", None),
         ] {

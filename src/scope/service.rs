@@ -51,7 +51,7 @@ where
         self.inner = self.inner.clone();
 
         let grpc = Grpc::of(request.method(), request.headers());
-        let anonymous = request.extensions().get::<Anonymous>();
+        let anonymous = Anonymous::of::<C>(request.extensions());
         ResponseFuture::refused(match (client, anonymous) {
             (Some(_), _) => {
                 self.need.policy.reject(Rejection::new(Reason::InsufficientScope), grpc)

@@ -80,6 +80,9 @@ pub trait Verify {
     /// Asks the next verifier where this one answers [`unknown`](Refusal::unknown): never after
     /// another refusal, and never after a failure.
     ///
+    /// A keyring says `unknown` of a revoked key once the key was
+    /// [pruned](crate::Keyring::prune). From then on the next verifier is asked about that key.
+    ///
     /// This one must answer at once, since the key is borrowed: put the keyring before the database.
     ///
     /// ```

@@ -180,6 +180,7 @@ impl Events {
             KeyFileEvent::Recovered { keys, .. } => format!("recovered {keys}"),
             KeyFileEvent::Emptied => "emptied".to_owned(),
             KeyFileEvent::WritableByOthers => "writable by others".to_owned(),
+            KeyFileEvent::HasOtherNames => "has other names".to_owned(),
             KeyFileEvent::Broken(error) => format!("broken {error}"),
             other => format!("{other:?}"),
         };

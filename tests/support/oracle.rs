@@ -70,6 +70,40 @@ pub enum Way {
     Rejected(&'static str, Option<Place>),
 }
 
+impl Way {
+    /// With what support is told of a key that stands in the wrong way where a scheme is read, or has a
+    /// scheme where none is read.
+    pub fn told_apart(self, request: &Parts, places: &[Place]) -> Self {
+        match self {
+            Self::Rejected("missing", None) => {
+                Self::Rejected(why_no_key(request, places).unwrap_or("missing"), None)
+            }
+            Self::Rejected("unknown", Some(place @ Place::Header(name))) => {
+                let line = lines(request, name).next().map(trimmed).unwrap_or_default();
+                let has_scheme = line.to_ascii_lowercase().starts_with(b"bearer ");
+                Self::Rejected(if has_scheme { "scheme_in_header" } else { "unknown" }, Some(place))
+            }
+            other => other,
+        }
+    }
+}
+
+fn why_no_key(request: &Parts, places: &[Place]) -> Option<&'static str> {
+    let schemes: Vec<_> = places
+        .iter()
+        .filter_map(|place| match place {
+            Place::Scheme(name) => Some(*name),
+            _ => None,
+        })
+        .collect();
+    let line = lines(request, "authorization").next().map(trimmed)?;
+    let found = scheme_of(line);
+    let is_ours = schemes.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(found));
+    let is_foreign = !schemes.is_empty() && !line.is_empty() && !is_ours;
+    let has_blank = line.contains(&b' ') || line.contains(&b'\t');
+    is_foreign.then_some(if has_blank { "other_scheme" } else { "no_scheme" })
+}
+
 /// The status of a rejection, but for gRPC, where all are a 200.
 pub fn status_of(reason: &str) -> u16 {
     match reason {
@@ -86,9 +120,12 @@ pub fn is_preflight(request: &Parts) -> bool {
     request.method == "OPTIONS" && has("origin") && has("access-control-request-method")
 }
 
-/// The content type to answer in, of a POST that has one of gRPC's, once and as it is written.
+/// The content type to answer in, of a POST that has one of gRPC's once, in any case and with any
+/// parameters.
 pub fn grpc(request: &Parts) -> Option<&'static str> {
     let [line] = lines(request, "content-type").collect::<Vec<_>>()[..] else { return None };
+    let line = line.to_ascii_lowercase();
+    let line = line.split(|byte| *byte == b';').next()?.trim_ascii_end();
     let (kind, suffix) = match line.iter().position(|byte| *byte == b'+') {
         Some(at) => (&line[..at], Some(&line[at + 1..])),
         None => (line, None),

@@ -1,10 +1,12 @@
 use std::{
     ffi::OsString,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::when;
 
 pub(crate) const FILE: &str = "keys.jsonl";
 
@@ -16,13 +18,13 @@ pub(crate) const FILE: &str = "keys.jsonl";
 #[command(
     name = "apikey",
     version,
-    after_help = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the file.\n\n\
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the file. \
+        130: interrupted by Ctrl-C.\n\n\
         Examples:\n  \
-        apikey issue ci --expires 90d | pbcopy\n  \
+        apikey issue ci --expires 90d\n  \
+        apikey issue mobile-app --scope reports:read,jobs:run --expires 2099-12-31\n  \
         apikey rotate 0a1B2c3D --overlap 7d\n  \
-        apikey revoke --client ci",
-    // Words of advice are better than a bare list of what there is.
-    arg_required_else_help = true
+        apikey revoke --client ci"
 )]
 pub(crate) struct Args {
     /// The file of keys
@@ -35,7 +37,7 @@ pub(crate) struct Args {
     )]
     pub(crate) file: OsString,
 
-    /// Writes JSON, for machines
+    /// Writes JSON, for machines: errors too, on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -62,8 +64,11 @@ pub(crate) enum Command {
         /// The id of the key to replace: `apikey list` shows it
         key_id: String,
         /// How long the old key works on, such as 7d or 0: longer than the client takes to change over
-        #[arg(long, value_parser = duration, value_name = "DURATION")]
+        #[arg(long, value_parser = when::overlap, value_name = "DURATION")]
         overlap: Duration,
+        /// What the new key begins with, if not with the prefix of the old one
+        #[arg(long)]
+        prefix: Option<String>,
     },
     /// Ends a key, or all keys of a client, for good
     Revoke {
@@ -75,13 +80,18 @@ pub(crate) enum Command {
     /// Says whether a key works, and if not why: it is read from standard input or a prompt
     Check,
     /// Adds a key that there is already, from standard input or a prompt
+    ///
+    /// Takes the key itself or its digest, which is `sha256:` and 64 hexadecimal digits.
     Import {
         /// The client's id
         #[arg(required_unless_present = "bulk", conflicts_with = "bulk")]
         client: Option<String>,
-        /// Adds many: lines of a client's id, a tab and a key, from standard input
+        /// Adds many: lines of a client's id, a tab and a key or digest, from standard input
         #[arg(long)]
         bulk: bool,
+        /// What the key that replaces this one begins with, once it is rotated
+        #[arg(long)]
+        prefix: Option<String>,
         #[command(flatten)]
         about: About,
     },
@@ -99,17 +109,20 @@ pub(crate) enum Command {
 
 #[derive(ClapArgs)]
 pub(crate) struct About {
-    /// What the client may do: once for each scope
-    #[arg(long = "scope", value_name = "SCOPE")]
+    /// What the client may do: a comma separates two scopes, and the option may be repeated
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     pub(crate) scopes: Vec<String>,
     /// The client's name, for people
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// When the key ends: in 90d, or at 2027-01-31T12:00:00Z
-    #[arg(long, value_parser = moment, value_name = "WHEN")]
+    /// When the key ends: in 90d, 6mo or 1y, with the day 2027-01-31, or at 2027-01-31T12:00:00+02:00
+    ///
+    /// Months and years are those of the calendar: a year after 29 February is 28 February. A day ends
+    /// at midnight in UTC. A time without an offset is in UTC too.
+    #[arg(long, value_parser = when::end, value_name = "WHEN")]
     pub(crate) expires: Option<SystemTime>,
-    /// When the key begins, as `--expires`
-    #[arg(long, value_parser = moment, value_name = "WHEN")]
+    /// When the key begins, as `--expires`, but with the start of a day
+    #[arg(long, value_parser = when::begin, value_name = "WHEN")]
     pub(crate) not_before: Option<SystemTime>,
     /// A note, for people
     #[arg(long)]
@@ -132,49 +145,3 @@ pub(crate) struct Consent {
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration =
-        parse(text).map_err(|error| format!("{error}: write it as 90d, 12h or '1h 30m'"))?;
-    from_now(duration).map(|_| duration)
-}
-
-fn parse(text: &str) -> Result<Duration, humantime::DurationError> {
-    match text.trim() {
-        "0" => Ok(Duration::ZERO),
-        text => humantime::parse_duration(text),
-    }
-}
-
-/// In some time, or at a time.
-fn moment(text: &str) -> Result<SystemTime, String> {
-    if let Ok(time) = humantime::parse_rfc3339_weak(text.trim()) {
-        return in_time(time);
-    }
-    match parse(text) {
-        Ok(Duration::ZERO) => Err("a key of no duration would never work".to_owned()),
-        Ok(duration) => from_now(duration),
-        Err(_) => {
-            Err("neither a duration such as 90d nor a time such as 2027-01-31T12:00:00Z".to_owned())
-        }
-    }
-}
-
-/// Times are noted in whole seconds.
-fn from_now(duration: Duration) -> Result<SystemTime, String> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let moment = Duration::from_secs(since.as_secs()).checked_add(duration);
-    in_time(moment.and_then(|since| UNIX_EPOCH.checked_add(since)).unwrap_or(UNIX_EPOCH + LATEST))
-}
-
-/// A record holds times until 2554.
-fn in_time(time: SystemTime) -> Result<SystemTime, String> {
-    if time < UNIX_EPOCH + LATEST {
-        Ok(time)
-    } else {
-        Err("that is beyond the year 2500".to_owned())
-    }
-}
-
-/// The beginning of 2500.
-const LATEST: Duration = Duration::from_secs(16_725_225_600);

@@ -5,6 +5,7 @@ use std::{io, str, time::SystemTime};
 use tower_api_key::{
     KeyDigest, Keyring,
     error::{ConfigError, ConfigErrorKind},
+    key::KeyFormat,
     key_file::KeyFile,
 };
 
@@ -12,6 +13,7 @@ use crate::{
     Failure,
     args::About,
     commands::{answer, done, keys},
+    hand_out::{is_absent, of_file, path},
     prompt, show,
 };
 
@@ -20,22 +22,41 @@ pub(crate) fn import(
     json: bool,
     client: &str,
     about: &About,
+    format: Option<&KeyFormat>,
 ) -> Result<(), Failure> {
     let key = prompt::key()?;
-    let id = file.update(|keys| take_in(keys, &key, client, about))?;
+    let (id, is_new) = file
+        .update(|keys| Ok((take_in(keys, &key, client, about, format)?, is_absent(file.path()))))?;
     if is_short(&key) {
-        warn_of_short(&format!("this key has {} characters", key.len()), &id);
+        warn_of_short(&format!("this key has {} characters", key.len()), &id, json);
     }
     match file.record(&id) {
-        Some(record) if json => answer(&show::json(&record, SystemTime::now())),
+        Some(record) if json => {
+            let mut shown = of_file(show::json(&record, SystemTime::now()), file);
+            shown["file_created"] = is_new.into();
+            answer(&shown)
+        }
         _ => {
-            show::say(&format!("Imported as {id}."));
+            let what = if digest_in(&key).is_some() { "Imported the digest" } else { "Imported" };
+            show::say(&format!("{what} as {id}."));
+            say_created(file, is_new);
             Ok(())
         }
     }
 }
 
-pub(crate) fn import_many(file: &KeyFile, json: bool, about: &About) -> Result<(), Failure> {
+fn say_created(file: &KeyFile, is_new: bool) {
+    if is_new {
+        show::say(&format!("Created {}.", path(file)));
+    }
+}
+
+pub(crate) fn import_many(
+    file: &KeyFile,
+    json: bool,
+    about: &About,
+    format: Option<&KeyFormat>,
+) -> Result<(), Failure> {
     use io::IsTerminal as _;
     if io::stdin().is_terminal() {
         return Err(Failure::usage("lines of client, tab and key are read from standard input"));
@@ -51,32 +72,40 @@ pub(crate) fn import_many(file: &KeyFile, json: bool, about: &About) -> Result<(
     let mut wrong = None;
     let imported = file.update(|keys| {
         for (number, line) in &lines {
-            import_line(keys, line, about).inspect_err(|_| wrong = Some(*number))?;
+            import_line(keys, line, about, format).inspect_err(|_| wrong = Some(*number))?;
         }
-        Ok(lines.len())
+        Ok(is_absent(file.path()))
     });
-    let imported = imported.map_err(|error| {
-        let Failure { code, mut message } = error.into();
+    let is_new = imported.map_err(|error| {
+        let Failure { code, kind, mut message } = error.into();
         if wrong.is_some_and(|line| is_without_tab(&lines, line)) {
             message = "a line is a client's id, a tab and a key".to_owned();
         }
         let place = wrong.map(|line| format!("standard input, line {line}: ")).unwrap_or_default();
-        Failure { code, message: format!("{place}{message}; nothing was imported") }
+        Failure { code, kind, message: format!("{place}{message}; nothing was imported") }
     })?;
     let short = lines.iter().filter(|(_, line)| split(line).is_some_and(|(_, key)| is_short(key)));
     match short.count() {
         0 => {}
         short => {
-            warn_of_short(&format!("{} shorter than {LONG_ENOUGH} characters", keys(short)), "ID")
+            let what = format!("{} shorter than {LONG_ENOUGH} characters", keys(short));
+            warn_of_short(&what, "ID", json);
         }
     }
-    done(json, "imported", imported)
+    done(json, "imported", lines.len())?;
+    say_created(file, is_new && !json);
+    Ok(())
 }
 
-fn import_line(keys: &Keyring, line: &[u8], about: &About) -> Result<(), ConfigError> {
+fn import_line(
+    keys: &Keyring,
+    line: &[u8],
+    about: &About,
+    format: Option<&KeyFormat>,
+) -> Result<(), ConfigError> {
     let (client, key) = split(line).ok_or(ConfigErrorKind::ListEntry)?;
     let client = str::from_utf8(client).map_err(|_| ConfigErrorKind::ClientId)?;
-    take_in(keys, key, client, about).map(drop)
+    take_in(keys, key, client, about, format).map(drop)
 }
 
 fn is_without_tab(lines: &[(usize, &[u8])], number: usize) -> bool {
@@ -88,15 +117,38 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.get(..tab)?, line.get(tab + 1..)?))
 }
 
-/// Adds a key under the id that it has, if it was minted, or a new one.
-fn take_in(keys: &Keyring, key: &[u8], client: &str, about: &About) -> Result<String, ConfigError> {
-    keys.insert(key, about.client(client))?;
-    let digest = KeyDigest::of(key);
+/// Adds a key under the id that it has, if it was minted, or a new one. A digest stands for its key.
+fn take_in(
+    keys: &Keyring,
+    key: &[u8],
+    client: &str,
+    about: &About,
+    format: Option<&KeyFormat>,
+) -> Result<String, ConfigError> {
+    let digest = match digest_in(key) {
+        Some(digest) => {
+            let digest = digest?;
+            keys.insert_digest(digest, about.client(client))?;
+            digest
+        }
+        None => {
+            keys.insert(key, about.client(client))?;
+            KeyDigest::of(key)
+        }
+    };
     let Some(record) = keys.record_of(&digest) else { return Ok(String::new()) };
+    let record = format.into_iter().fold(record, |record, format| record.format(format.clone()));
     let id = record.id().unwrap_or_default().to_owned();
     keys.remove(&digest);
     keys.insert_record(about.describe(record))?;
     Ok(id)
+}
+
+/// The digest that somebody wrote in the place of a key, in whole or not.
+fn digest_in(key: &[u8]) -> Option<Result<KeyDigest, ConfigError>> {
+    let text = str::from_utf8(key).ok()?;
+    let prefix = text.get(.."sha256:".len())?;
+    prefix.eq_ignore_ascii_case("sha256:").then(|| KeyDigest::parse(text))
 }
 
 const LONG_ENOUGH: usize = 22;
@@ -105,8 +157,7 @@ fn is_short(key: &[u8]) -> bool {
     key.len() < LONG_ENOUGH
 }
 
-fn warn_of_short(what: &str, id: &str) {
-    show::say(&format!(
-        "warning: {what}: whoever sees the file may guess it. Have it replaced: `apikey rotate {id} --overlap 7d`."
-    ));
+fn warn_of_short(what: &str, id: &str, json: bool) {
+    let advice = format!("Have it replaced: `apikey rotate {id} --overlap 7d`.");
+    show::warn(&format!("{what}: whoever sees the file may guess it. {advice}"), json);
 }

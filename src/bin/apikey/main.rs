@@ -3,33 +3,42 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
 mod commands;
+mod failure;
 mod hand_out;
 mod import;
 mod prompt;
+mod rotate;
 mod show;
+mod when;
 
-use std::{error::Error, io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
-use tower_api_key::{
-    error::{ConfigError, ConfigErrorKind},
-    key_file::{KeyFileError, KeyFileErrorKind},
-};
+
+use self::failure::Failure;
 
 fn main() -> ExitCode {
-    match args().and_then(commands::run) {
+    let json = is_json_wanted();
+    match args(json).and_then(commands::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Where standard error is closed nobody can be told more than the code.
-            _ = failure.print();
+            _ = failure.print(json);
             ExitCode::from(failure.code)
         }
     }
 }
 
+/// Looks for the option itself, because arguments that do not parse have errors too.
+fn is_json_wanted() -> bool {
+    let options = std::env::args_os().skip(1).take_while(|word| word != "--");
+    options.into_iter().any(|word| word == "--json")
+}
+
 /// Words that are not understood are not repeated where they may be a key.
-fn args() -> Result<args::Args, Failure> {
+fn args(json: bool) -> Result<args::Args, Failure> {
     let parse = || {
         let matches = args::Args::command().try_get_matches()?;
         let mut args = args::Args::from_arg_matches(&matches)?;
@@ -44,10 +53,13 @@ fn args() -> Result<args::Args, Failure> {
     parse().map_err(|error: clap::Error| {
         use ErrorKind::{
             DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
-            InvalidSubcommand, UnknownArgument,
+            InvalidSubcommand, MissingSubcommand, UnknownArgument,
         };
         let (shortest, hint) = match error.kind() {
-            DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            DisplayHelp | DisplayVersion => error.exit(),
+            DisplayHelpOnMissingArgumentOrSubcommand => return help(),
+            // Clap counts a variable that is set as an argument, and shows an error alone.
+            MissingSubcommand if !json => return help(),
             // A command that is mistyped is best shown.
             InvalidSubcommand => (10, ""),
             UnknownArgument => {
@@ -60,73 +72,20 @@ fn args() -> Result<args::Args, Failure> {
     })
 }
 
+/// The help, for people who gave no command. As with Clap and Git it is no success.
+fn help() -> Failure {
+    let help = args::Args::command().render_help();
+    let is_coloured = show::is_coloured(&std::io::stderr());
+    Failure::help(if is_coloured { help.ansi().to_string() } else { help.to_string() })
+}
+
 fn without_words(text: &str, shortest: usize) -> String {
     let given: Vec<_> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let words = given.iter().flat_map(|word| [Some(&**word), word.split_once('=').map(|it| it.1)]);
+    let values = given.iter().filter_map(|word| word.split_once('=').map(|(_, value)| value));
+    let words = given.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
     words
-        .flatten()
-        .filter(|word| word.len() >= shortest && !word.starts_with('-'))
+        .chain(values)
+        .filter(|word| word.len() >= shortest)
         .fold(text.to_owned(), |text, word| text.replace(&format!("'{word}'"), "'…'"))
-}
-
-/// What went wrong, and the code to leave with.
-struct Failure {
-    code: u8,
-    message: String,
-}
-
-const REFUSED: u8 = 1;
-const USAGE: u8 = 2;
-const FILE: u8 = 3;
-/// As a shell says it of what Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
-
-impl Failure {
-    fn refused(message: impl Into<String>) -> Self {
-        Self { code: REFUSED, message: message.into() }
-    }
-
-    fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, message: message.into() }
-    }
-
-    fn print(&self) -> io::Result<()> {
-        use io::Write as _;
-        match self.message.as_str() {
-            "" => Ok(()),
-            message => writeln!(io::stderr(), "error: {}", message.trim_end()),
-        }
-    }
-}
-
-impl From<KeyFileError> for Failure {
-    fn from(error: KeyFileError) -> Self {
-        let refused = error.source().and_then(<dyn Error>::downcast_ref::<ConfigError>);
-        match (error.kind(), refused) {
-            (KeyFileErrorKind::Refused, Some(refused)) => refused.clone().into(),
-            _ => Self { code: FILE, message: error.to_string() },
-        }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        let hint = match error.kind() {
-            ConfigErrorKind::UnknownKeyId => ": `apikey list` shows those that there are",
-            ConfigErrorKind::DuplicateKey => ": `apikey check` says whose it is",
-            _ => "",
-        };
-        Self::refused(format!("{error}{hint}"))
-    }
-}
-
-/// Of standard input and output. A reader that has seen enough is no failure.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::Interrupted => Self { code: INTERRUPTED, message: String::new() },
-            _ => Self::refused(error.to_string()),
-        }
-    }
 }

@@ -44,7 +44,7 @@ pub(crate) fn consent(is_given: bool, question: &str) -> Result<(), Failure> {
     if is_given {
         return Ok(());
     }
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    if !may_ask() {
         return Err(Failure::usage("nobody is here to be asked: add --yes to do it"));
     }
     write!(io::stderr(), "{question} [y/N] ")?;
@@ -53,8 +53,13 @@ pub(crate) fn consent(is_given: bool, question: &str) -> Result<(), Failure> {
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::refused("nothing was changed")),
+        _ => Err(Failure::refused("declined", "nothing was changed")),
     }
+}
+
+/// Whether a person can read a question and answer it.
+pub(crate) fn may_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Reads a line that is not shown. Ctrl-C is read as well, and not left to the system: whoever ends

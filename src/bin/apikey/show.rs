@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use tower_api_key::{rejection::Reason, verify::Record};
 
-use crate::Failure;
+use crate::{Failure, when};
 
 /// How a key stands, in a word.
 pub(crate) fn state(record: &Record, now: SystemTime) -> &'static str {
@@ -17,8 +17,15 @@ pub(crate) fn state(record: &Record, now: SystemTime) -> &'static str {
         None => "active",
         Some(Reason::Revoked) => "revoked",
         Some(Reason::NotYetValid) => "not yet",
+        Some(_) if ended_by_rotation(record) => "rotated",
         Some(_) => "expired",
     }
+}
+
+/// Whether a key ended because it was rotated, and not because its own time was over.
+fn ended_by_rotation(record: &Record) -> bool {
+    let own_end = record.expires();
+    record.rotated().and(record.retires()).is_some_and(|end| own_end.is_none_or(|own| end <= own))
 }
 
 /// When a key ends or has ended.
@@ -39,7 +46,9 @@ pub(crate) fn json(record: &Record, now: SystemTime) -> Value {
         "created": time(record.created()),
         "not_before": time(record.begins()),
         "expires": time(record.expires()),
+        "rotated": time(record.rotated()),
         "retires": time(record.retires()),
+        "replaced_by": record.replaced_by(),
         "revoked": time(record.revoked()),
         "prefix": record.key_format().map(|format| format.prefix()),
         "note": record.noted(),
@@ -75,7 +84,7 @@ pub(crate) fn table(records: &[Record], now: SystemTime) -> Result<(), Failure> 
     }
     let widths = [0, 1, 2, 3, 4, 5, 6]
         .map(|column| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0));
-    let is_coloured = is_coloured();
+    let is_coloured = is_coloured(&out);
     lines(rows.iter().map(|row| {
         let cells = row.iter().zip(widths).map(|(cell, width_of_column)| {
             let blanks = " ".repeat(width_of_column - width(cell));
@@ -100,6 +109,15 @@ pub(crate) fn say(text: &str) {
     _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Warns people in words, and machines in JSON.
+pub(crate) fn warn(text: &str, json: bool) {
+    if json {
+        say(&escaped(&json!({ "warning": text })));
+    } else {
+        say(&format!("warning: {text}"));
+    }
+}
+
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339(time).to_string()
 }
@@ -108,49 +126,53 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
 pub(crate) fn words(time: SystemTime, now: SystemTime) -> String {
     match time.duration_since(now) {
         // A minute more, so that what was set to 90 days just now reads so.
-        Ok(left) if !left.is_zero() => format!("in {}", rough(left + Duration::from_secs(59))),
+        Ok(left) if !left.is_zero() => {
+            format!("in {}", rough(now, time + Duration::from_secs(59)))
+        }
         Ok(_) => "now".to_owned(),
-        Err(past) => format!("{} ago", rough(past.duration())),
+        Err(_) => format!("{} ago", rough(time, now)),
     }
 }
 
 /// The two largest of few units say enough to plan by.
-fn rough(duration: Duration) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(365 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute")];
-    let seconds = duration.as_secs();
-    let found = UNITS.into_iter().find(|(unit, _)| seconds >= *unit);
-    let Some((unit, name)) = found else { return "less than a minute".to_owned() };
+fn rough(from: SystemTime, to: SystemTime) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
     let count =
         |number: u64, name: &str| format!("{number} {name}{}", if number == 1 { "" } else { "s" });
-    match (seconds / unit, name) {
-        (years, "year") => {
-            let days = seconds % unit / 86_400;
-            let rest = if days == 0 { String::new() } else { format!(" {}", count(days, "day")) };
-            count(years, name) + &rest
+    let seconds = to.duration_since(from).unwrap_or_default().as_secs();
+    match when::years_and_days(from, to) {
+        Some((years @ 1.., 0)) => return count(years, "year"),
+        Some((years @ 1.., days)) => {
+            return format!("{} {}", count(years, "year"), count(days, "day"));
         }
-        (number, name) => count(number, name),
+        _ => {}
     }
+    let found = UNITS.into_iter().find(|(unit, _)| seconds >= *unit);
+    found.map_or("less than a minute".to_owned(), |(unit, name)| count(seconds / unit, name))
 }
 
-/// Without what would take hold of a terminal or break a line.
+/// A text in one line that looks like no other text. The rest is written as Rust writes it.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().fold(String::new(), |mut printable, char| {
-        if takes_hold(char) {
-            printable.extend(char.escape_default());
-        } else {
+        let escaped = char.escape_debug();
+        if !must_be_escaped(char) && char != '\\' {
             printable.push(char);
+        } else if escaped.len() > 1 {
+            printable.extend(escaped);
+        } else {
+            printable.extend(char.escape_unicode());
         }
         printable
     })
 }
 
-/// JSON, without what `serde_json` leaves alone and a terminal does not.
+/// JSON without the characters that `serde_json` leaves alone and a terminal could misread.
 pub(crate) fn escaped(value: &Value) -> String {
     value.to_string().chars().fold(String::new(), |mut escaped, char| {
-        if takes_hold(char) {
-            // All of them are below U+10000.
-            escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
+        if must_be_escaped(char) {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             escaped.push(char);
         }
@@ -158,10 +180,16 @@ pub(crate) fn escaped(value: &Value) -> String {
     })
 }
 
-/// Controls, breaks of lines, and marks that turn the direction of what follows.
-fn takes_hold(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+/// Whether a terminal could obey a character, hide it, or merge it with the one before.
+///
+/// `escape_debug` escapes controls, blanks, marks of format, unassigned characters and combining marks.
+/// It leaves letters and symbols without a shape alone.
+fn must_be_escaped(char: char) -> bool {
+    let has_no_shape = matches!(
+        char,
+        '\u{115F}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}' | '\u{1D159}'
+    );
+    has_no_shape || (!matches!(char, ' '..='~') && char.escape_debug().len() > 1)
 }
 
 fn width(text: &str) -> usize {
@@ -180,9 +208,9 @@ fn coloured(cell: &str) -> String {
 }
 
 /// On a terminal that knows colours, unless somebody wants none: <https://no-color.org>.
-fn is_coloured() -> bool {
+pub(crate) fn is_coloured(stream: &impl io::IsTerminal) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal()
+    stream.is_terminal()
         && !is_set("NO_COLOR")
         && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }

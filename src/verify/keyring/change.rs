@@ -17,55 +17,13 @@ use crate::{
         ConfigError,
         ConfigErrorKind::{self, DuplicateKey, DuplicateKeyId, RevokedKey},
     },
-    key::{self, KeyDigest, KeyFormat, MintedKey},
+    key::{KeyDigest, KeyFormat, MintedKey},
 };
 
 type Digests = HashMap<u64, KeyDigest, RandomState>;
 
 /// Changes. They come one after another, and requests go on meanwhile.
 impl<C: Clone + Send + Sync + 'static> Keyring<C> {
-    /// Adds a key, of which only the digest is kept. It gets a public id: its own, if it was minted.
-    ///
-    /// # Errors
-    ///
-    /// For a key that is empty, blank, longer than 1,024 bytes, with white space at an edge (pasted,
-    /// as a rule) or with a byte outside 0x20 to 0x7E; for the text of a digest (`sha256:…`); for a key
-    /// of another [`format`](Self::format) than those that were asked for; for a key that is there
-    /// already, whosever it is, and one that was revoked; for a [`Client`](crate::Client) whose id is
-    /// blank, or one of whose scopes is not valid. The error names the position, never the value.
-    /// Nothing is changed then.
-    pub fn insert(&self, key: impl AsRef<[u8]>, client: C) -> Result<(), ConfigError> {
-        let key = key.as_ref();
-        key::check(key)?;
-        self.check_form(key)?;
-        let mut record = Record::new(KeyDigest::of(key), client);
-        let mut index = self.index();
-        if let Some((format, id)) = KeyFormat::of(key) {
-            record.entry.format = Some(index.share(format));
-            record.id = Some(id).filter(|id| !index.knows(*id));
-        }
-        self.add(&mut index, record, self.now())
-    }
-
-    /// Adds a key by its digest.
-    ///
-    /// # Errors
-    ///
-    /// As [`insert`](Self::insert), but for the key's own form, which the digest does not show.
-    pub fn insert_digest(&self, digest: KeyDigest, client: C) -> Result<(), ConfigError> {
-        self.insert_record(Record::new(digest, client))
-    }
-
-    /// Adds a key by its record: one with an expiry, for example, or one from a store.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`insert_digest`](Self::insert_digest); and for a public id that another key has, and
-    /// for a key that would end before it begins.
-    pub fn insert_record(&self, record: Record<C>) -> Result<(), ConfigError> {
-        self.add(&mut self.index(), record, self.now())
-    }
-
     /// Makes a new key for a client.
     ///
     /// ```
@@ -91,7 +49,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let mut index = self.index();
         let minted = index.mint(format)?;
         client.set_key_id(minted.id());
-        self.add(&mut index, Record::of(&minted, client), self.now())?;
+        self.add_new(&mut index, Record::of(&minted, client), self.now())?;
         Ok(minted)
     }
 
@@ -99,7 +57,11 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// The new one works now. It has the old one's client (with name and scopes), note, format and
     /// length of life. The old one works on for the time of the overlap, or until its own expiry if
-    /// that is sooner; with [`Duration::ZERO`] it ends at once.
+    /// that is sooner. With [`Duration::ZERO`] it ends at once, and a replica whose clock is slow rejects
+    /// it too, because the record then says that there is no overlap.
+    ///
+    /// The old key's record names the new key: [`replaced_by`](Record::replaced_by). If a key is rotated
+    /// twice, the record names the newest one.
     ///
     /// # Errors
     ///
@@ -125,7 +87,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         client.set_key_id(minted.id());
         let entry = old.entry.successor(client, format, now);
         let mut retired = old.clone();
-        retired.entry.life.retire(now.after(overlap));
+        retired.entry.life.rotate(now, overlap, minted.key_id());
 
         let id = Some(minted.key_id());
         self.add(&mut index, Record { id, digest: minted.digest(), entry }, now)?;
@@ -149,6 +111,10 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
 
     /// Forgets the keys that are revoked or whose time is over, and says how many there were. It looks
     /// at every key.
+    ///
+    /// A key that was pruned is unknown. If the keyring stands before another verifier
+    /// ([`or`](crate::verify::Verify::or)), that verifier is then asked about it, and can accept it. Revoke
+    /// the key there first.
     pub fn prune(&self) -> usize {
         let now = self.now();
         let is_dead = |kept: &Kept<C>| kept.entry.life.is_dead(now);
@@ -206,12 +172,12 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         for (number, record) in (1..).zip(&mut records) {
             let slot = record.digest.slot();
             let mut claim = || {
-                record.entry.check(now)?;
+                record.entry.check()?;
                 if digests.insert(slot, record.digest).is_some() {
                     return Err(DuplicateKey.into());
                 }
                 let known = record.id.or_else(|| keys.get(&record.digest).map(|kept| kept.id));
-                let id = known.map_or_else(|| next.free_id(), Ok)?;
+                let id = known.unwrap_or_else(|| next.derived_id(&record.digest));
                 record.id = Some(id);
                 next.claim(id, slot)
             };
@@ -232,9 +198,14 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         Ok(())
     }
 
-    fn add(&self, index: &mut Index<C>, record: Record<C>, now: Time) -> Result<(), ConfigError> {
+    pub(super) fn add(
+        &self,
+        index: &mut Index<C>,
+        record: Record<C>,
+        now: Time,
+    ) -> Result<(), ConfigError> {
         let Record { id, digest, entry } = record;
-        entry.check(now)?;
+        entry.check()?;
         let keys = self.shared.keys.pin();
         if let Some(kept) = keys.get(&Slot::of(&digest)) {
             return Err(if kept.entry.life.is_revoked() { RevokedKey } else { DuplicateKey }.into());
@@ -242,7 +213,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         let id = match id {
             Some(id) if index.knows(id) => return Err(DuplicateKeyId.into()),
             Some(id) => id,
-            None => index.free_id()?,
+            None => index.derived_id(&digest),
         };
         let kept = Kept::new(id, entry, now);
         // Somebody's `Identity` may panic in there: nothing is changed yet.

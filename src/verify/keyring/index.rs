@@ -107,13 +107,25 @@ impl<C: 'static> Index<C> {
         }
     }
 
-    /// An id that no key has.
+    /// A random id that no key has.
     pub(super) fn free_id(&self) -> Result<KeyId, ConfigError> {
         loop {
             let id = KeyId::random()?;
             if !self.knows(id) {
                 return Ok(id);
             }
+        }
+    }
+
+    /// The id that a digest gives. If another key has it, the next attempt is taken.
+    pub(super) fn derived_id(&self, digest: &KeyDigest) -> KeyId {
+        let mut attempt = 0;
+        loop {
+            let id = KeyId::derived(digest, attempt);
+            if !self.knows(id) {
+                return id;
+            }
+            attempt += 1;
         }
     }
 

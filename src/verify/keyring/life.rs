@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use super::time::Time;
-use crate::rejection::Reason;
+use crate::{key::KeyId, rejection::Reason};
 
 /// From when until when a key opens anything. It is small: what few keys have stands in [`Rare`].
 #[derive(Clone, PartialEq, Eq)]
@@ -12,13 +14,24 @@ pub(super) struct Life {
 pub(super) struct Rare {
     pub(super) begins: Time,
     /// When a key that was rotated ends, which is not how long it was meant to live.
-    pub(super) retires: Time,
+    retires: Time,
+    rotated: Time,
+    /// `retires`, or the start of all times after a rotation without overlap. No clock is that slow.
+    ends: Time,
+    pub(super) replaced_by: Option<KeyId>,
     pub(super) revoked: Time,
     pub(super) note: Option<Box<str>>,
 }
 
-const NOTHING_RARE: &Rare =
-    &Rare { begins: Time::START, retires: Time::NEVER, revoked: Time::NEVER, note: None };
+const NOTHING_RARE: &Rare = &Rare {
+    begins: Time::START,
+    retires: Time::NEVER,
+    rotated: Time::NEVER,
+    ends: Time::NEVER,
+    replaced_by: None,
+    revoked: Time::NEVER,
+    note: None,
+};
 
 impl Life {
     /// Why the key is refused. Without times it does not ask what time it is.
@@ -27,7 +40,7 @@ impl Life {
     #[inline]
     pub(super) fn refused(&self, now: impl FnOnce() -> Time) -> Option<Reason> {
         let rare = self.rare();
-        let ends = self.expires.min(rare.retires);
+        let ends = self.expires.min(rare.ends);
         let now = if Time::is_always(rare.begins, ends) { Time::START } else { now() };
         let mut refused = (now < rare.begins).then_some(Reason::NotYetValid);
         if ends <= now {
@@ -68,10 +81,11 @@ impl Life {
         Self { expires, rare: (rare != *NOTHING_RARE).then(|| Box::new(rare)) }
     }
 
-    /// Ends the key at the sooner of this time and those that were set before.
-    pub(super) fn retire(&mut self, at: Time) {
+    /// Ends the key after the overlap, or at an end that was set before if that is sooner.
+    pub(super) fn rotate(&mut self, now: Time, overlap: Duration, successor: KeyId) {
         let rare = self.rare_mut();
-        rare.retires = rare.retires.min(at);
+        rare.replaced_by = Some(successor);
+        rare.set_rotation(now, rare.retires.min(now.after(overlap)));
     }
 
     #[inline]
@@ -81,6 +95,22 @@ impl Life {
 
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_with(|| Box::new(NOTHING_RARE.clone()))
+    }
+}
+
+impl Rare {
+    pub(super) fn rotated(&self) -> Time {
+        self.rotated
+    }
+
+    pub(super) fn retires(&self) -> Time {
+        self.retires
+    }
+
+    pub(super) fn set_rotation(&mut self, rotated: Time, retires: Time) {
+        let has_overlap = rotated == Time::NEVER || rotated < retires;
+        self.ends = if has_overlap { retires } else { Time::START };
+        (self.rotated, self.retires) = (rotated, retires);
     }
 }
 

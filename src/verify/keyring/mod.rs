@@ -1,5 +1,6 @@
 mod change;
 mod index;
+mod insert;
 mod life;
 mod list;
 mod read;
@@ -12,8 +13,6 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicUsize},
     time::SystemTime,
 };
-
-use zeroize::Zeroizing;
 
 pub use self::record::Record;
 use self::{
@@ -72,6 +71,24 @@ use crate::{
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
+/// # The id of a key
+///
+/// Logs and metrics name a key by its public id of eight letters and digits:
+///
+/// | key | id |
+/// |---|---|
+/// | minted | a part of the key |
+/// | of 22 characters or more, or known by its digest alone | derived from the digest |
+/// | shorter | random |
+///
+/// A derived id is the same after a restart and on every replica. It is a truncated SHA-256 of the digest,
+/// so that it tells nothing of a strong key. If two keys of a keyring derive the same id, which chance
+/// brings about once in 10^14 pairs, the key that was inserted later gets the next id of its own digest.
+/// The order of insertion then decides.
+///
+/// A shorter key gets a random id, because an attacker could find the key from a derived one by guessing.
+/// The id changes at every start, and with the feature `tracing` a warning says so.
+///
 /// # What time tells
 ///
 /// A key is looked up by the first eight bytes of its digest: a hash of them, with a seed of this
@@ -91,6 +108,10 @@ pub struct Keyring<C = Client> {
     formats: Arc<[KeyFormat]>,
     clock: Option<Arc<Clock>>,
 }
+
+/// The target of log lines about keys that were inserted.
+#[cfg(feature = "tracing")]
+const TARGET: &str = "tower_api_key::keyring";
 
 type Clock = dyn Fn() -> SystemTime + Send + Sync;
 
@@ -118,34 +139,11 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// Those of [`insert`](Self::insert): an empty key above all.
+    /// Returns the errors of [`insert`](Self::insert). An empty key is one of them.
     pub fn single(key: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let keys = Self::new();
         keys.insert(key, Client::new("default"))?;
         Ok(keys)
-    }
-
-    /// The keys that an environment variable lists: `client=key` or `client=sha256:…`, separated by
-    /// commas or line breaks, several for one client if need be. A key that holds a comma, or begins
-    /// with `sha256:`, is listed by its digest.
-    ///
-    /// ```no_run
-    /// use tower_api_key::Keyring;
-    ///
-    /// // API_KEYS="mobile-app=sk_live_…,ci=sha256:9f86d0…"
-    /// let keys = Keyring::from_env("API_KEYS")?;
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Where the variable is not set, is not Unicode, or lists no key, and for the first entry that
-    /// cannot be used, named by its number. An `Err` is no open door: stop on it.
-    pub fn from_env(variable: &str) -> Result<Self, ConfigError> {
-        std::env::var(variable)
-            .map_err(|_| ConfigError::new(ConfigErrorKind::EnvironmentUnset))
-            .and_then(|list| Zeroizing::new(list).parse())
-            .map_err(|error| error.in_variable(variable))
     }
 }
 
@@ -257,7 +255,7 @@ impl<C: Clone + Send + Sync + 'static> Verify for Keyring<C> {
 
 impl<C: Clone + 'static> Kept<C> {
     fn new(id: KeyId, mut entry: Entry<C>, now: Time) -> Self {
-        entry.created = entry.created.or(now);
+        entry.created = entry.created.or(now.min(entry.life.expires));
         if let Some(client) = (&mut entry.client as &mut dyn Any).downcast_mut::<Client>() {
             client.stamp(id);
         }

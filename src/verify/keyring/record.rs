@@ -65,7 +65,8 @@ impl<C> Record<C> {
         Ok(self)
     }
 
-    /// Sets when the key was made. By default it is when the record is inserted.
+    /// Sets when the key was made. By default it is when the record is inserted, or the key's expiry if
+    /// that is sooner.
     pub fn created_at(mut self, time: SystemTime) -> Self {
         self.entry.created = time.into();
         self
@@ -86,8 +87,40 @@ impl<C> Record<C> {
     /// Sets when a key that was rotated ends, if that is sooner than its own expiry. What
     /// [`Keyring::rotate`](crate::Keyring::rotate) sets.
     pub fn retires_at(mut self, time: SystemTime) -> Self {
-        self.entry.life.rare_mut().retires = time.into();
+        let rare = self.entry.life.rare_mut();
+        rare.set_rotation(rare.rotated(), time.into());
         self
+    }
+
+    /// Sets since when the key is rotated. [`Keyring::rotate`](crate::Keyring::rotate) sets this time.
+    ///
+    /// If [`retires_at`](Self::retires_at) is not later, the rotation has no overlap. A keyring then
+    /// rejects the key whatever its clock says, because the clock may be slow.
+    ///
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    /// use tower_api_key::{Client, KeyDigest, rejection::Reason, verify::Record};
+    ///
+    /// let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    /// let record = Record::new(KeyDigest::of("12345abcde"), Client::new("ci"));
+    /// let record = record.with_rotated(now).retires_at(now);
+    ///
+    /// assert_eq!(record.refused_at(now - Duration::from_secs(60)), Some(Reason::Expired));
+    /// ```
+    pub fn with_rotated(mut self, since: SystemTime) -> Self {
+        let rare = self.entry.life.rare_mut();
+        rare.set_rotation(since.into(), rare.retires());
+        self
+    }
+
+    /// Sets the public id of the key that takes the place of this key.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrorKind::KeyId`] for anything but eight letters and digits.
+    pub fn with_replaced_by(mut self, id: &str) -> Result<Self, ConfigError> {
+        self.entry.life.rare_mut().replaced_by = Some(KeyId::parse(id)?);
+        Ok(self)
     }
 
     /// Says that the key was revoked, and when.
@@ -148,7 +181,22 @@ impl<C> Record<C> {
     /// When it ends because it was rotated, if it was.
     #[must_use]
     pub fn retires(&self) -> Option<SystemTime> {
-        self.entry.life.rare().retires.known()
+        self.entry.life.rare().retires().known()
+    }
+
+    /// Returns the time since when the key is rotated.
+    ///
+    /// If the key was rotated by an older version, this time is not known and [`retires`](Self::retires)
+    /// alone is set.
+    #[must_use]
+    pub fn rotated(&self) -> Option<SystemTime> {
+        self.entry.life.rare().rotated().known()
+    }
+
+    /// Returns the public id of the key that takes the place of this key.
+    #[must_use]
+    pub fn replaced_by(&self) -> Option<&str> {
+        self.entry.life.rare().replaced_by.as_ref().map(KeyId::as_str)
     }
 
     /// When it was revoked, if it was.
@@ -174,18 +222,35 @@ impl<C> Record<C> {
     pub fn refused_at(&self, time: SystemTime) -> Option<Reason> {
         self.entry.life.refused(|| time.into())
     }
+
+    /// The public id as other records are compared with it.
+    #[cfg(feature = "file")]
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.id
+    }
+
+    /// Checks what a keyring requires of one record, other records aside.
+    #[cfg(feature = "file")]
+    pub(crate) fn check_fields(&self) -> Result<(), ConfigError>
+    where
+        C: 'static,
+    {
+        self.entry.check()
+    }
 }
 
 impl<C> Entry<C> {
     /// What a keyring takes: a client that logs can show, and a life.
-    pub(super) fn check(&self, now: Time) -> Result<(), ConfigError>
+    ///
+    /// The clock is not read, because a key that has expired is no error.
+    pub(super) fn check(&self) -> Result<(), ConfigError>
     where
         C: 'static,
     {
         if let Some(client) = (&self.client as &dyn Any).downcast_ref::<Client>() {
             client.check()?;
         }
-        if self.life.expires < self.life.rare().begins.max(self.created.or(now)) {
+        if self.life.expires < self.life.rare().begins.max(self.created.or(Time::START)) {
             return Err(ConfigErrorKind::Lifetime.into());
         }
         Ok(())
@@ -206,7 +271,9 @@ impl<C: fmt::Debug> fmt::Debug for Record<C> {
             .field("created", &self.created())
             .field("not_before", &self.begins())
             .field("expires", &self.expires())
+            .field("rotated", &self.rotated())
             .field("retires", &self.retires())
+            .field("replaced_by", &self.replaced_by())
             .field("revoked", &self.revoked())
             .field("note", &self.noted())
             .finish_non_exhaustive()

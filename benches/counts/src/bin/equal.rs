@@ -30,6 +30,7 @@ const REVOKED: &str = "revoked";
 const REVOKED_WITH_TIMES: &str = "revoked, with times";
 const EXPIRED: &str = "expired";
 const RETIRED: &str = "expired, as it was rotated";
+const ROTATED: &str = "rotated without overlap";
 const NOT_YET_VALID: &str = "not yet valid";
 const TIMELESS: &str = "accepted, without times";
 const TIMED: &str = "accepted, with times";
@@ -122,6 +123,7 @@ fn refusing_by_record() {
     refuse(REVOKED_WITH_TIMES, holding(|key| record(key).expires_at(after).revoked_at(before)));
     refuse(EXPIRED, holding(|key| record(key).expires_at(before)));
     refuse(RETIRED, holding(|key| record(key).retires_at(before)));
+    refuse(ROTATED, holding(|key| record(key).with_rotated(after).retires_at(after)));
     refuse(NOT_YET_VALID, holding(|key| record(key).not_before(after)));
     let accept = |case, keys| accept(&name(case), keys, key);
     accept(TIMELESS, holding(record));
@@ -215,7 +217,7 @@ fn judge_by_record(counts: &[Count]) -> bool {
         println!("FAILED {UNKNOWN}: {place} fewer");
     }
     let with_times =
-        [REVOKED_WITH_TIMES, EXPIRED, RETIRED, NOT_YET_VALID].map(|case| (case, clock));
+        [REVOKED_WITH_TIMES, EXPIRED, RETIRED, ROTATED, NOT_YET_VALID].map(|case| (case, clock));
     for (case, clock) in [(REVOKED, 0)].into_iter().chain(with_times) {
         let beyond = of(case) - of(SAME_SLOT);
         println!("{beyond:>+9}  {case}, with {clock} for the clock");

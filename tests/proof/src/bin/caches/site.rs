@@ -21,7 +21,8 @@ pub const OWNER: &str = "x-for";
 pub const NOBODY: &str = "nobody";
 
 /// By their names in the path.
-pub const ANSWERS: [&str; 6] = ["plain", "max-age", "public", "s-maxage", "varied", "missing"];
+pub const ANSWERS: [&str; 8] =
+    ["plain", "max-age", "public", "s-maxage", "varied", "missing", "accel", "cdn"];
 pub const EXEMPT: &str = "/max-age/exempt";
 
 /// `/default/…` and, to see that the cache could give answers to the wrong callers at all,
@@ -60,6 +61,8 @@ async fn answer(
             (header::VARY, "accept-language"),
             (header::VARY, "origin"),
         ],
+        "accel" => &[(HeaderName::from_static("x-accel-expires"), "60")],
+        "cdn" => &[(header::CDN_CACHE_CONTROL, "max-age=60")],
         _ => &[],
     };
     let body = format!("for {owner}\n");

@@ -1,0 +1,196 @@
+//! A broken file of keys takes little memory, and a service with little memory survives one.
+
+#![cfg(all(feature = "file", unix))]
+#![allow(unsafe_code, reason = "a global allocator that counts is unsafe to write")]
+
+mod key_file_support;
+mod support;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    fmt::Write as _,
+    fs::File,
+    io::Write as _,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use key_file_support::{
+    Folder, HEADER, child, follow, line, millis, outcome, role, stays, text_of,
+};
+use support::{KEY, OTHER};
+use tower_api_key::key_file::{KeyFile, KeyFileErrorKind as Kind};
+
+struct Counting;
+
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is left to `System`; only counters are changed beside.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MOST.fetch_max(BYTES.fetch_add(layout.size(), SeqCst) + layout.size(), SeqCst);
+        // SAFETY: the caller's own promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), SeqCst);
+        // SAFETY: the caller's own promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that were held at once beyond those of before.
+fn most(act: impl FnOnce()) -> usize {
+    let before = BYTES.load(SeqCst);
+    MOST.store(before, SeqCst);
+    act();
+    MOST.load(SeqCst) - before
+}
+
+const MIB: usize = 1 << 20;
+
+/// What a line of 64 KiB may take by itself, and all that is not of the file's size.
+const BESIDE: usize = 2 * MIB;
+
+/// A file of many good keys.
+fn many(more: &str) -> String {
+    let mut text = HEADER.to_owned();
+    for number in 0..20_000 {
+        let line = line(number, "c", &format!("key-{number}"));
+        let open = line.strip_suffix('}').unwrap();
+        writeln!(text, "{open}{more}}}").unwrap();
+    }
+    text
+}
+
+/// Since it counts what the whole process holds, all cases are one test.
+#[test]
+fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
+    if role().is_some() {
+        return;
+    }
+    let folder = Folder::quick();
+    let scopes = format!(",\"scopes\":[{}\"a\"]", "\"a\",".repeat(100));
+    let good = many("");
+    for (what, text, line) in [
+        ("line breaks", "\n".repeat(6 * MIB), Some(1)),
+        (
+            "comments, then a cut-off line",
+            format!("{HEADER}{}{{", "\n#".repeat(3 * MIB)),
+            Some(3 * MIB + 2),
+        ),
+        ("one long line", format!("{HEADER}{}\n", "[0,".repeat(2 * MIB)), Some(2)),
+        ("one long string", format!("{HEADER}{{\"id\":\"{}\"}}\n", "x".repeat(6 * MIB)), Some(2)),
+        (
+            "lines of small values",
+            format!("{HEADER}{}", format!("[{}0]\n", "0,".repeat(30_000)).repeat(100)),
+            Some(2),
+        ),
+        ("many keys, then a bad line", format!("{good}{{}}\n"), Some(20_002)),
+        (
+            "many keys, then one of them again",
+            format!("{good}{}\n", self::line(0, "c", "key-0")),
+            Some(20_002),
+        ),
+        (
+            "many keys, then an id again",
+            format!("{good}{}\n", self::line(0, "c", "another")),
+            Some(20_002),
+        ),
+        (
+            "many keys with scopes, then a bad line",
+            format!("{}{{}}\n", many(&scopes)),
+            Some(20_002),
+        ),
+        ("many keys, cut off", good.trim_end().to_owned(), Some(20_001)),
+    ] {
+        folder.put(text_of(KEY));
+        let file = KeyFile::options().follow(false).open(folder.file()).unwrap();
+        folder.put(&text);
+        let allowed = 2 * text.len() + BESIDE;
+        let is_broken = |result: Result<(), tower_api_key::key_file::KeyFileError>| {
+            let error = result.unwrap_err();
+            assert_eq!((error.kind(), error.line()), (Kind::Content, line), "{what}: {error}");
+        };
+        let opened = most(|| {
+            is_broken(KeyFile::options().follow(false).open(folder.file()).map(drop));
+        });
+        let changed = most(|| is_broken(file.update(|_| Ok(()))));
+        println!("{what}: {} bytes, {opened} to open it, {changed} to change it", text.len());
+        assert!(opened.max(changed) <= allowed, "{what}: {opened}, {changed} of {allowed}");
+        assert!(opened.min(changed) >= text.len(), "{what}: counts nothing");
+        assert_eq!(outcome(&file, KEY), "200 mobile-app", "{what}");
+    }
+
+    // A file without keys is good. A change takes the old text and the new one.
+    let text = format!("{HEADER}{}", "\n".repeat(6 * MIB));
+    folder.put(&text);
+    let opened = most(|| {
+        let file = KeyFile::options().follow(false).open(folder.file()).unwrap();
+        file.update(|keys| keys.insert(KEY, tower_api_key::Client::new("ci"))).unwrap();
+    });
+    assert!(opened <= 2 * text.len() + BESIDE, "{opened}");
+
+    // What is larger than the maximum is not read.
+    File::create(folder.file()).unwrap().set_len(3 << 30).unwrap();
+    let file = KeyFile::options().follow(false);
+    let opened = most(|| assert_eq!(file.open(folder.file()).unwrap_err().kind(), Kind::Content));
+    assert!(opened <= MIB, "{opened}");
+}
+
+fn wait(is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(60));
+        thread::sleep(millis(20));
+    }
+}
+
+/// As a child with little memory: follows a file that others break.
+#[test]
+fn child_that_follows() {
+    let Some(folder) = role() else { return };
+    let file = KeyFile::open(folder.join("keys.jsonl")).unwrap();
+    let is_up = || outcome(&file, KEY) == "200 mobile-app";
+    assert!(is_up());
+    for make in [
+        |file: &mut File| file.write_all(&vec![b'\n'; 25 * MIB]).unwrap(),
+        |file: &mut File| file.set_len(30 << 20).unwrap(),
+        |file: &mut File| file.set_len(900 << 20).unwrap(),
+        |file: &mut File| file.set_len(3 << 30).unwrap(),
+    ] {
+        let path = folder.join("keys.jsonl");
+        std::fs::remove_file(&path).unwrap();
+        make(&mut File::create(&path).unwrap());
+        // Without optimization 30 MiB take a while.
+        wait(|| file.status().problem().is_some());
+        stays(millis(1500), "the keys stay", is_up);
+        std::fs::write(&path, text_of(KEY)).unwrap();
+        wait(|| file.status().problem().is_none());
+    }
+    std::fs::write(folder.join("done"), OTHER).unwrap();
+}
+
+#[test]
+fn a_service_with_little_memory_outlives_a_broken_file_and_keeps_its_keys() {
+    if role().is_some() {
+        return;
+    }
+    let folder = Folder::with(text_of(KEY));
+    drop(follow(&folder));
+    let it = child("child_that_follows", &folder);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -v 600000 && exec \"$0\" \"$@\""]).arg(it.get_program());
+    limited.args(it.get_args());
+    limited.envs(it.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && folder.join("done").exists(), "{}\n{told}", output.status);
+}
