@@ -12,19 +12,14 @@
 //! curl -i http://127.0.0.1:3000/                                                  # 401
 //! ```
 
-use std::{convert::Infallible, env, error::Error, pin::pin, process::ExitCode, time::Duration};
+mod common;
+#[path = "common/connections.rs"]
+mod connections;
+
+use std::{convert::Infallible, process::ExitCode};
 
 use hyper::{Request, Response, body::Incoming};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
-use tokio::{
-    net::TcpListener,
-    signal,
-    time::{sleep, timeout},
-};
+use hyper_util::service::TowerToHyperService;
 use tower::ServiceBuilder;
 use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::header};
 
@@ -37,47 +32,15 @@ async fn handle(request: Request<Incoming>) -> Result<Response<String>, Infallib
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit_code(run()).await
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> common::Result {
     let keys = Keyring::from_env("API_KEYS")?;
     let layer = ApiKeyLayer::new(header("x-api-key"), keys);
     let service = TowerToHyperService::new(ServiceBuilder::new().layer(layer).service_fn(handle));
 
-    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(&addr).await.map_err(|error| {
-        format!("cannot listen on {addr:?}: {error}; set ADDR to listen elsewhere")
-    })?;
-    println!("Listening on http://{} until Ctrl-C", listener.local_addr()?);
+    let listener = common::listen("127.0.0.1:3000").await?;
 
-    let server = auto::Builder::new(TokioExecutor::new());
-    let connections = GracefulShutdown::new();
-    let mut ctrl_c = pin!(signal::ctrl_c());
-    loop {
-        let accepted = tokio::select! {
-            biased; // Ctrl-C is heard before anybody is served
-            pressed = &mut ctrl_c => break pressed?,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Too many open files, most likely: some may be closed soon.
-            sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-        // It fails where the caller breaks off, which is no concern of ours.
-        tokio::spawn(connections.watch(connection.into_owned()));
-    }
-
-    // Nobody new is let in, and requests that run may end.
-    drop(listener);
-    let _ = timeout(Duration::from_secs(5), connections.shutdown()).await;
-    Ok(())
+    connections::serve(listener, service).await
 }

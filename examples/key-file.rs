@@ -4,7 +4,7 @@
 //!
 //! ```sh
 //! export API_KEYS_FILE=/tmp/keys.jsonl
-//! cargo run --features cli --bin apikey -- issue mobile-app > /tmp/first.key
+//! cargo run --bin apikey -- issue mobile-app > /tmp/first.key
 //! cargo run --features file --example key-file
 //! ```
 //!
@@ -13,7 +13,7 @@
 //! by others):
 //!
 //! ```sh
-//! alias apikey='cargo run -q --features cli --bin apikey --'
+//! alias apikey='cargo run -q --bin apikey --'
 //! sed 's/^/x-api-key: /' /tmp/first.key | curl -H @- http://127.0.0.1:3000/whoami
 //! apikey list                                                     # shows the key's id
 //! apikey rotate KEY_ID --overlap 1m > /tmp/second.key             # both keys work
@@ -21,10 +21,11 @@
 //! apikey revoke --client mobile-app                               # within about a second: 401
 //! ```
 
-use std::{env, error::Error, process::ExitCode};
+mod common;
+
+use std::{env, process::ExitCode};
 
 use axum::{Extension, Router, routing::get};
-use tokio::{net::TcpListener, signal};
 use tower_api_key::{
     ApiKeyLayer, Client,
     extract::header,
@@ -64,27 +65,14 @@ fn tell(event: &KeyFileEvent) {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit_code(run()).await
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> common::Result {
     let path = env::var("API_KEYS_FILE").unwrap_or_else(|_| "keys.jsonl".to_owned());
-    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(&addr).await.map_err(|error| {
-        format!("cannot listen on {addr:?}: {error}; set ADDR to listen elsewhere")
-    })?;
+    let listener = common::bind("127.0.0.1:3000").await?;
     let keys = KeyFile::options().observe(tell).open(path)?;
-    println!("Listening on http://{} until Ctrl-C", listener.local_addr()?);
+    common::announce(&listener)?;
 
-    tokio::select! {
-        biased; // Ctrl-C is heard before anybody is served
-        pressed = signal::ctrl_c() => Ok(pressed?),
-        served = axum::serve(listener, app(keys)).into_future() => Ok(served?),
-    }
+    common::serve(listener, app(keys)).await
 }

@@ -17,7 +17,11 @@
 //! Bodies are streamed both ways. Left out, to keep it short: `Upgrade` (and so WebSockets), TLS,
 //! `Forwarded`, and the joining of cookies that HTTP/2 has split.
 
-use std::{convert::Infallible, env, error::Error, pin::pin, process::ExitCode, time::Duration};
+mod common;
+#[path = "common/connections.rs"]
+mod connections;
+
+use std::{convert::Infallible, env, error::Error, process::ExitCode};
 
 use http_body_util::Either;
 use hyper::{
@@ -28,14 +32,8 @@ use hyper::{
 };
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-    server::{conn::auto, graceful::GracefulShutdown},
+    rt::TokioExecutor,
     service::TowerToHyperService,
-};
-use tokio::{
-    net::TcpListener,
-    signal,
-    time::{sleep, timeout},
 };
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
@@ -104,16 +102,10 @@ fn keep_end_to_end(headers: &mut HeaderMap) {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit_code(run()).await
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> common::Result {
     let keys = Keyring::from_env("API_KEYS")?;
     let layer = ApiKeyLayer::new((bearer(), header("x-api-key"), query("api_key")), keys);
 
@@ -128,34 +120,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .layer(ClientHeaderLayer::new("x-client-id"))
         .service(service_fn(move |request| upstream.clone().answer(request)));
 
-    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(&addr).await.map_err(|error| {
-        format!("cannot listen on {addr:?}: {error}; set ADDR to listen elsewhere")
-    })?;
-    println!("Listening on http://{} until Ctrl-C", listener.local_addr()?);
+    let listener = common::listen("127.0.0.1:3000").await?;
 
-    let server = auto::Builder::new(TokioExecutor::new());
-    let connections = GracefulShutdown::new();
-    let mut ctrl_c = pin!(signal::ctrl_c());
-    loop {
-        let accepted = tokio::select! {
-            biased; // Ctrl-C is heard before anybody is served
-            pressed = &mut ctrl_c => break pressed?,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Too many open files, most likely: some may be closed soon.
-            sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        let service = TowerToHyperService::new(service.clone());
-        let connection = server.serve_connection(TokioIo::new(stream), service);
-        // It fails where the caller breaks off, which is no concern of ours.
-        tokio::spawn(connections.watch(connection.into_owned()));
-    }
-
-    // Nobody new is let in, and requests that run may end.
-    drop(listener);
-    let _ = timeout(Duration::from_secs(5), connections.shutdown()).await;
-    Ok(())
+    connections::serve(listener, TowerToHyperService::new(service)).await
 }

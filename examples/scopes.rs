@@ -15,13 +15,14 @@
 //! curl -i -X POST http://127.0.0.1:3000/jobs                                                 # 401
 //! ```
 
-use std::{env, error::Error, process::ExitCode};
+mod common;
+
+use std::process::ExitCode;
 
 use axum::{
     Router,
     routing::{get, post},
 };
-use tokio::{net::TcpListener, signal};
 use tower_api_key::{
     ApiKeyLayer, Client, Keyring, RequireScopeLayer,
     error::ConfigError,
@@ -61,27 +62,13 @@ async fn submit(client: Client) -> String {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit_code(run()).await
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> common::Result {
     let app = app(keys()?)?;
 
-    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(&addr).await.map_err(|error| {
-        format!("cannot listen on {addr:?}: {error}; set ADDR to listen elsewhere")
-    })?;
-    println!("Listening on http://{} until Ctrl-C", listener.local_addr()?);
+    let listener = common::listen("127.0.0.1:3000").await?;
 
-    tokio::select! {
-        biased; // Ctrl-C is heard before anybody is served
-        pressed = signal::ctrl_c() => Ok(pressed?),
-        served = axum::serve(listener, app).into_future() => Ok(served?),
-    }
+    common::serve(listener, app).await
 }

@@ -16,10 +16,11 @@
 //! The last has no key: 401. The keys stand in the source, as they do in the tutorial. Yours should
 //! not: the other examples read theirs from the environment.
 
-use std::{env, error::Error, io, process::ExitCode};
+mod common;
+
+use std::process::ExitCode;
 
 use axum::{Router, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
-use tokio::{net::TcpListener, signal};
 use tower_api_key::{
     ApiKeyLayer, Keyring,
     error::ConfigError,
@@ -59,20 +60,11 @@ fn json(body: &'static str) -> impl IntoResponse {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit_code(run()).await
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:5000".to_owned());
-    let listener = TcpListener::bind(&addr).await.map_err(|error| {
-        format!("cannot listen on {addr:?}: {error}; set ADDR to listen elsewhere")
-    })?;
+async fn run() -> common::Result {
+    let listener = common::bind("127.0.0.1:5000").await?;
     let here = format!("http://{}", listener.local_addr()?);
 
     println!(
@@ -88,23 +80,5 @@ and without:
 "
     );
 
-    tokio::select! {
-        biased; // the signals are heard before anybody is served
-        stopped = stopped() => Ok(stopped?),
-        served = axum::serve(listener, tutorial()?).into_future() => Ok(served?),
-    }
-}
-
-/// Waits for Ctrl-C, or for what `kill` and container runtimes send.
-async fn stopped() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            pressed = signal::ctrl_c() => pressed,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    signal::ctrl_c().await
+    common::serve(listener, tutorial()?).await
 }

@@ -24,8 +24,8 @@
 //! # The manual
 //!
 //! [The manual](guide) begins with [five minutes](guide::_01_start) from nothing to a guarded route, with
-//! axum, tonic or hyper, and goes on to where keys [travel](guide::_02_places), how they are
-//! [rotated](guide::_04_keys), what a refused caller [sees](guide::_05_refusals), the
+//! axum, tonic or hyper, and goes on to where keys [travel](guide::_02_locations), how they are
+//! [rotated](guide::_04_keys), what a refused caller [sees](guide::_05_rejections), the
 //! [order of layers](guide::_06_layer_order), [proxies](guide::_07_proxies), [gRPC](guide::_08_grpc),
 //! [databases](guide::_10_database), [tests](guide::_14_testing) and [production](guide::_16_in_production).
 //! Who has something already finds it [side by side](guide::_12_coming_from).
@@ -120,8 +120,7 @@
 //!
 //! | name | what it adds | default |
 //! |---|---|---|
-//! | `file` | `key_file`: keys in a file that is followed while requests run | no |
-//! | `cli` | the command `apikey`, which issues, lists, rotates and revokes the keys of such a file: `cargo run --features cli --bin apikey`, or `cargo install tower-api-key --features cli` (without the feature nothing is installed) | no |
+//! | `file` | `key_file`: keys in a file that is followed while requests run. The command `apikey` of the package `tower-api-key-cli` changes such a file | no |
 //! | `tracing` | `observe::Tracing`: an event in the log for every decision; and log lines of keys that are loaded, of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
 //! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, place, client and key | no |
 //! | `test-util` | `test_util`, for the tests of your app: does every route refuse strangers? | no |
@@ -154,18 +153,8 @@ mod config;
 pub mod error;
 pub mod extract;
 mod future;
-// Documentation alone. Its examples use these features, so that they are tested with all of them.
-#[cfg(any(
-    all(doc, not(doctest)),
-    all(
-        doctest,
-        feature = "axum",
-        feature = "file",
-        feature = "metrics",
-        feature = "test-util",
-        feature = "tracing"
-    )
-))]
+// Documentation alone. The package `tests` runs its examples, because they use frameworks.
+#[cfg(all(doc, not(doctest)))]
 pub mod guide;
 mod head;
 pub mod key;
@@ -202,11 +191,3 @@ pub use {
     service::ApiKeyService,
     verify::Keyring,
 };
-
-// The command's, which is a program of this package.
-#[cfg(feature = "cli")]
-use {clap as _, clap_complete as _};
-
-#[cfg(all(doctest, feature = "axum", feature = "file"))]
-#[doc = include_str!("../README.md")]
-struct Readme;

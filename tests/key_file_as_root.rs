@@ -3,8 +3,9 @@
 
 #![cfg(all(feature = "file", feature = "tracing", target_os = "linux"))]
 
-mod key_file_support;
 mod support;
+
+use support::key_file as key_file_support;
 
 use std::{
     fs::{self, Permissions},

@@ -3,8 +3,9 @@
 #![cfg(all(feature = "file", unix))]
 #![allow(unsafe_code, reason = "a global allocator that counts is unsafe to write")]
 
-mod key_file_support;
 mod support;
+
+use support::key_file as key_file_support;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -1,6 +1,7 @@
 # Steps that do not stop one another, all or those with $only in their names, and tools of a pinned version.
 # Sourced by .ci/run and others, in the repository's root.
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0} # each crate is compiled once
 tools=$PWD/target/ci/tools
 export PATH="$tools/bin:$PATH"
 only=
@@ -34,6 +35,18 @@ finish() {
         exit 1
     fi
     echo "all steps passed${only:+ that have \"$only\" in their names: $taken}"
+}
+
+by_name() { # all names, --, the names that were asked for: runs these functions, or all of them
+    local all=() name
+    while [ "$1" != -- ]; do all+=("$1"); shift; done
+    shift
+    [ $# -gt 0 ] || set -- "${all[@]}"
+    for name in "$@"; do
+        [[ " ${all[*]} " == *" $name "* ]] || { sed -n '2,/^set/s/^# \?//p' "$0"; exit 2; }
+    done
+    for name in "$@"; do step "$name" "$name"; done
+    finish
 }
 
 fail() {

@@ -2,8 +2,8 @@
 """The layer over a socket, beside the same server without it, `from_fn`, Flask and nginx.
 
 Starts all of them on loopback, pinned to one core, and drives one after another, in rounds, with wrk
-on another core; about two and a half minutes. Prints a table and the bars, and writes them to
-socket-results.md. With `--quick` one round of a second each, for trying, is printed alone.
+on another core; about two and a half minutes. Prints a table and the bars. With `--quick` it drives
+one round of a second each, for trying.
 
 Wants Linux with two cores, cargo, wrk, nginx, and python3 with venv.
 """
@@ -59,10 +59,7 @@ def main():
         for _ in range(1 if quick else 10):
             for server in servers:
                 server.drive(1 if quick else 3, cores[1])
-        text = page(servers)
-    print(text, end="")
-    if not quick:
-        (HERE / "socket-results.md").write_text(text)
+        print(page(servers), end="")
 
 
 def commands():

@@ -1,49 +1,36 @@
+#![doc = include_str!("labels.txt")]
 #![doc = include_str!("00-contents.md")]
 
-#[doc = include_str!("01-start.md")]
-pub mod _01_start {}
+/// Makes a module of each page. The labels come first, because the first definition of a label wins in Markdown. In
+/// rustdoc a link then leads to an item. On GitHub a page has only its own definitions, which lead to files.
+///
+/// If a doctest fails, rustdoc names `labels.txt` and counts its lines as well. The module tells the page.
+macro_rules! pages {
+    ($($module:ident = $page:literal;)*) => {$(
+        #[doc = include_str!("labels.txt")]
+        #[cfg_attr(feature = "file", doc = "[`KeyFile`]: crate::key_file::KeyFile")]
+        #[cfg_attr(feature = "tracing", doc = "[`Tracing`]: crate::observe::Tracing")]
+        #[cfg_attr(feature = "metrics", doc = "[`Metrics`]: crate::observe::Metrics")]
+        #[doc = include_str!($page)]
+        pub mod $module {}
+    )*};
+}
 
-#[doc = include_str!("02-places.md")]
-pub mod _02_places {}
-
-#[doc = include_str!("03-clients-and-scopes.md")]
-pub mod _03_clients_and_scopes {}
-
-#[doc = include_str!("04-keys.md")]
-pub mod _04_keys {}
-
-#[doc = include_str!("05-refusals.md")]
-pub mod _05_refusals {}
-
-#[doc = include_str!("06-layer-order.md")]
-pub mod _06_layer_order {}
-
-#[doc = include_str!("07-proxies.md")]
-pub mod _07_proxies {}
-
-#[doc = include_str!("08-grpc.md")]
-pub mod _08_grpc {}
-
-#[doc = include_str!("09-tenants.md")]
-pub mod _09_tenants {}
-
-#[doc = include_str!("10-database.md")]
-pub mod _10_database {}
-
-#[doc = include_str!("11-throttling.md")]
-pub mod _11_throttling {}
-
-#[doc = include_str!("12-coming-from.md")]
-pub mod _12_coming_from {}
-
-#[doc = include_str!("13-development.md")]
-pub mod _13_development {}
-
-#[doc = include_str!("14-testing.md")]
-pub mod _14_testing {}
-
-#[doc = include_str!("15-promises.md")]
-pub mod _15_promises {}
-
-#[doc = include_str!("16-in-production.md")]
-pub mod _16_in_production {}
+pages! {
+    _01_start = "01-start.md";
+    _02_locations = "02-locations.md";
+    _03_clients_and_scopes = "03-clients-and-scopes.md";
+    _04_keys = "04-keys.md";
+    _05_rejections = "05-rejections.md";
+    _06_layer_order = "06-layer-order.md";
+    _07_proxies = "07-proxies.md";
+    _08_grpc = "08-grpc.md";
+    _09_tenants = "09-tenants.md";
+    _10_database = "10-database.md";
+    _11_throttling = "11-throttling.md";
+    _12_coming_from = "12-coming-from.md";
+    _13_development = "13-development.md";
+    _14_testing = "14-testing.md";
+    _15_promises = "15-promises.md";
+    _16_in_production = "16-in-production.md";
+}

@@ -56,7 +56,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 /// ```
 ///
 /// Three more that were made without this crate, by Python's `zlib.crc32` (the lines that did it are in
-/// `tests/key_format.rs`):
+/// `tests/it/key_format.rs`):
 ///
 /// | prefix | key |
 /// |---|---|

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+#[cfg(feature = "file")]
+pub(crate) mod key_file;
 pub(crate) mod oracle;
 pub(crate) mod public_types;
 pub(crate) mod traces;

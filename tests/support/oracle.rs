@@ -1,5 +1,5 @@
 //! A second reading of requests, spelled out byte by byte from the standards and from what the
-//! library's documentation says of places, against which the layer is held: by `tests/oracles.rs`, and
+//! library's documentation says of places, against which the layer is held: by `tests/it/oracles.rs`, and
 //! by `fuzz/`. It shares nothing with the library.
 
 #![allow(dead_code, unreachable_pub, reason = "whoever includes it takes what it needs")]

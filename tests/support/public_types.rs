@@ -29,7 +29,7 @@ pub(crate) fn missing(listed: impl IntoIterator<Item = &'static str>) -> BTreeSe
 /// The path of a type is that of its file, which is how `type_name` begins as well.
 fn all() -> BTreeSet<String> {
     let mut types = BTreeSet::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut types);
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), "", &mut types);
     types
 }
 

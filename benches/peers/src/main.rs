@@ -7,16 +7,14 @@ mod keys;
 mod row;
 mod table;
 
-use std::{env, fs, process::ExitCode, time::Duration};
+use std::{env, process::ExitCode, time::Duration};
 
 use crate::{harness::Bench, keys::Stores};
 
-const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results.md");
 const USAGE: &str = "usage: peers [--quick] [WORD]…
 
 Times all cases, or those whose row has every WORD in it, and prints a table. About three and a half minutes.
---quick is for trying: a few seconds, too short for figures.
-Only a whole run, of all cases, is written to results.md.";
+--quick is for trying: a few seconds, too short for figures.";
 
 fn main() -> ExitCode {
     let (options, words): (Vec<_>, Vec<_>) =
@@ -33,8 +31,6 @@ fn main() -> ExitCode {
         true => (Duration::from_micros(100), Duration::from_millis(40)),
         false => (Duration::from_millis(2), Duration::from_millis(2250)),
     };
-    let whole = !quick && words.is_empty();
-
     let mut bench = Bench::new(words);
     cases::all(&mut bench, &Stores::default());
     if bench.len() == 0 {
@@ -43,12 +39,6 @@ fn main() -> ExitCode {
     }
     let time = time_each * bench.len() as u32;
     eprintln!("{} cases, {} s", bench.len(), time.as_secs());
-    let text = table::page(&bench.run(slice, time));
-    print!("{text}");
-    if whole {
-        fs::write(RESULTS, text).expect("results.md can be written");
-    } else {
-        eprintln!("Not a whole run: results.md is left as it was.");
-    }
+    print!("{}", table::page(&bench.run(slice, time)));
     ExitCode::SUCCESS
 }

@@ -1,0 +1,277 @@
+//! Everything that a server logs at TRACE level while it runs, and everything that it answers, over real
+//! sockets: neither key nor digest is in it.
+
+#![cfg(feature = "axum")]
+
+use crate::support;
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+};
+
+use axum::{
+    Router,
+    extract::{OriginalUri, Request},
+    routing::any,
+};
+use http::{
+    Version,
+    header::{AUTHORIZATION, COOKIE},
+    request,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::{
+    client::legacy::Client as HyperClient,
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use support::traces::{CANARY, SECOND, Traces};
+use tokio::{
+    net::TcpListener,
+    runtime::{self, Runtime},
+    sync::oneshot,
+};
+use tower_api_key::{
+    ApiKeyLayer, Client, KeyDigest, Keyring,
+    extract::{bearer, cookie, first_of, header, query, scheme},
+    observe::{Decision, Observe},
+    respond::Problem,
+    verify::{self, Presented, Verify},
+};
+use tower_http::trace::{
+    DefaultMakeSpan, DefaultOnBodyChunk, DefaultOnEos, DefaultOnRequest, DefaultOnResponse,
+    TraceLayer,
+};
+use tracing::Level;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An operator who logs all there is to know of a decision.
+struct Logging;
+
+impl Observe for Logging {
+    fn decided(&self, event: &Decision<'_>) {
+        let error = event.rejection().map(|rejection| rejection as &dyn Error);
+        tracing::info!(?event, error, client = ?event.client(), key = event.key_id(), "decided");
+    }
+}
+
+/// A handler that logs, and tells, all that it was given.
+async fn nosy(original: OriginalUri, client: Option<Client>, request: Request) -> String {
+    tracing::trace!(?original, ?client, ?request, "handled");
+    format!("{original:?} {client:?} {request:?}")
+}
+
+/// With tower-http's tracing inside, told to leave nothing out.
+fn open() -> Router {
+    let trace = TraceLayer::new_for_http()
+        .make_span_with(DefaultMakeSpan::new().level(Level::TRACE).include_headers(true))
+        .on_request(DefaultOnRequest::new().level(Level::TRACE))
+        .on_response(DefaultOnResponse::new().level(Level::TRACE).include_headers(true))
+        .on_body_chunk(DefaultOnBodyChunk::new())
+        .on_eos(DefaultOnEos::new().level(Level::TRACE));
+    Router::new().route("/p", any(nosy)).route("/open", any(nosy)).layer(trace)
+}
+
+fn guarded() -> Router {
+    let keys = Keyring::new();
+    keys.insert(CANARY, Client::new("mobile-app").scopes(["a"])).unwrap();
+    keys.insert_digest(KeyDigest::of(SECOND), Client::new("former")).unwrap();
+    keys.revoke("former");
+    let slow = verify::from_async_fn(|digest| async move {
+        tracing::debug!(?digest, "asked");
+        tokio::task::yield_now().await;
+        if digest == KeyDigest::of(&CANARY[1..]) { Err("down") } else { Ok(None::<Client>) }
+    });
+    let at_once = verify::from_fn(|key: Presented<'_>| {
+        tracing::debug!(?key, digest = ?key.digest(), head = ?key.head(), "asked");
+        None::<Client>
+    });
+    let places =
+        first_of((header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token")));
+    let layer = ApiKeyLayer::new(places, at_once.or(keys).or(slow))
+        .exempt_path("/open")
+        .pass_preflight()
+        .observe(Logging);
+    Router::new()
+        .nest("/api", open().layer(layer.clone()))
+        .nest("/maybe", open().layer(layer.respond(Problem::default()).optional()))
+}
+
+/// What is sent: keys in all places and in each, good ones and others, on every way in and out.
+fn requests() -> Vec<request::Builder> {
+    let get = |path: &str| Request::get(path);
+    let full = |request: request::Builder| {
+        request
+            .header("x-api-key", CANARY)
+            .header(COOKIE, format!("a=1; sid={CANARY}"))
+            .header(AUTHORIZATION, format!("Bearer {CANARY}"))
+            .header(AUTHORIZATION, format!("Token {SECOND}"))
+    };
+    let in_query = format!("/api/p?api_key={CANARY}&page=2");
+    vec![
+        full(get(&in_query)),
+        full(Request::post(&in_query)),
+        get(&in_query),
+        get("/api/p").header("x-api-key", CANARY),
+        get("/api/p").header(COOKIE, format!("sid={CANARY}")),
+        get("/api/p").header(AUTHORIZATION, format!("bearer {CANARY}")),
+        get("/api/p").header("x-api-key", SECOND),
+        get("/api/p").header("x-api-key", &CANARY[1..]),
+        get("/api/p").header("x-api-key", &SECOND[1..]),
+        get("/api/p").header("x-api-key", CANARY.repeat(50)),
+        get("/api/p").header(AUTHORIZATION, format!("Bearer {CANARY} {SECOND}")),
+        get(&format!("/api/p?api_key={CANARY}&api_key={SECOND}")),
+        get(&format!("/api/p?api_key={CANARY}%00")),
+        get(&format!("/api/nowhere?api_key={CANARY}")),
+        get("/api/p"),
+        Request::post("/api/p")
+            .header("content-type", "application/grpc")
+            .header("x-api-key", &SECOND[1..]),
+        full(get(&format!("/api/open?api_key={CANARY}"))),
+        full(Request::options(&in_query))
+            .header("origin", "http://o")
+            .header("access-control-request-method", "PUT"),
+        get("/maybe/p?api_key="),
+        get(&format!("/maybe/p?api_key={CANARY}")),
+        get(&format!("/maybe/p?api_key={SECOND}")),
+    ]
+}
+
+/// Serves the requests, over HTTP/1.1 and HTTP/2: what was logged, and what was answered.
+fn run(app: Router) -> (String, Vec<(u16, String)>) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let (tell, told) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel();
+    // The server has a thread of its own, whose every word is logged; a caller's own log is the
+    // caller's business.
+    let server = thread::spawn(move || {
+        let run = || runtime().block_on(serve(app, tell, stopped));
+        tracing::subscriber::with_default(subscriber, run);
+    });
+    let address = told.recv().unwrap();
+    let answers = runtime().block_on(async {
+        let mut answers = Vec::new();
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for request in requests() {
+                answers.push(answer(address, version, request).await);
+            }
+        }
+        answers
+    });
+    drop(stop);
+    server.join().unwrap();
+    let log = std::mem::take(&mut *log.0.lock().unwrap());
+    (String::from_utf8(log).unwrap(), answers)
+}
+
+fn runtime() -> Runtime {
+    runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn serve(app: Router, address: mpsc::Sender<SocketAddr>, mut stopped: oneshot::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    address.send(listener.local_addr().unwrap()).unwrap();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut stopped => return,
+        };
+        let (stream, _) = accepted.unwrap();
+        let service = TowerToHyperService::new(app.clone());
+        tokio::spawn(async move {
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// Status, and all that was sent with it.
+async fn answer(address: SocketAddr, version: Version, request: request::Builder) -> (u16, String) {
+    let client = HyperClient::builder(TokioExecutor::new())
+        .http2_only(version == Version::HTTP_2)
+        .build_http::<Full<Bytes>>();
+    let target = format!("http://{address}{}", request.uri_ref().unwrap());
+    let request = request.uri(target).version(version).body(Full::from("a body")).unwrap();
+    let (head, body) = client.request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let mut text = format!("{:?} {}\n", head.version, head.status);
+    for (name, value) in &head.headers {
+        writeln!(text, "{name}: {}", value.as_bytes().escape_ascii()).unwrap();
+    }
+    write!(text, "\n{}", String::from_utf8_lossy(&body)).unwrap();
+    (head.status.as_u16(), text)
+}
+
+#[test]
+fn r26_nothing_that_a_server_logs_or_answers_holds_a_key_or_a_digest() {
+    let traces = Traces::new();
+    let (log, answers) = run(guarded());
+    for (_, text) in &answers {
+        traces.are_not_in(text);
+    }
+    for line in log.lines() {
+        traces.are_not_in(line);
+    }
+
+    // Every way was gone, and both protocols alike.
+    let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
+    let (over_http_1, over_http_2) = statuses.split_at(statuses.len() / 2);
+    assert_eq!(over_http_1, over_http_2);
+    assert_eq!(
+        over_http_1,
+        [
+            200, 200, 200, 200, 200, 200, 401, 503, 401, 401, 401, 400, 401, 404, 401, 200, 200,
+            200, 200, 200, 401
+        ]
+    );
+    // It was all logged: by the protocol, by what is inside, and by us.
+    for told in [
+        "h2::",
+        "tower_http::trace",
+        "finished processing request",
+        "handled",
+        "asked",
+        "decided",
+        "mobile-app",
+        "Sensitive",
+        "page=2",
+        "down",
+        "revoked",
+    ] {
+        assert!(log.contains(told), "{told} is missing in {log}");
+    }
+}
+
+#[test]
+fn without_the_layer_the_same_run_is_full_of_keys() {
+    let app = Router::new().nest("/api", open()).nest("/maybe", open());
+    let traces = Traces::new();
+    let (log, answers) = run(app);
+    assert!(log.lines().filter(|line| traces.find(line).is_some()).count() > 30, "{log}");
+    assert!(answers.iter().filter(|(_, text)| traces.find(text).is_some()).count() > 20);
+}

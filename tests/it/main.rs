@@ -1,0 +1,46 @@
+//! The tests of the library that can share a process.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod advisories;
+mod auto_traits;
+mod axum_feature;
+mod caching;
+mod challenges;
+mod client_header;
+mod composition_axum;
+mod composition_hyper;
+mod composition_tonic;
+mod composition_tower;
+mod composition_tower_http;
+mod contract;
+mod examples;
+#[cfg(unix)]
+mod examples_support;
+mod guide;
+mod ids;
+mod key_format;
+mod key_life;
+mod key_lists;
+mod keys;
+mod leaks;
+mod leaks_over_sockets;
+mod metrics;
+mod names;
+mod observing;
+mod oracles;
+mod places;
+mod readiness;
+mod refusals;
+mod report_only;
+mod requirements;
+mod responders;
+mod retry_after;
+mod scopes;
+mod secure_transport;
+mod taking_out;
+mod test_util;
+mod tracing;
+mod verifiers;
+mod ways_in;

@@ -1,0 +1,340 @@
+//! `observe::Metrics`: exact counts, and labels that nobody outside can choose.
+
+#![cfg(feature = "metrics")]
+
+use crate::support;
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{Method, Request, Response, request};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use support::{KEY, OTHER, WRONG, ask};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_api_key::{
+    ApiKeyLayer, Client, KeyDigest, Keyring, RequireScopeLayer,
+    extract::{Extract, bearer, header, query},
+    observe::{Metrics, Observe},
+    verify::{self, Answer, Presented, Record, Refusal, Verify},
+};
+
+/// What a scrape would find.
+struct Scraped(PrometheusRecorder);
+
+impl Scraped {
+    fn new() -> Self {
+        Self(PrometheusBuilder::new().build_recorder())
+    }
+
+    fn ask<E, V, O>(&self, layer: &ApiKeyLayer<E, V, O>, request: request::Builder)
+    where
+        E: Extract,
+        V: Verify,
+        O: Observe<<V::Answer as Answer>::Client>,
+    {
+        metrics::with_local_recorder(&self.0, || ask(layer, request));
+    }
+
+    /// All series, sorted, without the counter's name.
+    fn series(&self) -> Vec<String> {
+        let text = self.0.handle().render();
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let lines = lines.map(|line| line.replace(Metrics::REQUESTS_TOTAL, ""));
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort_unstable();
+        lines
+    }
+}
+
+/// Two clients; `mobile-app` is about to change its key.
+fn keys() -> Keyring {
+    let keys = Keyring::new();
+    for (key, id, client) in [
+        (KEY, "OldKey01", "mobile-app"),
+        ("the-new-key-of-the-mobile-app", "NewKey02", "mobile-app"),
+        (OTHER, "CiCiCiK3", "ci"),
+        ("key-to-be-revoked", "FormerK4", "former"),
+    ] {
+        let record = Record::new(KeyDigest::of(key), Client::new(client));
+        keys.insert_record(record.with_id(id).unwrap()).unwrap();
+    }
+    assert!(keys.revoke_key("FormerK4"));
+    keys
+}
+
+fn get(key: &str) -> request::Builder {
+    Request::get("/").header("x-api-key", key)
+}
+
+#[test]
+fn requests_are_counted_by_outcome_reason_and_place() {
+    let scraped = Scraped::new();
+    let verifier = keys().or(verify::from_fn(|key: Presented<'_>| match key.expose() {
+        b"expired" => Err(Refusal::expired()),
+        b"early" => Err(Refusal::not_yet_valid()),
+        b"broken" => Err(Refusal::failed("down")),
+        _ => Ok(None),
+    }));
+    let layer = ApiKeyLayer::new((header("X-Api-Key"), query("api_key"), bearer()), verifier)
+        .exempt_path("/health")
+        .observe(Metrics::new());
+    let optional = layer.clone().optional();
+    for (times, request) in [
+        (3, (|| get(KEY)) as fn() -> request::Builder),
+        (1, || Request::get(format!("/?api_key={KEY}"))),
+        (1, || Request::get("/").header("authorization", format!("Bearer {OTHER}"))),
+        (2, || Request::get("/health")),
+        (4, || Request::get("/")),
+        (1, || get(KEY).header("x-api-key", KEY)),
+        (5, || get(WRONG)),
+        (1, || Request::get("/").header("authorization", "Bearer a b")),
+        (1, || get(&"k".repeat(1025))),
+        (1, || get("early")),
+        (1, || get("expired")),
+        (2, || get("key-to-be-revoked")),
+        (2, || get("broken")),
+    ] {
+        (0..times).for_each(|_| scraped.ask(&layer, request()));
+    }
+    scraped.ask(&optional, Request::get("/"));
+    assert_eq!(
+        scraped.series(),
+        [
+            r#"{outcome="accepted",place="header x-api-key"} 3"#,
+            r#"{outcome="accepted",place="query api_key"} 1"#,
+            r#"{outcome="accepted",place="scheme Bearer"} 1"#,
+            r#"{outcome="anonymous"} 1"#,
+            r#"{outcome="exempt"} 2"#,
+            r#"{outcome="rejected",reason="ambiguous"} 1"#,
+            r#"{outcome="rejected",reason="expired",place="header x-api-key"} 1"#,
+            r#"{outcome="rejected",reason="failed",place="header x-api-key"} 2"#,
+            r#"{outcome="rejected",reason="malformed",place="scheme Bearer"} 1"#,
+            r#"{outcome="rejected",reason="missing"} 4"#,
+            r#"{outcome="rejected",reason="not_yet_valid",place="header x-api-key"} 1"#,
+            r#"{outcome="rejected",reason="revoked",place="header x-api-key"} 2"#,
+            r#"{outcome="rejected",reason="too_long",place="header x-api-key"} 1"#,
+            r#"{outcome="rejected",reason="unknown",place="header x-api-key"} 5"#,
+        ]
+    );
+}
+
+#[test]
+fn an_old_key_is_seen_to_fall_silent() {
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys())
+        .observe(Metrics::new().by_client().by_key_id());
+    let of = |key: &str| {
+        let mut series = scraped.series().into_iter();
+        let series = series.find(|line| line.contains(&format!(r#"key_id="{key}""#)));
+        series.map_or("0".to_owned(), |line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    scraped.ask(&layer, get(KEY));
+    assert_eq!((&*of("OldKey01"), &*of("NewKey02")), ("1", "0"));
+    for _ in 0..3 {
+        scraped.ask(&layer, get("the-new-key-of-the-mobile-app"));
+    }
+    assert_eq!((&*of("OldKey01"), &*of("NewKey02")), ("1", "3"));
+
+    for key in [OTHER, "key-to-be-revoked", WRONG] {
+        scraped.ask(&layer, get(key));
+    }
+    let place = r#"place="header x-api-key""#;
+    assert_eq!(
+        scraped.series(),
+        [
+            r#"{outcome="accepted",P,client="ci",key_id="CiCiCiK3"} 1"#,
+            r#"{outcome="accepted",P,client="mobile-app",key_id="NewKey02"} 3"#,
+            r#"{outcome="accepted",P,client="mobile-app",key_id="OldKey01"} 1"#,
+            r#"{outcome="rejected",reason="revoked",P,key_id="FormerK4"} 1"#,
+            r#"{outcome="rejected",reason="unknown",P} 1"#,
+        ]
+        .map(|line| line.replace('P', place))
+    );
+}
+
+#[test]
+fn so_many_ids_have_a_label_and_all_others_share_one() {
+    let scraped = Scraped::new();
+    // A verifier that takes any key, and names its client after it.
+    let any = || {
+        verify::from_fn(|key: Presented<'_>| {
+            let id = String::from_utf8(key.expose().into()).unwrap();
+            Some(Client::new(&*id).with_key_id(id))
+        })
+    };
+    let metrics = Arc::new(Metrics::new().by_client().by_key_id().max_ids(2));
+    let first = ApiKeyLayer::new(header("x-api-key"), any()).observe(Arc::clone(&metrics));
+    let second = ApiKeyLayer::new(header("x-api-key"), any()).observe(metrics);
+    for key in ["a", "b", "c", "d", "a", "b", "c"] {
+        scraped.ask(&first, get(key));
+        scraped.ask(&second, get(key));
+    }
+    assert_eq!(
+        scraped.series(),
+        [("_other", 6), ("a", 4), ("b", 4)].map(|(id, count)| format!(
+            r#"{{outcome="accepted",place="header x-api-key",client="{id}",key_id="{id}"}} {count}"#
+        ))
+    );
+
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new(header("x-api-key"), any()).observe(Metrics::new().by_key_id());
+    for key in 0..1010 {
+        scraped.ask(&layer, get(&key.to_string()));
+    }
+    let series = scraped.series();
+    assert_eq!(series.len(), 1001);
+    assert!(series.contains(
+        &r#"{outcome="accepted",place="header x-api-key",key_id="_other"} 10"#.to_owned()
+    ));
+}
+
+#[test]
+fn a_client_that_is_called_like_the_shared_label_has_a_label_of_its_own() {
+    let scraped = Scraped::new();
+    let any = verify::from_fn(|key: Presented<'_>| {
+        Some(Client::new(String::from_utf8(key.expose().into()).unwrap()))
+    });
+    let metrics = Metrics::new().by_client().max_ids(4);
+    let layer = ApiKeyLayer::new(header("x-api-key"), any).observe(metrics);
+    for id in ["_other", "__other", "other", "_others", "_other", "one-too-many"] {
+        scraped.ask(&layer, get(id));
+    }
+    assert_eq!(
+        scraped.series(),
+        [("___other", 1), ("__other", 2), ("_other", 1), ("_others", 1), ("other", 1)].map(
+            |(id, count)| format!(
+                r#"{{outcome="accepted",place="header x-api-key",client="{id}"}} {count}"#
+            )
+        )
+    );
+}
+
+#[test]
+fn r54_no_label_holds_what_a_caller_wrote() {
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new((header("x-api-key"), query("api_key")), keys())
+        .observe(Metrics::new().by_client().by_key_id().latency());
+    let hostile = "h0stile\",outcome=\\\"x\u{9b}\u{202e}";
+    for number in 0..50 {
+        let method = Method::from_bytes(format!("H0STILE{number}").as_bytes()).unwrap();
+        let request = |path: String| Request::builder().method(method.clone()).uri(path);
+        for request in [
+            request(format!("/{hostile}{number}")).header("x-api-key", KEY),
+            request(format!("/{number}?api_key=h0stile{number}&h0stile")),
+            request(format!("/{number}?api_key=%22h0stile%0a{number}")),
+            request("/".to_owned()).header("x-api-key", format!("h0stile-{number}")),
+            request("/".to_owned())
+                .header("x-api-key", "h0stile\u{9b}")
+                .header("user-agent", format!("h0stile {number}")),
+            request("/".to_owned()).header("authorization", format!("H0stile {number}")),
+        ] {
+            scraped.ask(&layer, request);
+        }
+    }
+    let text = scraped.0.handle().render();
+    assert!(!text.to_lowercase().contains("h0stile") && !text.contains("OTHER"), "{text}");
+    let counters: Vec<_> =
+        scraped.series().into_iter().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(
+        counters,
+        [
+            r#"{outcome="accepted",place="header x-api-key",client="mobile-app",key_id="OldKey01"} 50"#,
+            r#"{outcome="rejected",reason="malformed",place="header x-api-key"} 50"#,
+            r#"{outcome="rejected",reason="malformed",place="query api_key"} 50"#,
+            r#"{outcome="rejected",reason="missing"} 50"#,
+            r#"{outcome="rejected",reason="unknown",place="header x-api-key"} 50"#,
+            r#"{outcome="rejected",reason="unknown",place="query api_key"} 50"#,
+        ]
+    );
+}
+
+/// So that it is not among the reasons that bound the number of series.
+#[test]
+fn a_client_without_the_scope_was_let_in_by_the_layer_that_counts() {
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new());
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("never")));
+    let write = RequireScopeLayer::all(["jobs:write"]).unwrap();
+    let service = layer.layer(write.layer(inner));
+    let answer = metrics::with_local_recorder(&scraped.0, || {
+        support::block_on(service.oneshot(get(KEY).body(()).unwrap())).unwrap()
+    });
+    assert_eq!(answer.status(), 403);
+    assert_eq!(scraped.series(), [r#"{outcome="accepted",place="header x-api-key"} 1"#]);
+}
+
+#[test]
+fn the_verifiers_time_is_measured_where_it_was_asked() {
+    let scraped = Scraped::new();
+    let later = verify::from_async_fn(|digest| async move {
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        if digest == KeyDigest::of("broken") {
+            Err("down")
+        } else {
+            Ok((digest == KeyDigest::of(KEY)).then(|| Client::new("later")))
+        }
+    });
+    let layer = ApiKeyLayer::new(header("x-api-key"), later)
+        .exempt_path("/health")
+        .observe(Metrics::new().latency());
+    for request in [
+        get(KEY),
+        get(KEY),
+        get(WRONG),
+        get("broken"),
+        get(&"k".repeat(1025)),
+        get("k\tk"),
+        get(KEY).header("x-api-key", KEY),
+        Request::get("/"),
+        Request::get("/health"),
+    ] {
+        scraped.ask(&layer, request);
+    }
+    let series = scraped.series();
+    let measured = |what: &str, labels: &str| -> f64 {
+        let start = format!("{}_{what}{{{labels}}} ", Metrics::VERIFY_DURATION_SECONDS);
+        let line = series.iter().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{start} is not in {series:#?}")).parse().unwrap()
+    };
+    for (labels, count) in [
+        (r#"outcome="accepted""#, 2.0),
+        (r#"outcome="rejected",reason="unknown""#, 1.0),
+        (r#"outcome="rejected",reason="failed""#, 1.0),
+    ] {
+        assert_eq!(measured("count", labels), count);
+        let sum = measured("sum", labels);
+        assert!(sum >= 0.003 * count && sum < 60.0, "{sum}");
+    }
+    assert_eq!(series.iter().filter(|line| line.contains("_count")).count(), 3);
+
+    // Not unless it is asked for.
+    let scraped = Scraped::new();
+    scraped.ask(&ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new()), get(KEY));
+    assert!(!scraped.0.handle().render().contains(Metrics::VERIFY_DURATION_SECONDS));
+}
+
+#[test]
+fn metrics_say_what_they_are_though_the_recorder_comes_later() {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::default().latency());
+    let scraped = Scraped::new();
+    scraped.ask(&layer, get(KEY));
+    let text = scraped.0.handle().render();
+    for line in [
+        "# HELP api_key_requests_total Requests, by what was decided about their API key.",
+        "# TYPE api_key_requests_total counter",
+        "# HELP api_key_verify_duration_seconds How long it took to verify an API key.",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{text}");
+    }
+
+    // The same names where the exporter appends units by itself.
+    let builder = PrometheusBuilder::new().with_recommended_naming(true);
+    let scraped = Scraped(builder.build_recorder());
+    scraped.ask(
+        &ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new().latency()),
+        get(KEY),
+    );
+    let text = scraped.0.handle().render();
+    for name in [Metrics::REQUESTS_TOTAL, Metrics::VERIFY_DURATION_SECONDS] {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{text}");
+    }
+}

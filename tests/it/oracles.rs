@@ -1,0 +1,635 @@
+//! The layer against the oracle, a second reading of query, cookies and `Authorization`: requests of
+//! any shape, and layers of any configuration. `fuzz/` holds more against it.
+
+use crate::support;
+
+use std::cell::Cell;
+
+#[cfg(feature = "axum")]
+use axum::extract::OriginalUri;
+use http::{HeaderValue, Request, Response, Uri, header::COOKIE, request};
+use http_body_util::Full;
+use proptest::prelude::*;
+use support::{
+    Any, KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, escaped, keys,
+    oracle::{Find, Left, Place, Stands, Way, grpc, is_preflight, status_of, uri_without},
+};
+use tower_api_key::{
+    Anonymous, ApiKeyLayer, Client, KeyDigest, Keyring, Rejection,
+    extract::{
+        self, Cookie, Extract, Extracted, Head, Header, Query, Scheme, bearer, cookie, first_of,
+        header, query, scheme,
+    },
+    rejection::RejectionKind,
+    verify::{self, Answer, Verify},
+};
+
+/// The longest key that is read, where nothing else is said.
+const CAP: usize = 1024;
+
+/// The [`SPOTS`], as the oracle has them.
+const PLACES: [Place; 6] = [
+    Place::Header("x-api-key"),
+    Place::Query("api_key"),
+    Place::Cookie("sid"),
+    Place::Scheme("Bearer"),
+    Place::Scheme("Token"),
+    Place::Header("x-own"),
+];
+
+fn whose(key: &[u8]) -> Result<&'static str, &'static str> {
+    match () {
+        () if key == KEY.as_bytes() => Ok("mobile-app"),
+        () if key == OTHER.as_bytes() => Ok("ci"),
+        () => Err("unknown"),
+    }
+}
+
+/// What comes of it where nothing else is said.
+fn way(stands: &Stands) -> Way {
+    stands.way(CAP, false, whose)
+}
+
+/// As [`Reply::outcome`] says it; gRPC has it all in a 200.
+fn outcome(way: Way, request: &request::Parts) -> String {
+    match way {
+        Way::Exempt | Way::Preflight | Way::Anonymous => "200 -".to_owned(),
+        Way::Client(client, _) => format!("200 {client}"),
+        Way::Rejected(reason, _) if grpc(request).is_some() => format!("200 {reason}"),
+        Way::Rejected(reason, _) => format!("{} {reason}", status_of(reason)),
+    }
+}
+
+/// The same bytes are found, malformed ones too, and come to the same.
+fn check_read(extractor: impl Extract, place: Place, request: impl Fn() -> request::Builder) {
+    let found = match extractor.extract(Head::of(&request().body(()).unwrap())) {
+        Extracted::Absent => Stands::Nothing,
+        Extracted::Ambiguous => Stands::TooMany,
+        Extracted::Found(found) => Stands::One(found.expose().map(<[u8]>::to_vec), place),
+    };
+    let before = parts(request());
+    assert_eq!(found, place.read(&before));
+    let layer = ApiKeyLayer::new(extractor, keys());
+    let way = way(&found).told_apart(&before, &[place]);
+    assert_eq!(ask(&layer, request()).outcome(), outcome(way, &before));
+}
+
+/// Nothing went but what stood in these places, and nothing stands there any more.
+fn check_taken_out(places: &[Place], before: &request::Parts, seen: &request::Parts) {
+    let left = Left::of(seen);
+    assert_eq!(left, Left::without(places.iter().copied(), before));
+    assert_eq!(left, Left::without(places.iter().copied(), seen));
+}
+
+fn parts(request: request::Builder) -> request::Parts {
+    request.body(()).unwrap().into_parts().0
+}
+
+// --------------------------------------------------------------------------------------------
+// The query.
+
+/// Queries in which much goes wrong.
+fn queries() -> impl Strategy<Value = String> {
+    const NAMES: [&str; 9] = [
+        "api_key",
+        "%61pi_key",
+        "api%5fkey",
+        "api_ke%79",
+        "API_KEY",
+        "api_key2",
+        "api+key",
+        "x",
+        "",
+    ];
+    const VALUES: [&str; 15] = [
+        KEY,
+        OTHER,
+        "%EF%BF%BD",
+        "%FF",
+        "%00",
+        "%zz",
+        "%",
+        "%4",
+        "+",
+        "%20",
+        "%2B",
+        "=",
+        ";",
+        "?",
+        "/",
+    ];
+    let value = prop_oneof![
+        4 => prop::sample::select(&VALUES[..]).prop_map(str::to_owned),
+        1 => Just(escaped(KEY.as_bytes())),
+        1 => Just(KEY.replace('-', "%2d")),
+        1 => Just(format!("{KEY}%")),
+        1 => Just("k".repeat(1025)),
+        2 => "[!$-;=?-Z\\\\_a-z~|{}^`\u{e9}\u{2603}]{0,6}",
+    ];
+    let name = prop_oneof![
+        6 => prop::sample::select(&NAMES[..]).prop_map(str::to_owned),
+        1 => "[!$-;?-Z_a-z%+]{0,4}",
+    ];
+    let pair = (name, prop::option::weighted(0.9, value)).prop_map(|(name, value)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name,
+    });
+    prop::collection::vec(pair, 0..5).prop_map(|pairs| pairs.join("&"))
+}
+
+proptest! {
+    #![proptest_config(support::cases(2000))]
+
+    // R22, and the query's part of R8, R9, R10 and R21.
+    #[test]
+    fn r22_a_query_is_read_as_the_url_standard_says(query in queries()) {
+        let Ok(uri) = format!("/p?{query}").parse::<Uri>() else { return Ok(()) };
+        check_read(extract::query("api_key"), Place::Query("api_key"), || Request::get(&uri));
+    }
+
+    // Kong, Envoy, APISIX and Tyk all write the query anew.
+    #[test]
+    fn r23_the_query_loses_the_matching_pairs_and_not_another_byte(
+        before in prop_oneof![
+            Just("/"), Just("//h/p"), Just("/a%2fb/../%zz;x"), Just("http://u@h/"),
+            Just("http://example.com:80/p"),
+        ],
+        query in queries(),
+    ) {
+        let text = format!("{before}?{query}");
+        let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
+        let layer = ApiKeyLayer::new((extract::query("api_key"), header("x")), keys());
+        let reply = ask(&layer.exempt_if(|_| true), Request::get(&uri));
+        prop_assert_eq!(reply.seen().uri.to_string(), uri_without(&text, "api_key"));
+        check_taken_out(&[Place::Query("api_key")], &parts(Request::get(uri)), reply.seen());
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// Cookies.
+
+fn cookie_lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let piece = prop_oneof![
+        3 => Just(b"sid=".to_vec()),
+        2 => Just(KEY.as_bytes().to_vec()),
+        1 => Just(OTHER.as_bytes().to_vec()),
+        3 => Just(b"; ".to_vec()),
+        1 => prop::sample::select(vec![";", " ", "\t", "=", "\"", ",", "SID=", "a=1", "\u{e9}", "sid"])
+            .prop_map(Vec::from),
+    ];
+    let line = prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat());
+    prop::collection::vec(line, 0..6)
+}
+
+fn with_cookies(lines: &[Vec<u8>]) -> request::Builder {
+    lines.iter().fold(Request::get("/"), |request, line| request.header(COOKIE, &**line))
+}
+
+proptest! {
+    #![proptest_config(support::cases(2000))]
+
+    #[test]
+    fn r10_cookies_are_read_as_rfc_6265_says(lines in cookie_lines()) {
+        check_read(cookie("sid"), Place::Cookie("sid"), || with_cookies(&lines));
+    }
+
+    #[test]
+    fn r23_cookie_lines_lose_the_pair_and_keep_all_others_in_their_order(lines in cookie_lines()) {
+        let layer = ApiKeyLayer::new(cookie("sid"), keys()).exempt_if(|_| true);
+        let reply = ask(&layer, with_cookies(&lines));
+        check_taken_out(&[Place::Cookie("sid")], &parts(with_cookies(&lines)), reply.seen());
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// `Authorization`.
+
+proptest! {
+    #![proptest_config(support::cases(2000))]
+
+    #[test]
+    fn r7_r21_authorization_is_read_as_rfc_9110_says(pieces in prop::collection::vec(
+        prop_oneof![
+            4 => prop::sample::select(vec!["Bearer", "bearer", "BEARER "]).prop_map(Vec::from),
+            4 => Just(KEY.as_bytes().to_vec()),
+            4 => Just(b" ".to_vec()),
+            1 => Just("k".repeat(1025).into_bytes()),
+            3 => prop::collection::vec(0x20_u8..=0xFF, 0..3),
+            1 => prop::sample::select(vec!["Basic ", "\t", "=", "==", ",", "\"", "Bea", "rer"])
+                .prop_map(Vec::from),
+        ], 0..6)
+    ) {
+        let Ok(line) = HeaderValue::from_bytes(&pieces.concat()) else { return Ok(()) };
+        let request = || Request::get("/").header("authorization", &line);
+        check_read(bearer(), Place::Scheme("Bearer"), request);
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// Requests of any shape.
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "X-OWN"];
+
+const NAMES: [&str; 14] = [
+    "x-api-key",
+    "x-own",
+    "authorization",
+    "cookie",
+    "origin",
+    "access-control-request-method",
+    "content-type",
+    "host",
+    "connection",
+    "x-other",
+    "content-length",
+    "transfer-encoding",
+    "forwarded",
+    "x-forwarded-proto",
+];
+
+const VALUES: [&str; 18] = [
+    KEY,
+    "",
+    " ",
+    "Bearer ",
+    "Basic dTpw",
+    "sid=",
+    ";",
+    ",",
+    "\"",
+    "application/grpc",
+    "application/grpc-web+proto",
+    "POST",
+    "http://example.com",
+    "x-api-key",
+    "a=1",
+    "\t",
+    "=",
+    "%",
+];
+
+/// What well-behaved callers send.
+const SENT: [(&str, &str); 15] = [
+    ("x-api-key", "KEY"),
+    ("x-own", " KEY\t"),
+    ("authorization", "bearer KEY"),
+    ("authorization", "Token  KEY"),
+    ("cookie", "sid=KEY"),
+    ("cookie", "a=1; sid=\"KEY\"; b=2"),
+    ("content-type", "application/grpc"),
+    ("content-type", "application/grpc-web+proto"),
+    ("content-type", "application/grpc+"),
+    ("content-type", "application/grpc;x"),
+    ("content-type", "APPLICATION/gRPC-Web-Text ; x=y"),
+    ("x-api-key", "bEARER KEY"),
+    ("authorization", "KEY"),
+    ("authorization", "Basic dTpw"),
+    ("x-forwarded-proto", "https"),
+];
+
+const PREFLIGHT: [(&str, &str); 2] =
+    [("origin", "http://example.com"), ("access-control-request-method", "PUT")];
+
+/// One path that may be open, and some that it is not.
+const PATHS: [&str; 8] =
+    ["/open", "/open", "/open", "/open/", "//open", "/Open", "/%6fpen", "/open;x"];
+
+#[derive(Clone, Debug)]
+struct Shape {
+    method: &'static str,
+    uri: String,
+    headers: Vec<(&'static str, Vec<u8>)>,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let piece = prop_oneof![
+        3 => prop::sample::select(&VALUES[..]).prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..4),
+    ];
+    let value = prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat());
+    let sent =
+        (prop::sample::select(&SENT[..]), prop::sample::select(&[KEY, KEY, OTHER, WRONG][..]));
+    let header = prop_oneof![
+        1 => (prop::sample::select(&NAMES[..]), value),
+        1 => sent.prop_map(|((name, value), key)| (name, value.replace("KEY", key).into_bytes())),
+    ];
+    let target = prop_oneof![
+        4 => queries().prop_map(|query| format!("/p?{query}")),
+        3 => (prop::sample::select(&PATHS[..]), queries())
+            .prop_map(|(path, query)| format!("{path}?{query}")),
+        1 => Just("*".to_owned()),
+        1 => Just("example.com:443".to_owned()),
+        1 => queries().prop_map(|query| format!("http://example.com?{query}")),
+        1 => "/?\\PC{0,20}",
+    ];
+    let headers = prop::collection::vec(header, 0..5);
+    let is_preflight = prop::bool::weighted(0.1);
+    (prop::sample::select(&METHODS[..]), target, headers, is_preflight).prop_map(
+        |(mut method, uri, mut headers, is_preflight)| {
+            if is_preflight {
+                method = "OPTIONS";
+                headers.extend(PREFLIGHT.map(|(name, value)| (name, value.into())));
+            }
+            Shape { method, uri, headers }
+        },
+    )
+}
+
+/// `None` for what no server could have parsed.
+fn request(shape: &Shape) -> Option<request::Builder> {
+    let uri: Uri = shape.uri.parse().ok()?;
+    let request = Request::builder().method(shape.method).uri(uri);
+    let headers = shape
+        .headers
+        .iter()
+        .map(|(name, value)| HeaderValue::from_bytes(value).ok().map(|value| (*name, value)));
+    headers.collect::<Option<Vec<_>>>().map(|headers| {
+        headers.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+    })
+}
+
+type Five = (Header, Query, Cookie, Scheme, Scheme);
+
+fn all() -> Five {
+    (header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token"))
+}
+
+fn as_seen(parts: &request::Parts) -> request::Builder {
+    let request = Request::builder().method(parts.method.clone()).uri(parts.uri.clone());
+    parts.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+}
+
+proptest! {
+    #![proptest_config(support::cases(2000))]
+
+    #[test]
+    fn r28_r38_no_request_panics_and_who_comes_in_is_who_should(shape in shapes()) {
+        let Some(builder) = request(&shape) else { return Ok(()) };
+        let before = parts(builder);
+        let ask = |layer: &ApiKeyLayer<_, _>| ask(layer, request(&shape).unwrap());
+        let five = &PLACES[..5];
+        let find = || five.iter().copied().map(Find::At).collect();
+        let stands = Find::OneOf(find()).read(&before);
+
+        let plain = ApiKeyLayer::new(all(), keys());
+        let reply = ask(&plain);
+        prop_assert_eq!(reply.outcome(), outcome(way(&stands).told_apart(&before, five), &before), "{:?}", stands);
+
+        if let Some(rejection) = reply.rejection() {
+            let is_grpc = !reply.lines("grpc-status").is_empty();
+            prop_assert_eq!(is_grpc, grpc(&before).is_some());
+            prop_assert_eq!(reply.status(), if is_grpc { 200 } else { rejection.status().as_u16() });
+            prop_assert!(reply.status() != 401 || !reply.lines("www-authenticate").is_empty());
+            prop_assert_eq!(reply.lines("cache-control"), ["no-store"]);
+            prop_assert!(!reply.wire().contains(KEY) && !reply.wire().contains(OTHER));
+        }
+        if let Some(seen) = &reply.seen {
+            // Whoever asks with what the inner service was given asks without a key.
+            prop_assert!(five.iter().all(|place| place.read(seen) == Stands::Nothing));
+            check_taken_out(five, &before, seen);
+            let again = support::ask(&plain, as_seen(seen));
+            prop_assert_eq!(again.rejection().map(Rejection::kind), Some(RejectionKind::Missing));
+        }
+
+        let optional = ask(&plain.clone().optional());
+        let way_in = stands.way(CAP, true, whose).told_apart(&before, five);
+        prop_assert_eq!(optional.outcome(), outcome(way_in, &before), "{:?}", stands);
+
+        let first = support::ask(&ApiKeyLayer::new(first_of(all()), keys()), request(&shape).unwrap());
+        let stands = Find::FirstOf(find()).read(&before);
+        prop_assert_eq!(first.outcome(), outcome(way(&stands).told_apart(&before, five), &before), "{:?}", stands);
+
+        let forwarding = ask(&plain.clone().forward_key().optional());
+        if let Some(seen) = &forwarding.seen {
+            prop_assert_eq!((&seen.uri, &seen.headers), (&before.uri, &before.headers));
+        }
+        let open = ask(&plain.exempt_if(|_| true));
+        prop_assert_eq!(open.outcome(), "200 -");
+    }
+}
+
+// --------------------------------------------------------------------------------------------
+// Layers of any configuration.
+
+#[derive(Clone, Copy, Debug)]
+enum Doorman {
+    Keys,
+    KeysLater,
+    Nobody,
+    Failing,
+    FailingLater,
+}
+
+#[derive(Clone, Debug)]
+struct Configuration {
+    /// Which of the [`SPOTS`], in their order.
+    places: Vec<usize>,
+    takes_first: bool,
+    doorman: Doorman,
+    cap: usize,
+    optional: bool,
+    exempt_path: bool,
+    exempt_if: bool,
+    pass_preflight: bool,
+    forward_key: bool,
+    /// Where it is wanted, whether the connection is.
+    secure: Option<bool>,
+    report_only: bool,
+}
+
+/// A connection that is secure.
+#[derive(Clone)]
+struct Secure;
+
+fn configurations() -> impl Strategy<Value = Configuration> {
+    use Doorman::{Failing, FailingLater, Keys, KeysLater, Nobody};
+
+    let places = (Just((0..SPOTS.len()).collect::<Vec<_>>()).prop_shuffle(), 1..=SPOTS.len());
+    let doorman = prop::sample::select(
+        &[Keys, Keys, Keys, KeysLater, KeysLater, Nobody, Failing, FailingLater][..],
+    );
+    let seldom = || prop::bool::weighted(0.25);
+    (
+        (places, any::<bool>(), doorman, prop::sample::select(&[CAP, CAP, CAP, 40, 8][..])),
+        (any::<bool>(), seldom(), seldom(), any::<bool>(), seldom()),
+        (prop::option::weighted(0.3, any::<bool>()), seldom()),
+    )
+        .prop_map(|((places, takes_first, doorman, cap), switches, (secure, report_only))| {
+            let (mut places, how_many) = places;
+            places.truncate(how_many);
+            let (optional, exempt_path, exempt_if, pass_preflight, forward_key) = switches;
+            Configuration {
+                places,
+                takes_first,
+                doorman,
+                cap,
+                optional,
+                exempt_path,
+                exempt_if,
+                pass_preflight,
+                forward_key,
+                secure,
+                report_only,
+            }
+        })
+}
+
+impl Configuration {
+    /// What comes of a request, as [`Reply::outcome`] says it.
+    fn ask(&self, request: request::Builder) -> Reply {
+        let later = verify::from_async_fn(|digest| async move {
+            tokio::task::yield_now().await;
+            let client = [(KEY, "mobile-app"), (OTHER, "ci")]
+                .into_iter()
+                .find(|(key, _)| digest == KeyDigest::of(key));
+            client.map(|(_, id)| Client::new(id))
+        });
+        match self.doorman {
+            Doorman::Keys => self.ask_with(keys(), request),
+            Doorman::KeysLater => self.ask_with(Keyring::new().or(later), request),
+            Doorman::Nobody => self.ask_with(Keyring::new(), request),
+            Doorman::Failing => {
+                self.ask_with(verify::from_fn(|_| Err::<Option<Client>, _>("down")), request)
+            }
+            Doorman::FailingLater => {
+                let fails = |_| async { Err::<Option<Client>, _>("down") };
+                self.ask_with(verify::from_async_fn(fails), request)
+            }
+        }
+    }
+
+    fn ask_with<V>(&self, verify: V, request: request::Builder) -> Reply
+    where
+        V: Verify<Answer: Answer<Client = Client>>,
+    {
+        let extractors = self.places.iter().map(|spot| (SPOTS[*spot].extract)());
+        let two = |one: Any, two: Any| -> Any {
+            if self.takes_first { Box::new(first_of((one, two))) } else { Box::new((one, two)) }
+        };
+        let mut layer = ApiKeyLayer::new(extractors.reduce(two).unwrap(), verify);
+        layer = layer.max_key_len(self.cap);
+        if self.optional {
+            layer = layer.optional();
+        }
+        if self.exempt_path {
+            layer = layer.exempt_path("/open");
+        }
+        if self.exempt_if {
+            layer = layer.exempt_if(|head| head.headers().contains_key("x-other"));
+        }
+        if self.pass_preflight {
+            layer = layer.pass_preflight();
+        }
+        if self.forward_key {
+            layer = layer.forward_key();
+        }
+        let mut request = request.extension(Client::new("planted"));
+        if let Some(secure) = self.secure {
+            layer = layer.require_secure(|head| head.extensions().get::<Secure>().is_some());
+            request = if secure { request.extension(Secure) } else { request };
+        }
+        if self.report_only {
+            layer = layer.dangerous_report_only();
+        }
+        let calls = Cell::new(0);
+        #[cfg(feature = "axum")]
+        let request = {
+            let whole = OriginalUri(request.uri_ref().unwrap().clone());
+            request.extension(whole)
+        };
+        let reply = ask_of(&layer, request, |_| {
+            calls.set(calls.get() + 1);
+            Response::new(Full::from("hello"))
+        });
+        assert_eq!(calls.get(), usize::from(reply.seen.is_some()), "called once or never");
+        reply
+    }
+
+    /// What should come of it, and what the inner service should find that it would have been.
+    fn judged(&self, request: &request::Parts) -> (String, Option<&'static str>) {
+        match self.way(request) {
+            Way::Rejected(reason, _) if self.report_only => ("200 -".to_owned(), Some(reason)),
+            way => (outcome(way, request), None),
+        }
+    }
+
+    fn way(&self, request: &request::Parts) -> Way {
+        let is_exempt = (self.exempt_path && request.uri.path() == "/open")
+            || (self.exempt_if && request.headers.contains_key("x-other"));
+        match () {
+            () if is_exempt => Way::Exempt,
+            () if self.secure == Some(false) => Way::Rejected("insecure", None),
+            () if self.pass_preflight && is_preflight(request) => Way::Preflight,
+            () => {
+                let stands = self.find().read(request);
+                let way = stands.way(self.cap, self.optional, |key| self.whose(key));
+                way.told_apart(request, &self.find().places())
+            }
+        }
+    }
+
+    fn find(&self) -> Find {
+        let places = self.places.iter().map(|spot| Find::At(PLACES[*spot])).collect();
+        if self.takes_first { Find::FirstOf(places) } else { Find::OneOf(places) }
+    }
+
+    fn whose(&self, key: &[u8]) -> Result<&'static str, &'static str> {
+        match self.doorman {
+            Doorman::Keys | Doorman::KeysLater => whose(key),
+            Doorman::Nobody => Err("unknown"),
+            Doorman::Failing | Doorman::FailingLater => Err("failed"),
+        }
+    }
+
+    /// A guard further in answers what this layer would have, had it turned the request away.
+    fn check_what_was_held_back(&self, sent: request::Builder, anonymous: &Anonymous) {
+        let strict = Self { report_only: false, ..self.clone() }.ask(sent);
+        let (head, body) = anonymous.reject().into_parts();
+        let held_back = Reply { head, body, ended: true, seen: None };
+        assert_eq!(held_back.wire(), strict.wire());
+        assert_eq!(held_back.reason(), strict.reason());
+    }
+
+    /// Holds the request that came in against the one that was sent.
+    fn check_what_is_left(&self, before: &request::Parts, seen: &request::Parts) {
+        let way = self.way(before);
+        let places = self.find().places().into_iter();
+        let (stay, go): (Vec<_>, Vec<_>) =
+            places.partition(|place| place.stays(self.forward_key, &way));
+        check_taken_out(&go, before, seen);
+        #[cfg(feature = "axum")]
+        assert_eq!(
+            seen.extensions.get::<OriginalUri>().unwrap().0.to_string(),
+            seen.uri.to_string()
+        );
+        for (name, line) in &seen.headers {
+            let may_hold_a_key = stay.iter().any(|place| place.header() == Some(name.as_str()));
+            assert_eq!(line.is_sensitive(), may_hold_a_key, "{name}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(support::cases(3000))]
+
+    #[test]
+    fn r23_r38_any_layer_lets_in_whom_it_should_and_leaves_all_but_keys_byte_for_byte(
+        configuration in configurations(),
+        shape in shapes(),
+    ) {
+        let Some(builder) = request(&shape) else { return Ok(()) };
+        let before = parts(builder);
+        let reply = configuration.ask(request(&shape).unwrap());
+        let (outcome, reported) = configuration.judged(&before);
+        prop_assert_eq!(reply.outcome(), outcome);
+        if let Some(seen) = &reply.seen {
+            configuration.check_what_is_left(&before, seen);
+            let rejection = seen.extensions.get::<Rejection>();
+            prop_assert_eq!(rejection.map(|it| it.reason().as_str()), reported);
+            if reported.is_some() {
+                let anonymous = seen.extensions.get::<Anonymous>().unwrap();
+                configuration.check_what_was_held_back(request(&shape).unwrap(), anonymous);
+            }
+        }
+    }
+}

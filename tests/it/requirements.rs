@@ -1,0 +1,116 @@
+//! The list of requirements in `tests/README.md` is complete, and every file of tests is in a program.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The files below a folder with this extension, except in packages outside of the workspace.
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let is_nested = ["tests/proof", "tests/compile_errors"].iter().any(|it| path.ends_with(it));
+        if path.is_dir() && !is_nested {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|it| it == extension) {
+            found.push(path);
+        }
+    }
+}
+
+/// The numbers `8` and `9` of the text `r8_r9_a_name`.
+fn numbers_of(name: &str) -> impl Iterator<Item = u32> {
+    name.split('_').map_while(|word| word.strip_prefix('r')?.parse().ok())
+}
+
+/// The names of all tests in a source, or of any function.
+fn functions(source: &str) -> impl Iterator<Item = &str> {
+    let lines = source.lines().map(str::trim_start);
+    let after_fn = lines.filter_map(|line| line.split_once("fn ").map(|(_, name)| name));
+    after_fn.map(|name| name.split(['(', '<']).next().unwrap())
+}
+
+/// The numbers in the text of comments: `R8`.
+fn numbers_in_comments(source: &str) -> impl Iterator<Item = u32> {
+    let comments = source.lines().filter_map(|line| line.trim_start().strip_prefix("//"));
+    let words = comments.flat_map(|line| line.split(|char: char| !char.is_ascii_alphanumeric()));
+    words.filter_map(|word| word.strip_prefix('R')?.parse().ok())
+}
+
+/// The rows of the list: the number, and what shows it.
+fn list() -> BTreeMap<u32, Vec<String>> {
+    let text = fs::read_to_string(root().join("tests/README.md")).unwrap();
+    let mut list = BTreeMap::new();
+    for row in text.lines().filter(|line| line.starts_with("| R")) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number = cells[0].trim_start_matches('R').parse().unwrap();
+        let shown_by = cells.last().unwrap().split('`').skip(1).step_by(2).map(str::to_owned);
+        assert!(cells.len() == 4 && list.insert(number, shown_by.collect()).is_none(), "{row}");
+    }
+    list
+}
+
+/// The source that an entry names, which leaves out `tests/` and `.rs`.
+fn source_of(entry: &str) -> Option<String> {
+    let paths = [format!("tests/{entry}.rs"), format!("{entry}.rs")];
+    paths.iter().find_map(|path| fs::read_to_string(root().join(path)).ok())
+}
+
+#[test]
+fn every_number_in_a_test_has_an_entry() {
+    let list = list();
+    let mut sources = Vec::new();
+    for folder in ["tests", "cli", "src", "fuzz/src", "benches/counts/src"] {
+        files(&root().join(folder), "rs", &mut sources);
+    }
+    for path in sources {
+        let source = fs::read_to_string(&path).unwrap();
+        let named = functions(&source).flat_map(numbers_of);
+        for number in named.chain(numbers_in_comments(&source)) {
+            assert!(list.contains_key(&number), "R{number} has no entry: {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_entry_names_a_test_or_a_script_that_is_there() {
+    let list = list();
+    assert_eq!(list.keys().copied().collect::<Vec<_>>(), (1..=56).collect::<Vec<_>>());
+    for (number, shown_by) in list {
+        assert!(!shown_by.is_empty(), "R{number} is shown by nothing");
+        for entry in shown_by {
+            let (file, test) = entry.split_once("::").unwrap_or((&entry, ""));
+            match source_of(file) {
+                Some(source) => {
+                    let is_it = |name| name == test || numbers_of(name).any(|it| it == number);
+                    assert!(functions(&source).any(is_it), "R{number}: no test in {entry}");
+                }
+                None => assert!(root().join(&entry).is_file(), "R{number}: no file {entry}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_of_tests_is_in_a_program() {
+    for program in ["tests/it", "tests/key_file"] {
+        let main = fs::read_to_string(root().join(program).join("main.rs")).unwrap();
+        for path in fs::read_dir(root().join(program)).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let has_line = main.lines().any(|line| line == format!("mod {name};"));
+            assert!(name == "main" || has_line, "no `mod` line: {}", path.display());
+        }
+    }
+    let manifest = fs::read_to_string(root().join("tests/Cargo.toml")).unwrap();
+    let folder = fs::read_dir(root().join("tests")).unwrap().map(|it| it.unwrap().path());
+    let programs: BTreeSet<_> = folder.filter(|path| path.is_file()).collect();
+    for path in programs.iter().filter(|path| path.extension().is_some_and(|it| it == "rs")) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(manifest.contains(&format!("path = \"{name}\"")), "in no program: {name}");
+    }
+}
