@@ -1,6 +1,6 @@
-//! What many keys cost: memory, changes while requests run, and reading them from a file.
+//! The cost of many keys: memory, changes while requests run, and loading a file.
 //!
-//! Each figure comes from a process of its own, so that none finds memory that another left.
+//! Each figure comes from its own process, because a process can reuse memory that an earlier part left.
 
 use std::{
     env, fs,
@@ -16,10 +16,11 @@ use http::Request;
 use serde::Deserialize;
 use tower_api_key::{
     Client, KeyDigest, Keyring,
-    extract::Head,
+    extract::RequestHead,
     key::KeyFormat,
     key_file::KeyFile,
-    verify::{Presented, Record, Verify},
+    record::Record,
+    verify::{PresentedKey, Verify},
 };
 
 const MILLION: usize = 1_000_000;
@@ -30,9 +31,9 @@ fn main() {
     if let Ok(part) = env::var(PART) {
         return run(&part);
     }
-    println!("| what | figure |\n|---|--:|");
+    println!("| measurement | figure |\n|---|--:|");
     for part in ["memory", "changes"] {
-        print!("{}", in_a_process(part));
+        print!("{}", in_own_process(part));
     }
     for keys in [100_000, MILLION] {
         let path = file(keys);
@@ -40,7 +41,7 @@ fn main() {
         let mut times = [const { Vec::new() }; 3];
         for _ in 0..RUNS {
             for (part, times) in parts.iter().zip(&mut times) {
-                let time = in_a_process(&format!("{part} {}", path.display()));
+                let time = in_own_process(&format!("{part} {}", path.display()));
                 times.push(time.trim().parse::<f64>().expect("milliseconds"));
             }
         }
@@ -58,9 +59,9 @@ fn main() {
     }
 }
 
-fn in_a_process(part: &str) -> String {
+fn in_own_process(part: &str) -> String {
     let this = env::current_exe().expect("this program");
-    let output = Command::new(this).env(PART, part).output().expect("it starts");
+    let output = Command::new(this).env(PART, part).output().expect("a process");
     assert!(output.status.success(), "{part}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -69,15 +70,15 @@ fn run(part: &str) {
     match part.split_once(' ') {
         None if part == "memory" => memory(),
         None => changes(),
-        Some((what, path)) => reading(what, path),
+        Some((method, path)) => reading(method, path),
     }
 }
 
-/// A record that has a format and an expiry, as minted keys do.
+/// Returns a record with a format and an expiry, like that of a minted key.
 fn record(number: usize, client: Client, format: &KeyFormat, expires: SystemTime) -> Record {
     let id = format!("{number:08}");
-    let record = Record::new(KeyDigest::of(id.as_bytes()), client).format(format.clone());
-    record.with_id(&id).expect("an id").expires_at(expires)
+    let record = Record::new(KeyDigest::of(id.as_bytes()), client).with_format(format.clone());
+    record.with_id(&id).expect("an id").with_expires(expires)
 }
 
 fn million(clients: Vec<Client>) -> Keyring {
@@ -93,14 +94,14 @@ fn clients() -> Vec<Client> {
     (0..MILLION).map(|number| Client::new(format!("client-{number}"))).collect()
 }
 
-/// What the operating system gave for them, beside their clients: one for each key.
+/// Measures the resident memory of a million keys without their clients.
 fn memory() {
     let clients = clients();
-    let kept = clients.clone();
+    let copy = clients.clone();
     let before = resident();
     let keys = million(clients);
     let each = (resident() - before) as f64 / MILLION as f64;
-    black_box((keys, kept));
+    black_box((keys, copy));
     println!("| memory of a key with its record and all indices, at 1,000,000 | {each:.0} bytes |");
 }
 
@@ -110,7 +111,7 @@ fn resident() -> u64 {
     pages.expect("resident pages") * 4096
 }
 
-/// Changes to a million keys, while another thread makes requests.
+/// Measures changes of a million keys while another thread sends requests.
 fn changes() {
     let keys = million(clients());
     let (done, requests) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -118,30 +119,30 @@ fn changes() {
         scope.spawn(|| {
             let request = Request::new(());
             while !done.load(Ordering::Relaxed) {
-                let key = Presented::new(b"00000000", Head::of(&request));
-                assert!(keys.verify(key).is_ok(), "a good request is refused");
+                let key = PresentedKey::new(b"00000000", RequestHead::of(&request));
+                assert!(keys.verify(&key).into_result().is_ok(), "a valid request is rejected");
                 requests.fetch_add(1, Ordering::Relaxed);
             }
         });
         report("revoking a client", |number| {
-            assert_eq!(keys.revoke(&format!("client-{}", 1 + number)), 1);
+            assert_eq!(keys.revoke_client(&format!("client-{}", 1 + number)), 1);
         });
         report("revoking a key", |number| {
             assert!(keys.revoke_key(&format!("{:08}", 5000 + number)))
         });
         report("rotating a key", |number| {
             let key_id = format!("{:08}", 10_000 + number);
-            drop(keys.rotate(&key_id, Duration::from_secs(60)).expect("a live key"));
+            drop(keys.rotate(&key_id, Duration::from_secs(60)).expect("a valid key"));
         });
         report("issuing a key", |_| {
             drop(keys.issue(&KeyFormat::default(), Client::new("new")).expect("a key"));
         });
         done.store(true, Ordering::Relaxed);
     });
-    assert!(requests.into_inner() > 1000, "no requests meanwhile");
+    assert!(requests.into_inner() > 1000, "too few requests during the changes");
 }
 
-fn report(what: &str, mut change: impl FnMut(usize)) {
+fn report(change_name: &str, mut change: impl FnMut(usize)) {
     let mut times: Vec<_> = (0..1000)
         .map(|number| {
             let started = Instant::now();
@@ -150,14 +151,14 @@ fn report(what: &str, mut change: impl FnMut(usize)) {
         })
         .collect();
     times.sort_unstable();
-    let (median, late, last) = (times[500], times[990], times[999]);
+    let (median, p99, longest) = (times[500], times[990], times[999]);
     println!(
-        "| {what}, of 1,000,000, while requests run: median, p99, longest | {median:.1?}, {late:.1?}, {last:.1?} |"
+        "| {change_name}, of 1,000,000, while requests run: median, p99, longest | {median:.1?}, {p99:.1?}, {longest:.1?} |"
     );
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "they are parsed, and that is all")]
+#[allow(dead_code, reason = "the fields are only parsed")]
 struct Line {
     id: String,
     client: String,
@@ -167,34 +168,34 @@ struct Line {
     prefix: String,
 }
 
-fn reading(what: &str, path: &str) {
+fn reading(method: &str, path: &str) {
     let started = Instant::now();
     let text = || fs::read_to_string(path).expect("the file");
-    let taken = match what {
+    let time = match method {
         "value" => {
             let text = text();
             let lines = text.lines().skip(1).map(serde_json::from_str::<serde_json::Value>);
             let lines: Result<Vec<_>, _> = lines.collect();
-            let taken = started.elapsed();
+            let time = started.elapsed();
             black_box(lines.expect("JSON"));
-            taken
+            time
         }
         "struct" => {
             let text = text();
             let lines: Result<Vec<Line>, _> =
                 text.lines().skip(1).map(serde_json::from_str).collect();
-            let taken = started.elapsed();
+            let time = started.elapsed();
             black_box(lines.expect("JSON"));
-            taken
+            time
         }
         _ => {
             let file = KeyFile::options().follow(false).open(path).expect("the file");
-            let taken = started.elapsed();
+            let time = started.elapsed();
             black_box(file);
-            taken
+            time
         }
     };
-    println!("{}", taken.as_secs_f64() * 1e3);
+    println!("{}", time.as_secs_f64() * 1e3);
 }
 
 fn file(keys: usize) -> PathBuf {
@@ -203,10 +204,10 @@ fn file(keys: usize) -> PathBuf {
     let file = KeyFile::options().create(true).follow(false).open(&path).expect("a new file");
     let format = KeyFormat::new("sk_live").expect("a prefix");
     let expires = SystemTime::now() + Duration::from_secs(90 * 24 * 60 * 60);
-    let insert = |keys_now: &Keyring| {
+    let insert = |keyring: &Keyring| {
         (0..keys).try_for_each(|number| {
             let client = Client::new(format!("client-{number}"));
-            keys_now.insert_record(record(number, client, &format, expires))
+            keyring.insert_record(record(number, client, &format, expires))
         })
     };
     file.update(insert).expect("new keys");

@@ -1,12 +1,13 @@
-//! axum: several clients, an open route, one that takes a key or none, and handlers that know who
-//! calls.
+//! An axum app with several clients, an open route and a route with an optional key.
+//!
+//! Handlers read the client. Start the server:
 //!
 //! ```sh
 //! export API_KEYS='mobile-app=12345abcde,ci=your-secret-api-key'
 //! cargo run --example axum --features axum
 //! ```
 //!
-//! It listens on 127.0.0.1:3000, or on `ADDR`. From another terminal:
+//! The server listens on 127.0.0.1:3000, or on `ADDR` if it is set. In another terminal:
 //!
 //! ```sh
 //! curl -H 'x-api-key: 12345abcde' http://127.0.0.1:3000/whoami                         # mobile-app
@@ -31,11 +32,11 @@ fn app(keys: Keyring) -> Router {
 
     Router::new()
         .route("/whoami", get(whoami))
-        // All above want a key, and so does every path that is not there.
+        // The routes above require a key, and so does every unknown path.
         .layer(layer.clone())
-        // A key or none; a wrong one is refused.
+        // The key is optional, but the layer rejects an invalid key.
         .route("/greeting", get(greeting).layer(layer.optional()))
-        // Added after the layer, and so open to all.
+        // This route is open, because it is added after the layer.
         .route("/health", get(async || "healthy\n"))
 }
 

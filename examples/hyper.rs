@@ -1,10 +1,12 @@
-//! hyper without a framework: HTTP/1 and HTTP/2 on one port.
+//! A hyper server without a framework, with HTTP/1 and HTTP/2 on one port.
+//!
+//! Start the server:
 //!
 //! ```sh
 //! API_KEYS='mobile-app=12345abcde' cargo run --example hyper
 //! ```
 //!
-//! It listens on 127.0.0.1:3000, or on `ADDR`. From another terminal:
+//! The server listens on 127.0.0.1:3000, or on `ADDR` if it is set. In another terminal:
 //!
 //! ```sh
 //! curl -H 'x-api-key: 12345abcde' http://127.0.0.1:3000/
@@ -24,7 +26,7 @@ use tower::ServiceBuilder;
 use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::header};
 
 async fn handle(request: Request<Incoming>) -> Result<Response<String>, Infallible> {
-    // The layer has put it there: without a client, no request comes this far.
+    // The layer attached the client. A request without a client does not reach the handler.
     let client = request.extensions().get::<Client>();
     let name = client.map_or("stranger", Client::id);
     Ok(Response::new(format!("Hello, {name}!\n")))

@@ -1,21 +1,22 @@
-//! A reverse proxy that keeps the keys to itself: the upstream learns which client calls, and never
-//! with which key.
+//! A reverse proxy that strips keys and forwards the client's id to the upstream.
+//!
+//! Start an upstream and the proxy:
 //!
 //! ```sh
 //! python3 -m http.server 8000 &
 //! UPSTREAM=127.0.0.1:8000 API_KEYS='mobile-app=12345abcde' cargo run --example proxy
 //! ```
 //!
-//! It listens on 127.0.0.1:3000, or on `ADDR`. From another terminal:
+//! The proxy listens on 127.0.0.1:3000, or on `ADDR` if it is set. In another terminal:
 //!
 //! ```sh
 //! curl -H 'Authorization: Bearer 12345abcde' http://127.0.0.1:3000/
-//! curl 'http://127.0.0.1:3000/?api_key=12345abcde&page=2'      # the upstream sees /?page=2
-//! curl -i http://127.0.0.1:3000/                               # 401, and the upstream sees nothing
+//! curl 'http://127.0.0.1:3000/?api_key=12345abcde&page=2'      # the upstream gets /?page=2
+//! curl -i http://127.0.0.1:3000/                               # 401, without a call to the upstream
 //! ```
 //!
-//! Bodies are streamed both ways. Left out, to keep it short: `Upgrade` (and so WebSockets), TLS,
-//! `Forwarded`, and the joining of cookies that HTTP/2 has split.
+//! The proxy streams bodies in both directions. To stay short, it has no `Upgrade` (and no WebSockets), no
+//! TLS and no `Forwarded`, and it does not join cookies that HTTP/2 has split.
 
 mod common;
 #[path = "common/connections.rs"]
@@ -37,11 +38,11 @@ use hyper_util::{
 };
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, ClientHeaderLayer, Keyring,
+    ApiKeyLayer, Keyring, SetClientHeaderLayer,
     extract::{bearer, header, query},
 };
 
-/// What is meant for the next hop alone, beside what `Connection` names (RFC 9110 §7.6.1).
+/// Headers for the next hop only, besides those that `Connection` names (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     TE,
@@ -58,7 +59,7 @@ struct Upstream {
 }
 
 impl Upstream {
-    /// The upstream's response as it comes, or a 502.
+    /// Returns the upstream's response. If there is none, this returns 502.
     async fn answer(
         self,
         request: Request<Incoming>,
@@ -82,17 +83,17 @@ impl Upstream {
         *request.version_mut() = Version::HTTP_11;
 
         let headers = request.headers_mut();
-        keep_end_to_end(headers);
-        headers.remove(HOST); // the upstream's own is set in its place
+        remove_hop_by_hop(headers);
+        headers.remove(HOST); // the HTTP client sets the upstream's host
 
         let mut response = self.http.request(request).await?;
         *response.version_mut() = Version::HTTP_11;
-        keep_end_to_end(response.headers_mut());
+        remove_hop_by_hop(response.headers_mut());
         Ok(response)
     }
 }
 
-fn keep_end_to_end(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let lines = headers.get_all(CONNECTION).iter().flat_map(HeaderValue::to_str);
     let names = lines.flat_map(|line| line.split(',')).flat_map(|name| name.trim().parse());
     for name in names.chain(HOP_BY_HOP).collect::<Vec<_>>() {
@@ -110,14 +111,14 @@ async fn run() -> common::Result {
     let layer = ApiKeyLayer::new((bearer(), header("x-api-key"), query("api_key")), keys);
 
     let authority = env::var("UPSTREAM").unwrap_or_default().parse().map_err(|error| {
-        format!("UPSTREAM: {error}; set it to host and port, as in UPSTREAM=127.0.0.1:8000")
+        format!("UPSTREAM: {error}. Set it to a host and a port, as in UPSTREAM=127.0.0.1:8000")
     })?;
     let http = legacy::Client::builder(TokioExecutor::new()).build_http();
     let upstream = Upstream { authority, http };
     let service = ServiceBuilder::new()
         .layer(layer)
-        // The upstream is told who calls, and by nobody else.
-        .layer(ClientHeaderLayer::new("x-client-id"))
+        // This sends the client's id and removes an id that the caller sent.
+        .layer(SetClientHeaderLayer::new("x-client-id"))
         .service(service_fn(move |request| upstream.clone().answer(request)));
 
     let listener = common::listen("127.0.0.1:3000").await?;

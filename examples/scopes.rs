@@ -1,11 +1,13 @@
-//! Scopes: routes that want one of the client, and a handler that looks for another itself.
+//! An axum app whose routes require scopes. One handler checks another scope itself.
+//!
+//! Start the server:
 //!
 //! ```sh
 //! cargo run --example scopes --features axum
 //! ```
 //!
-//! It listens on 127.0.0.1:3000, or on `ADDR`. Its clients stand in the code: `writer`, whose key is
-//! `12345abcde`, and `reader`, whose key is `your-secret-api-key`. From another terminal:
+//! The server listens on 127.0.0.1:3000, or on `ADDR` if it is set. The code has two clients. `writer`
+//! has the key `12345abcde`, and `reader` has the key `your-secret-api-key`. In another terminal:
 //!
 //! ```sh
 //! curl -H 'Authorization: Bearer your-secret-api-key' http://127.0.0.1:3000/jobs             # yours
@@ -32,26 +34,26 @@ use tower_api_key::{
 
 fn keys() -> Result<Keyring, ConfigError> {
     let keys = Keyring::new();
-    let writer = Client::new("writer").scopes(["jobs:read", "jobs:read-all", "jobs:write"]);
+    let writer = Client::new("writer").with_scopes(["jobs:read", "jobs:read-all", "jobs:write"]);
     keys.insert("12345abcde", writer)?;
-    keys.insert("your-secret-api-key", Client::new("reader").scopes(["jobs:read"]))?;
+    keys.insert("your-secret-api-key", Client::new("reader").with_scopes(["jobs:read"]))?;
     Ok(keys)
 }
 
 fn app(keys: Keyring) -> Result<Router, ConfigError> {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys).respond(Problem::default());
-    // All answer in one form, and the 403 has a `Bearer` challenge with `insufficient_scope`.
-    let read = RequireScopeLayer::any(["jobs:read", "jobs:read-all"])?.respond_like(&layer);
-    let write = RequireScopeLayer::all(["jobs:write"])?.respond_like(&layer);
+    // The layer writes the 403 as well, with a `Bearer` challenge and `insufficient_scope`.
+    let read = RequireScopeLayer::any(["jobs:read", "jobs:read-all"]);
+    let write = RequireScopeLayer::all(["jobs:write"]);
 
     Ok(Router::new()
         .route("/jobs", get(list).layer(read))
         .route("/jobs", post(submit).layer(write))
-        // It finds out who the client is, and so it stands outside.
+        // This layer is outside, because the scope layers need its client.
         .layer(layer))
 }
 
-/// What a client may see is no matter of the route alone.
+/// Lists the jobs that the client may read. The route alone cannot decide this.
 async fn list(client: Client) -> &'static str {
     if client.has_scope("jobs:read-all") { "everybody's jobs\n" } else { "your jobs\n" }
 }

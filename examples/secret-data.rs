@@ -1,10 +1,13 @@
-//! The Flask tutorial's service: three routes, each with a place, a key and an answer of its own.
+//! The service of the Flask tutorial. Each route has its own location, key and rejection.
+//!
+//! Start the server:
 //!
 //! ```sh
 //! cargo run --example secret-data
 //! ```
 //!
-//! It listens on 127.0.0.1:5000, or on `ADDR`, and prints what to paste into another terminal:
+//! The server listens on 127.0.0.1:5000, or on `ADDR` if it is set. It prints these lines for another
+//! terminal:
 //!
 //! ```sh
 //! curl -H 'x-api-key: 12345abcde' 'http://127.0.0.1:5000/secret-data'
@@ -13,8 +16,8 @@
 //! curl -i 'http://127.0.0.1:5000/secret-data'
 //! ```
 //!
-//! The last has no key: 401. The keys stand in the source, as they do in the tutorial. Yours should
-//! not: the other examples read theirs from the environment.
+//! The last request has no key, so the layer returns 401. The keys are in the source code, as in the
+//! tutorial. Keep your keys out of the source code. Most other examples read keys from the environment.
 
 mod common;
 
@@ -35,7 +38,7 @@ fn tutorial() -> Result<Router, ConfigError> {
     let third = ApiKeyLayer::new(query("api_key"), Keyring::single("your-secret-api-key")?)
         .respond(Text::default().message("Unauthorized"));
 
-    // `route_layer` guards the handler alone: as in Flask, a POST is a 405, whatever its key.
+    // `route_layer` guards only the handler. As in Flask, a POST gets 405 with any key.
     Ok(Router::new()
         .route("/secret-data", get(secret_data).route_layer(first))
         .route("/data", get(data).route_layer(second))

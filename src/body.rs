@@ -1,3 +1,5 @@
+//! The body of responses.
+
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -8,9 +10,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The inner service's body, passed through frame by frame, or that of a rejection. It is a [`Body`]
-    /// where the inner body is one of [`Bytes`], as those of axum, tonic and hyper are. Of another it is made
-    /// like this:
+    /// The body of a response, from the inner service or from a rejection.
+    ///
+    /// Frames of the inner service pass through unchanged. This is a [`Body`] if the inner body has
+    /// [`Bytes`] as its data, as the bodies of axum, tonic and hyper have. It is `Default` if the inner
+    /// body is, because tower-http's `CorsLayer` and `TimeoutLayer` need it.
+    ///
+    /// # Example: convert a body with other data
     ///
     /// ```
     /// use bytes::{Buf, Bytes};
@@ -21,9 +27,6 @@ pin_project! {
     ///     body.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
     /// }
     /// ```
-    ///
-    /// It is `Default` where the inner body is, as tower-http's `CorsLayer` and `TimeoutLayer` want
-    /// it around them.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -56,15 +59,17 @@ impl<B: Default> Default for ResponseBody<B> {
     }
 }
 
-/// A body of [`Bytes`]: a name of ours for that bound, so that the compiler can say what to do about
-/// another.
+/// A body whose data is [`Bytes`].
+///
+/// Every such [`Body`] implements this trait. With the trait, the compiler can explain how to convert
+/// another body. See the example of [`ResponseBody`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no body of `Bytes`, as the service inside an `ApiKeyLayer` has to have",
-    note = "make it one: `body.map_frame(|frame| frame.map_data(…))`, with `http_body_util::BodyExt`"
+    message = "`{Self}` is no body of `Bytes`, which the service inside an `ApiKeyLayer` must return",
+    note = "convert the body with `body.map_frame(|frame| frame.map_data(…))` of `http_body_util::BodyExt`"
 )]
 pub trait BytesBody: Body<Data = Bytes> {}
 
-// Else it would tell of this impl's own bound, which is not ours to explain.
+// Otherwise the compiler would report the bound of this impl and not the note above.
 #[diagnostic::do_not_recommend]
 impl<B: Body<Data = Bytes>> BytesBody for B {}
 

@@ -1,33 +1,44 @@
-use std::{fmt, sync::Arc};
+mod check;
+mod identity;
 
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
+use std::{any::Any, fmt, sync::Arc};
 
-use crate::{
-    error::{ConfigError, ConfigErrorKind},
-    key::{KeyFormat, KeyId},
-};
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[cfg(feature = "tracing")]
+pub(crate) use self::check::is_hidden;
+pub(crate) use self::check::is_scope;
+pub use self::identity::Identity;
+use crate::key::KeyId;
 
-/// Whoever a key was issued to; what a handler reads.
+/// The client that owns a key, which handlers read.
 ///
-/// It never holds the key or its digest. Cloning costs one reference count.
+/// A client is a program, a team or a partner, and not a person. It never holds the key or its digest. A
+/// clone costs one reference count.
+///
+/// Handlers find the client in the extensions of the request: `request.extensions().get::<Client>()`. With
+/// the feature `axum` it is also an argument.
+///
+/// Two clients are equal if their ids, names, scopes and metadata are. The presented key does not count.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_api_key::Client;
 ///
-/// let client = Client::new("mobile-app").with_name("Mobile app").scopes(["reports:read"]);
+/// let client = Client::new("mobile-app")
+///     .with_name("Mobile app")
+///     .with_scopes(["reports:read"])
+///     .with_metadata("plan", "pro");
+///
 /// assert_eq!(client.id(), "mobile-app");
 /// assert!(client.has_scope("reports:read"));
+/// assert_eq!(client.metadata("plan"), Some("pro"));
 /// ```
-///
-/// Handlers find it in the request's extensions, `request.extensions().get::<Client>()`, or with
-/// the feature `axum` as an argument. An API key tells which client calls, not which person.
-///
-/// Two are equal if id, name and scopes are, whichever of its keys a client has used.
 #[derive(Clone)]
 #[must_use]
 pub struct Client {
     shared: Arc<Shared>,
-    /// Set by the keyring; beside the rest, so that a client's keys may share that.
+    /// The id that the keyring sets. It is beside the rest, so that the keys of a client share the rest.
     key_id: KeyId,
 }
 
@@ -36,34 +47,51 @@ struct Shared {
     id: Box<str>,
     name: Option<Box<str>>,
     scopes: Box<[Box<str>]>,
-    /// The id that a verifier of somebody's own has given.
+    /// On the heap, so that a client without these fields stays small.
+    extra: Option<Box<Extra>>,
+}
+
+/// The fields that few clients have.
+#[derive(Clone, Default)]
+struct Extra {
+    /// The id that a verifier of the user's own has set.
     key_id: Option<Box<str>>,
+    /// Sorted by key. Each key is there once.
+    metadata: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Client {
-    /// A client by its id, the name that logs show and [`revoke`](crate::Keyring::revoke) takes.
+    /// Creates a client with an id, which logs show and [`revoke_client`](crate::Keyring::revoke_client)
+    /// takes.
     ///
-    /// This never fails. A keyring refuses a new client if its id is empty or has more than 128
-    /// characters, begins or ends with a blank, or holds a character that cannot be seen. Two clients
-    /// with such ids would look alike in a log. Letters of two alphabets that look alike stay distinct.
+    /// This never fails. A keyring refuses a new client if its id
+    ///
+    /// - is empty or has more than 128 characters,
+    /// - begins or ends with a blank,
+    /// - holds a character that cannot be seen.
+    ///
+    /// Two clients with such ids would look alike in a log. Letters of two alphabets that look alike stay
+    /// distinct.
     pub fn new(id: impl Into<String>) -> Self {
         let id = id.into().into_boxed_str();
-        let shared = Shared { id, name: None, scopes: Box::default(), key_id: None };
+        let shared = Shared { id, name: None, scopes: Box::default(), extra: None };
         Self { shared: Arc::new(shared), key_id: KeyId::NONE }
     }
 
-    /// Adds a name for people to read, of at most 256 characters. A keyring refuses a new client whose
-    /// name begins or ends with a blank, or holds a character that cannot be seen.
+    /// Sets a name for people to read, of at most 256 characters.
+    ///
+    /// A keyring refuses a new client if its name begins or ends with a blank, or holds a character that
+    /// cannot be seen.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.shared).name = Some(name.into().into_boxed_str());
         self
     }
 
-    /// Sets what the client may do (RFC 6749 §3.3), in place of what was set before.
+    /// Sets the scopes of the client (RFC 6749 §3.3), and replaces those that were set before.
     ///
-    /// This never fails: a scope that is not valid, with a blank in it for example, matches nothing,
-    /// and a keyring refuses the client.
-    pub fn scopes<I>(mut self, scopes: I) -> Self
+    /// This never fails. If a scope is not valid, for example because of a blank, it matches no scope and
+    /// a keyring refuses the client.
+    pub fn with_scopes<I>(mut self, scopes: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
@@ -73,82 +101,106 @@ impl Client {
         self
     }
 
-    /// Adds the public id of the key that was presented, where a verifier of your own knows one. A
-    /// [`Keyring`](crate::Keyring) knows those of its keys; one that is set here goes first, but not
-    /// for a key that is refused.
-    pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.shared).key_id = Some(key_id.into().into_boxed_str());
+    /// Sets one metadata value, such as the plan of the client. It replaces the value of the same key.
+    ///
+    /// Logs and `Debug` never show metadata. This never fails. A keyring refuses a new client if
+    ///
+    /// - it has more than 16 metadata keys,
+    /// - a key is empty, has more than 64 characters, begins or ends with a blank, or holds a character
+    ///   that cannot be seen,
+    /// - a value has more than 256 characters.
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let (key, value) = (key.into().into_boxed_str(), value.into().into_boxed_str());
+        self.change_extra(|extra| {
+            let place = extra.metadata.binary_search_by(|(known, _)| known.cmp(&key));
+            match place.map(|at| extra.metadata.get_mut(at)) {
+                Ok(found) => found.into_iter().for_each(|(_, old)| *old = value.clone()),
+                Err(at) => extra.metadata.insert(at, (key, value)),
+            }
+        });
         self
     }
 
-    /// The client's id.
+    /// Sets the public id of the presented key, if a verifier of your own knows it.
+    ///
+    /// A [`Keyring`](crate::Keyring) knows the ids of its keys. An id that is set here goes first, except
+    /// for a key that is rejected.
+    pub fn with_key_id(mut self, key_id: impl Into<String>) -> Self {
+        let key_id = key_id.into().into_boxed_str();
+        self.change_extra(|extra| extra.key_id = Some(key_id));
+        self
+    }
+
+    /// Returns the id of the client.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.shared.id
     }
 
-    /// The client's name, if it was given one.
+    /// Returns the name of the client.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.shared.name.as_deref()
     }
 
-    /// The public id of the key that was presented, if one is known. Never the key.
-    #[must_use]
-    pub fn key_id(&self) -> Option<&str> {
-        let kept = self.key_id.as_str();
-        self.shared.key_id.as_deref().or((!kept.is_empty()).then_some(kept))
-    }
-
-    /// Says with which of a keyring's keys it comes.
-    pub(crate) fn stamp(&mut self, key_id: KeyId) {
-        self.key_id = key_id;
-    }
-
-    /// The scopes, in the order they were set.
-    pub fn granted(&self) -> impl Iterator<Item = &str> {
+    /// Returns the scopes, in the order in which they were set.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.shared.scopes.iter().map(AsRef::as_ref)
     }
 
-    /// A client that logs could or must not show, or with a scope that could never match, is a mistake.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let is_key = KeyFormat::of(self.id().as_bytes()).is_some();
-        if is_key || self.id().trim().is_empty() || self.id().chars().any(char::is_control) {
-            return Err(ConfigError::new(ConfigErrorKind::ClientId));
-        }
-        match self.granted().position(|scope| !is_scope(scope)) {
-            Some(at) => Err(ConfigError::new(ConfigErrorKind::Scope).at(at)),
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the reason why a new client cannot have this id or name.
-    pub(crate) fn check_new(&self) -> Result<(), ConfigError> {
-        use ConfigErrorKind::{ClientIdTooLong, ClientNameTooLong, HiddenInId, HiddenInName};
-
-        self.check()?;
-        check_text(self.id(), MAX_ID_LEN, ClientIdTooLong, HiddenInId)?;
-        let name = self.name().unwrap_or_default();
-        check_text(name, MAX_NAME_LEN, ClientNameTooLong, HiddenInName)
-    }
-
-    /// Whether the client has a scope: compared byte for byte, and never by prefix.
+    /// Returns whether the client has a scope. Scopes are compared byte for byte, and never by prefix.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        is_scope(scope) && self.granted().any(|granted| granted == scope)
+        is_scope(scope) && self.scopes().any(|own| own == scope)
     }
+
+    /// Returns the metadata value of a key.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata_entries().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// Returns all metadata as pairs of key and value, sorted by key.
+    pub fn metadata_entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        let extra = self.shared.extra.iter();
+        extra.flat_map(|extra| &extra.metadata).map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Returns the public id of the presented key, if it is known. It never returns the key.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        let own = self.shared.extra.as_ref().and_then(|extra| extra.key_id.as_deref());
+        let of_keyring = self.key_id.as_str();
+        own.or((!of_keyring.is_empty()).then_some(of_keyring))
+    }
+
+    /// Sets the id of the keyring's key. An id that the user has set stays and goes first.
+    pub(crate) fn set_key_id(&mut self, key_id: KeyId) {
+        self.key_id = key_id;
+    }
+
+    fn change_extra(&mut self, change: impl FnOnce(&mut Extra)) {
+        change(Arc::make_mut(&mut self.shared).extra.get_or_insert_default());
+    }
+}
+
+/// Returns the client if a client type is [`Client`].
+pub(crate) fn as_client<C: 'static>(client: &C) -> Option<&Client> {
+    (client as &dyn Any).downcast_ref()
 }
 
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
-        let Shared { id, name, scopes, key_id: _ } = &*self.shared;
+        let (one, two) = (&*self.shared, &*other.shared);
         Arc::ptr_eq(&self.shared, &other.shared)
-            || (id, name, scopes) == (&other.shared.id, &other.shared.name, &other.shared.scopes)
+            || (&one.id, &one.name, &one.scopes) == (&two.id, &two.name, &two.scopes)
+                && self.metadata_entries().eq(other.metadata_entries())
     }
 }
 
 impl Eq for Client {}
 
+/// The metadata is left out.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
@@ -160,137 +212,13 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What observers, scopes and [`revoke`](crate::Keyring::revoke) need to know of a client type.
-///
-/// Any `Clone + Send + Sync + 'static` type can stand in [`Client`]'s place; this is for those that
-/// want to be revoked by id or to be named in logs.
-///
-/// ```
-/// use tower_api_key::{Identity, Keyring};
-///
-/// #[derive(Clone)]
-/// struct Tenant {
-///     slug: &'static str,
-/// }
-///
-/// impl Identity for Tenant {
-///     fn id(&self) -> &str {
-///         self.slug
-///     }
-/// }
-///
-/// let keys: Keyring<Tenant> = Keyring::new();
-/// keys.insert("12345abcde", Tenant { slug: "acme" })?;
-/// assert_eq!(keys.revoke("acme"), 1);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
-/// ```
-pub trait Identity {
-    /// The client's id. It must not change while the client is in a keyring, which asks for it in the
-    /// midst of changes: it must not use the keyring itself.
-    fn id(&self) -> &str;
-
-    /// Whether the client has a scope, as a [`RequireScopeLayer`](crate::RequireScopeLayer) asks; by default
-    /// whether it is one of those [`granted`](Self::granted), a list that is then made each time.
-    fn has_scope(&self, scope: &str) -> bool {
-        self.granted().contains(&scope)
-    }
-
-    /// The scopes that the client has, where they can be listed, for a
-    /// [`ClientHeaderLayer`](crate::ClientHeaderLayer) to hand on; by default none.
-    fn granted(&self) -> Vec<&str> {
-        Vec::new()
-    }
-
-    /// The public id of the key that was presented, if one is known.
-    fn key_id(&self) -> Option<&str> {
-        None
-    }
-
-    /// Is told the public id of a key that is issued to this client, or by which another one is
-    /// rotated, to be answered by [`key_id`](Self::key_id) from then on. By default it is forgotten.
-    fn set_key_id(&mut self, key_id: &str) {
-        let _ = key_id;
-    }
-}
-
-impl Identity for Client {
-    fn id(&self) -> &str {
-        self.id()
-    }
-
-    fn has_scope(&self, scope: &str) -> bool {
-        self.has_scope(scope)
-    }
-
-    fn granted(&self) -> Vec<&str> {
-        self.granted().collect()
-    }
-
-    fn key_id(&self) -> Option<&str> {
-        self.key_id()
-    }
-
-    fn set_key_id(&mut self, key_id: &str) {
-        if self.shared.key_id.is_some() {
-            Arc::make_mut(&mut self.shared).key_id = None;
-        }
-        self.key_id = KeyId::parse(key_id).unwrap_or(KeyId::NONE);
-    }
-}
-
-/// A scope-token of RFC 6749 §3.3.
-pub(crate) fn is_scope(scope: &str) -> bool {
-    !scope.is_empty() && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
-}
-
-/// The longest id of a new client, in characters.
-const MAX_ID_LEN: usize = 128;
-
-/// The longest name of a new client, in characters.
-const MAX_NAME_LEN: usize = 256;
-
-fn check_text(
-    text: &str,
-    max_len: usize,
-    too_long: ConfigErrorKind,
-    hidden: ConfigErrorKind,
-) -> Result<(), ConfigError> {
-    if text.chars().nth(max_len).is_some() {
-        return Err(too_long.into());
-    }
-    let at_edge = [(0, text.starts_with(' ')), (text.len().saturating_sub(1), text.ends_with(' '))];
-    let at_edge = at_edge.into_iter().find(|(_, is_blank)| *is_blank).map(|(at, _)| at);
-    match at_edge.or_else(|| text.find(is_hidden)) {
-        Some(at) => Err(ConfigError::new(hidden).at(at)),
-        None => Ok(()),
-    }
-}
-
-/// Whether a character cannot be seen, or cannot be told from a blank.
-///
-/// These are the controls, marks of format, separators and unassigned characters, and the letters,
-/// marks and symbols without a shape that Unicode has beside them.
-pub(crate) fn is_hidden(char: char) -> bool {
-    use GeneralCategoryGroup::{Other, Separator};
-
-    char != ' ' && matches!(char.general_category_group(), Other | Separator)
-        || matches!(
-            char,
-            // Default_Ignorable_Code_Point
-            '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-                | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{E0100}'..='\u{E01EF}'
-                // An empty pattern of Braille, a filler, a note without a head
-                | '\u{2800}' | '\u{16FE4}' | '\u{1D159}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_scope_matches_whole_and_a_bad_one_never() {
-        let client = Client::new("ci").scopes(["jobs:write", "two words", ""]);
+        let client = Client::new("ci").with_scopes(["jobs:write", "two words", ""]);
         assert!(client.has_scope("jobs:write"));
         for scope in ["jobs", "jobs:writer", "JOBS:WRITE", "two words", "two", ""] {
             assert!(!client.has_scope(scope), "{scope:?}");
@@ -298,9 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn metadata_is_sorted_by_key_and_a_later_value_replaces_an_earlier_one() {
+        let client = Client::new("ci").with_metadata("plan", "free").with_metadata("a", "");
+        let client = client.with_metadata("plan", "pro").with_metadata("region", "eu");
+        let entries: Vec<_> = client.metadata_entries().collect();
+        assert_eq!(entries, [("a", ""), ("plan", "pro"), ("region", "eu")]);
+        assert_eq!((client.metadata("plan"), client.metadata("a")), (Some("pro"), Some("")));
+        assert_eq!((client.metadata("PLAN"), client.metadata("pla")), (None, None));
+        let other_order = Client::new("ci").with_metadata("region", "eu").with_metadata("a", "");
+        assert_eq!(other_order.clone().with_metadata("plan", "pro"), client);
+        assert_ne!(other_order, client);
+    }
+
+    #[test]
     fn changing_a_clone_leaves_the_first_alone() {
-        let one = Client::new("ci").scopes(["a"]);
-        let two = one.clone().with_name("CI").scopes(["b"]).with_key_id("k1");
+        let one = Client::new("ci").with_scopes(["a"]);
+        let two = one.clone().with_name("CI").with_scopes(["b"]).with_key_id("k1");
         assert!(one.has_scope("a") && one.name().is_none() && one.key_id().is_none());
         assert!(two.has_scope("b") && !two.has_scope("a"));
         assert_eq!((two.id(), two.name(), two.key_id()), ("ci", Some("CI"), Some("k1")));

@@ -40,15 +40,15 @@
 //!
 //! | part | is | where |
 //! |---|---|---|
-//! | extractor | finds a key in the request's head, and declares its [`Place`]s | [`extract`] |
-//! | verifier | says whose key it is, that it is nobody's, or that it could not tell | [`verify`] |
+//! | extractor | finds a key in the request head, and declares its [`KeyLocation`]s | [`extract`] |
+//! | verifier | verifies a key and returns its client, or a `VerifyError` | [`verify`] |
 //! | responder | writes a [`Rejection`] as a response, for the caller | [`respond`] |
-//! | observer | is told of every decision, for logs and metrics | [`observe`] |
+//! | observer | receives every decision, for logs and metrics | [`observe`] |
 //!
 //! # More than one key
 //!
 //! A [`Keyring`] holds the digests of many keys, each with its client, and changes while requests
-//! run. An extractor can be a tuple of places:
+//! run. An extractor can be a tuple of locations:
 //!
 //! ```
 //! use tower_api_key::extract::{bearer, header, query};
@@ -57,16 +57,16 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let keys = Keyring::new();
-//! keys.insert("sk_live_0123456789abcdef", Client::new("mobile-app").scopes(["reports:read"]))?;
+//! keys.insert("sk_live_0123456789abcdef", Client::new("mobile-app").with_scopes(["reports:read"]))?;
 //! # let stored = KeyDigest::of("another").encode();
 //! keys.insert_digest(KeyDigest::parse(&stored)?, Client::new("ci"))?;
 //!
 //! let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys.clone())
-//!     .realm("reports")?
+//!     .realm("reports")
 //!     .respond(Problem::default())
 //!     .exempt_path("/health");
 //!
-//! keys.revoke("ci");      // the next request sees it
+//! keys.revoke_client("ci");      // the next request sees it
 //! # Ok(())
 //! # }
 //! ```
@@ -76,7 +76,7 @@
 //! [`verify::from_async_fn`] for a database.
 //!
 //! A route can want more than a key: [`RequireScopeLayer`] lets only clients with certain scopes through.
-//! Where the inner service is a proxy, [`ClientHeaderLayer`] tells the service behind it who calls.
+//! Where the inner service is a proxy, [`SetClientHeaderLayer`] tells the service behind it who calls.
 //!
 //! # New keys, and their life
 //!
@@ -92,7 +92,7 @@
 //! | event | HTTP | gRPC | the client is told |
 //! |---|---|---|---|
 //! | no key | 401 | 16 | a challenge; `{"error":"Unauthorized access"}` |
-//! | unknown, expired, not yet valid, revoked, malformed or over-long key | 401 | 16 | one and the same answer |
+//! | unknown, expired, not yet valid, revoked, paused, malformed or over-long key | 401 | 16 | one and the same answer |
 //! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
 //! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause; when to ask again, if you say it ([`retry_after`](ApiKeyLayer::retry_after)) |
 //! | the client lacks a scope ([`RequireScopeLayer`]) | 403 | 7 | `{"error":"Forbidden"}`; no scope is named |
@@ -141,53 +141,47 @@
     )
 )]
 
-mod anonymous;
 #[cfg(feature = "axum")]
-mod axum_feature;
-mod body;
-mod cache;
-mod challenge;
+mod axum;
+pub mod body;
 mod client;
-pub mod client_header;
-mod config;
 pub mod error;
 pub mod extract;
-mod future;
+pub mod set_client_header;
 // Documentation alone. The package `tests` runs its examples, because they use frameworks.
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
-mod head;
+mod header_list;
 pub mod key;
 #[cfg(feature = "file")]
 pub mod key_file;
+mod keyring;
 mod layer;
+pub mod location;
+mod macros;
 pub mod observe;
-pub mod place;
-mod policy;
+pub mod propagate_client;
+pub mod record;
 pub mod rejection;
+mod request_head;
+pub mod require_scope;
 pub mod respond;
-mod rest;
-pub mod scope;
-mod service;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-mod vary;
 pub mod verify;
 
 #[cfg(feature = "axum")]
-pub use axum_feature::{ClientOf, NoClient};
+pub use self::axum::{ClientOf, ClientRejection};
 #[doc(inline)]
 pub use {
-    anonymous::Anonymous,
     body::ResponseBody,
     client::{Client, Identity},
-    client_header::ClientHeaderLayer,
-    future::ResponseFuture,
     key::KeyDigest,
-    layer::ApiKeyLayer,
-    place::Place,
+    keyring::{Keyring, KeyringBuilder},
+    layer::{Anonymous, ApiKeyLayer, ApiKeyService, ResponseFuture},
+    location::KeyLocation,
+    propagate_client::PropagateClientLayer,
     rejection::Rejection,
-    scope::RequireScopeLayer,
-    service::ApiKeyService,
-    verify::Keyring,
+    require_scope::RequireScopeLayer,
+    set_client_header::SetClientHeaderLayer,
 };

@@ -1,18 +1,22 @@
-//! Rejections: why a request was turned away.
+//! The reasons why a layer or a guard rejected a request.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::{key::KeyId, place::Place};
+use crate::{key::KeyId, location::KeyLocation, verify::VerifyError};
 
-/// Why a request was turned away.
+/// The reason why a request was rejected.
 ///
-/// A [`Respond`](crate::respond::Respond) makes a response of it. The layer puts it into that
-/// response's extensions, where layers outside find it: to count refusals by reason, or to help a
-/// support team tell a missing key from a revoked one. The caller is told no more than the
-/// [`message`](Self::message). A layer that
-/// [only reports](crate::ApiKeyLayer::dangerous_report_only) puts it into the request's extensions instead.
+/// A [`Respond`](crate::respond::Respond) writes the rejection as a response. The layer puts the
+/// rejection into the extensions of the response, for outer layers. Use it to count rejections by reason,
+/// or to help a caller with a revoked key. The caller sees only the [`message`](Self::message). If the
+/// layer [only reports](crate::ApiKeyLayer::dangerous_report_only), the rejection is in the extensions of
+/// the request.
+///
+/// As an error it names the reason, and its source is the cause of a failed verification.
+///
+/// # Example: label responses with the reason
 ///
 /// ```
 /// use tower_api_key::Rejection;
@@ -22,173 +26,252 @@ use crate::{key::KeyId, place::Place};
 /// }
 /// # assert_eq!(label(&http::Response::new(())), "accepted");
 /// ```
-///
-/// As an error it names the reason, and its source is what the verifier failed with.
 #[derive(Clone)]
 pub struct Rejection {
     reason: Reason,
-    place: Option<Place>,
-    key_id: Option<KeyId>,
-    cause: Option<Arc<dyn Error + Send + Sync>>,
+    location: Option<KeyLocation>,
+    /// `KeyId::NONE` without one, because an `Option` is copied in different steps for each case.
+    key_id: KeyId,
+    /// In seconds.
+    retry_after: Option<NonZeroU32>,
+    /// On the heap, because a rejection should be small.
+    detail: Option<Arc<Detail>>,
 }
 
-/// The kinds of rejection, each with an answer of its own.
+/// The rare parts of a verifier's error.
+#[derive(Default)]
+pub(crate) struct Detail {
+    /// The public id of a key, as a verifier of the user's own names it.
+    pub(crate) key_id: Option<Box<str>>,
+    pub(crate) cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// The kinds of rejection, each with a response of its own.
+///
+/// # Examples
+///
+/// ```
+/// use tower_api_key::rejection::{Reason, Rejection, RejectionKind};
+///
+/// let rejection = Rejection::new(Reason::Expired);
+/// assert_eq!(rejection.kind(), RejectionKind::InvalidKey);
+/// assert_eq!(rejection.status(), 401);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
-    /// There was no key: 401.
+    /// The request has no key (401).
     Missing,
-    /// There was more than one: 400.
+    /// The request has more than one key (400).
     Ambiguous,
-    /// The key opens nothing: 401.
-    Refused,
-    /// Nobody could say whose key it is: 503.
+    /// The key is not valid (401).
+    InvalidKey,
+    /// Verification failed (503).
     Failed,
-    /// The key is good, and its client may not do this: 403.
+    /// The key is valid, but its client lacks a permission (403).
     Forbidden,
-    /// It did not come over a secure connection: 403, whatever key it has.
+    /// The connection is not secure (403). The layer did not read a key.
     Insecure,
+    /// The request exceeds a limit (429).
+    Limited,
 }
 
-/// The reason behind a rejection: for operators, not for callers.
+/// The detailed reason of a rejection, for operators and not for callers.
+///
+/// # Examples
+///
+/// ```
+/// use tower_api_key::rejection::{Reason, Rejection};
+///
+/// let (revoked, unknown) = (Rejection::new(Reason::Revoked), Rejection::new(Reason::Unknown));
+/// assert_eq!(revoked.reason().as_str(), "revoked");
+/// assert_eq!(revoked.message(), unknown.message());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// There was no key.
+    /// The request has no key.
     Missing,
-    /// There was no key, but an `Authorization` that names no scheme, such as `Authorization: KEY`.
+    /// The request has no key, and its `Authorization` names no scheme, as in `Authorization: KEY`.
     NoScheme,
-    /// There was no key, but an `Authorization` with a scheme that the layer does not read, such as
-    /// `Basic`.
+    /// The request has no key, and the layer does not read the scheme of its `Authorization`.
     OtherScheme,
-    /// A place held more than one value, or two places held one each.
+    /// One location has more than one value, or two locations have a value.
     Ambiguous,
-    /// The key is nobody's.
+    /// The key belongs to no client.
     Unknown,
-    /// The key is nobody's, and begins with `Bearer ` in a header that takes a key alone.
+    /// The key belongs to no client. It begins with `Bearer `, but its header has no scheme.
     SchemeInHeader,
-    /// What stood in the key's place can be no key.
+    /// The value cannot be a key.
     Malformed,
-    /// The key is longer than the layer reads.
+    /// The key is longer than [`max_key_len`](crate::ApiKeyLayer::max_key_len).
     TooLong,
-    /// The key does not work yet.
+    /// The key is not valid yet.
     NotYetValid,
-    /// The key no longer works.
+    /// The key has expired.
     Expired,
     /// The key was revoked.
     Revoked,
-    /// The verifier failed.
+    /// The key is paused, and can be resumed.
+    Paused,
+    /// Verification failed.
     Failed,
-    /// The client lacks a scope that a [`RequireScopeLayer`](crate::RequireScopeLayer) wants.
+    /// The client lacks a scope that a [`RequireScopeLayer`](crate::RequireScopeLayer) requires.
     InsufficientScope,
-    /// It did not come as [`require_secure`](crate::ApiKeyLayer::require_secure) wants.
+    /// The connection does not meet [`require_secure`](crate::ApiKeyLayer::require_secure).
     Insecure,
+    /// A guard does not allow this request, for a reason other than a scope.
+    Forbidden,
+    /// The client called more often than its limit allows.
+    Limited,
+    /// The peer sent too many rejected keys.
+    TooManyFailures,
 }
 
 impl Rejection {
-    /// A rejection without place and cause, to test a responder with.
+    /// Creates a rejection without location and cause, for a guard or for the test of a responder.
+    ///
+    /// A [`VerifyError`] converts into a rejection with the id of a key or with a cause.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_api_key::{Rejection, rejection::Reason, verify::VerifyError};
+    ///
+    /// let limited = Rejection::new(Reason::Limited).with_retry_after(Duration::from_millis(1500));
+    /// assert_eq!((limited.status().as_u16(), limited.retry_after()), (429, Some(Duration::from_secs(2))));
+    ///
+    /// let failed = Rejection::from(VerifyError::failed("the store of limits is down"));
+    /// assert_eq!(failed.status(), 503);
+    /// ```
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self { reason, place: None, key_id: None, cause: None }
+        Self { reason, location: None, key_id: KeyId::NONE, retry_after: None, detail: None }
     }
 
-    pub(crate) fn at(self, place: Option<&Place>) -> Self {
-        Self { place: place.cloned(), ..self }
+    /// Sets the time after which the caller can try again, in whole seconds, rounded up, and at least one.
+    ///
+    /// The response has it as `Retry-After`, and a gRPC response as `grpc-retry-pushback-ms`.
+    #[must_use]
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        let seconds = u32::try_from(whole_seconds(wait)).unwrap_or(u32::MAX);
+        Self { retry_after: NonZeroU32::new(seconds), ..self }
     }
 
-    /// Says of an unknown key that it begins with a scheme.
+    pub(crate) fn at(self, location: Option<&KeyLocation>) -> Self {
+        Self { location: location.cloned(), ..self }
+    }
+
+    /// Refines the reason of an unknown key with a scheme before it.
     pub(crate) fn with_scheme_in_header(self) -> Self {
         let is_unknown = self.reason == Reason::Unknown;
         Self { reason: if is_unknown { Reason::SchemeInHeader } else { self.reason }, ..self }
     }
 
-    pub(crate) fn of_key(self, key_id: Option<KeyId>) -> Self {
+    pub(crate) fn with_key_id(self, key_id: KeyId) -> Self {
         Self { key_id, ..self }
     }
 
-    pub(crate) fn because(self, cause: Option<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { cause: cause.map(Arc::from), ..self }
+    pub(crate) fn with_detail(self, detail: Option<Box<Detail>>) -> Self {
+        Self { detail: detail.map(Arc::from), ..self }
     }
 
-    /// What kind of rejection it is.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         match self.reason {
             Reason::Missing | Reason::NoScheme | Reason::OtherScheme => RejectionKind::Missing,
             Reason::Ambiguous => RejectionKind::Ambiguous,
             Reason::Failed => RejectionKind::Failed,
-            Reason::InsufficientScope => RejectionKind::Forbidden,
+            Reason::InsufficientScope | Reason::Forbidden => RejectionKind::Forbidden,
             Reason::Insecure => RejectionKind::Insecure,
+            Reason::Limited | Reason::TooManyFailures => RejectionKind::Limited,
             Reason::Unknown
             | Reason::SchemeInHeader
             | Reason::Malformed
             | Reason::TooLong
             | Reason::NotYetValid
             | Reason::Expired
-            | Reason::Revoked => RejectionKind::Refused,
+            | Reason::Revoked
+            | Reason::Paused => RejectionKind::InvalidKey,
         }
     }
 
-    /// Why, in detail. Not for the caller, who could learn from it which keys there are.
+    /// Returns the reason. Do not show it to callers, because it reveals existing keys.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Where the refused key stood.
+    /// Returns the location of the rejected key.
     #[must_use]
-    pub fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+    pub fn location(&self) -> Option<&KeyLocation> {
+        self.location.as_ref()
     }
 
-    /// The public id of the refused key, where a [`Keyring`](crate::Keyring) knows it: it was revoked,
-    /// for example. Not for the caller either.
+    /// Returns the public id of the rejected key.
+    ///
+    /// A [`Keyring`](crate::Keyring) knows it if it has a record of the key, of a revoked key for
+    /// example. Do not show the id to callers.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_ref().map(KeyId::as_str)
+        let own = self.detail.as_ref().and_then(|detail| detail.key_id.as_deref());
+        own.or(Some(self.key_id.as_str()).filter(|id| !id.is_empty()))
     }
 
-    /// The status of the response: 401, 400, 503 or 403.
+    /// Returns the time after which the caller can try again.
+    ///
+    /// If nothing was set, it is one second for a request that exceeds a limit.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let is_limited = self.kind() == RejectionKind::Limited;
+        let seconds = self.retry_after.or(is_limited.then_some(NonZeroU32::MIN));
+        seconds.map(|seconds| Duration::from_secs(seconds.get().into()))
+    }
+
+    /// Returns the status of the response (400, 401, 403, 429 or 503).
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.kind() {
-            RejectionKind::Missing | RejectionKind::Refused => StatusCode::UNAUTHORIZED,
+            RejectionKind::Missing | RejectionKind::InvalidKey => StatusCode::UNAUTHORIZED,
             RejectionKind::Ambiguous => StatusCode::BAD_REQUEST,
             RejectionKind::Failed => StatusCode::SERVICE_UNAVAILABLE,
             RejectionKind::Forbidden | RejectionKind::Insecure => StatusCode::FORBIDDEN,
+            RejectionKind::Limited => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
-    /// What the caller is told.
+    /// Returns the message for the caller.
     #[must_use]
     pub fn message(&self) -> &'static str {
         match self.kind() {
-            RejectionKind::Missing | RejectionKind::Refused => "Unauthorized access",
+            RejectionKind::Missing | RejectionKind::InvalidKey => "Unauthorized access",
             RejectionKind::Ambiguous => "More than one API key in the request",
             RejectionKind::Failed => "Service unavailable",
             RejectionKind::Forbidden => "Forbidden",
             RejectionKind::Insecure => "HTTPS required",
+            RejectionKind::Limited => "Too many requests",
         }
     }
 }
 
 impl RejectionKind {
-    /// A name that stays the same between versions, for metrics.
+    /// Returns a name that stays the same between versions, for metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Ambiguous => "ambiguous",
-            Self::Refused => "refused",
+            Self::InvalidKey => "invalid_key",
             Self::Failed => "failed",
             Self::Forbidden => "forbidden",
             Self::Insecure => "insecure",
+            Self::Limited => "limited",
         }
     }
 }
 
 impl Reason {
-    /// A name that stays the same between versions, for metrics.
+    /// Returns a name that stays the same between versions, for metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -203,29 +286,50 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Paused => "paused",
             Self::Failed => "failed",
             Self::InsufficientScope => "insufficient_scope",
             Self::Insecure => "insecure",
+            Self::Forbidden => "forbidden",
+            Self::Limited => "limited",
+            Self::TooManyFailures => "too_many_failures",
         }
     }
 
     fn text(self) -> &'static str {
         match self {
             Self::Missing => "no key in the request",
-            Self::NoScheme => "no key in the request: its authorization has no scheme",
-            Self::OtherScheme => "no key in the request: its authorization has another scheme",
+            Self::NoScheme => "no key in the request, and its authorization has no scheme",
+            Self::OtherScheme => "no key in the request, and its authorization has another scheme",
             Self::Ambiguous => "more than one key in the request",
             Self::Unknown => "the key is unknown",
-            Self::SchemeInHeader => "the key is unknown: a scheme stands before it",
+            Self::SchemeInHeader => "the key is unknown, and begins with a scheme",
             Self::Malformed => "the key is malformed",
             Self::TooLong => "the key is too long",
             Self::NotYetValid => "the key is not yet valid",
             Self::Expired => "the key has expired",
             Self::Revoked => "the key was revoked",
+            Self::Paused => "the key is paused",
             Self::Failed => "the key could not be verified",
             Self::InsufficientScope => "the client lacks a scope",
             Self::Insecure => "the connection is not secure",
+            Self::Forbidden => "a guard forbids the request",
+            Self::Limited => "the client exceeds its limit",
+            Self::TooManyFailures => "the peer sent too many rejected keys",
         }
+    }
+}
+
+/// Rounds up, to at least one second. HTTP knows whole seconds only, and zero would invite callers to
+/// try again at once.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// Keeps the reason, the id of the key and the cause.
+impl From<VerifyError> for Rejection {
+    fn from(error: VerifyError) -> Self {
+        error.into_rejection()
     }
 }
 
@@ -237,17 +341,17 @@ impl fmt::Display for Rejection {
 
 impl Error for Rejection {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as _)
+        self.detail.as_ref()?.cause.as_deref().map(|cause| cause as _)
     }
 }
 
-/// Without the cause, which is not ours to print: it is the error's source.
+/// Leaves the cause out, because it can hold a secret. It is the source of the error.
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection")
             .field("reason", &self.reason)
-            .field("place", &self.place)
-            .field("key_id", &self.key_id)
+            .field("location", &self.location)
+            .field("key_id", &self.key_id())
             .finish_non_exhaustive()
     }
 }

@@ -1,15 +1,17 @@
-//! For the tests of an app: does every route refuse strangers? (Feature `test-util`.)
+//! Test helpers: check that every route of an app is protected. (Feature `test-util`.)
+//!
+//! # Example: find unprotected routes
 //!
 //! ```
 //! use axum::{Router, routing::get};
-//! use tower_api_key::{ApiKeyLayer, Keyring, Place, extract::header, test_util};
+//! use tower_api_key::{ApiKeyLayer, Keyring, KeyLocation, extract::header, test_util};
 //!
 //! fn app(keys: Keyring) -> Router {
 //!     Router::new()
 //!         .route("/jobs", get(async || "jobs").post(async || "submitted"))
 //!         .layer(ApiKeyLayer::new(header("x-api-key"), keys))
 //!         .route("/health", get(async || "healthy"))
-//!         .route("/debug", get(async || "whatever"))      // added after the layer: a mistake
+//!         .route("/debug", get(async || "internals"))      // added after the layer, by mistake
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -17,25 +19,29 @@
 //! let app = app(Keyring::single("12345abcde")?);
 //! let routes = [("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/health"), ("GET", "/debug")];
 //!
-//! let open = test_util::strangers_get_in(&app, routes).await;
-//! assert_eq!(open, ["GET /health", "GET /debug"]);
+//! let unprotected = test_util::unprotected(&app, routes).await;
+//! assert_eq!(unprotected, ["GET /health", "GET /debug"]);
 //!
-//! let places = [Place::header("x-api-key")];      // or `layer.places()`
-//! let open = test_util::wrong_keys_get_in(&app, &places, routes).await;
-//! assert_eq!(open, ["GET /health", "GET /debug"]);
+//! let locations = [KeyLocation::header("x-api-key")];      // or `layer.locations()`
+//! let unprotected = test_util::wrong_keys_get_in(&app, &locations, routes).await;
+//! assert_eq!(unprotected, ["GET /health", "GET /debug"]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A request was refused if its response has a [`Rejection`] in its extensions: a 401 or 404 of the
-//! handler's own means that the handler was reached, and so it was behind a layer that
-//! [only reports](crate::ApiKeyLayer::dangerous_report_only). So hand in the service with its layers for
-//! keys, and without such layers around those as make a response anew. Where a layer guards what has no
-//! route, a path that is mistyped is refused as well: ask for the same list with a good key, too.
+//! # When is a request unprotected?
 //!
-//! What was refused before anybody looked at it shows nothing, and is a panic that says why: one that did
-//! not come as [`require_secure`](crate::ApiKeyLayer::require_secure) wants it needs a [`Request`] with
-//! what its predicate reads.
+//! A response to a protected request has a [`Rejection`] in its extensions. A 401 or 404 without one is from
+//! the handler, so the request is unprotected. That includes a layer that
+//! [only reports](crate::ApiKeyLayer::dangerous_report_only).
+//!
+//! Pass the service with its key layers. Leave out layers further out that create a response anew, because
+//! they lose the extensions. If a layer protects paths without a route, it also rejects a mistyped path, so
+//! test the same list with a valid key as well.
+//!
+//! If a request is rejected before its key is checked, the test is void. It then panics and says why.
+//! For example, a request to a layer with [`require_secure`](crate::ApiKeyLayer::require_secure) must have
+//! the content that the predicate reads.
 
 use std::{fmt, future::poll_fn};
 
@@ -48,117 +54,124 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tower_service::Service;
 
 use crate::{
-    place::{Place, PlaceKind},
+    location::{KeyLocation, LocationKind},
     rejection::{Reason, Rejection},
 };
 
-/// Sends these requests as they are, and gives those that got in.
+/// Sends requests without a key, and returns those that are unprotected.
 ///
-/// A request is a method and a path, and then has an empty `String` for a body, or a [`Request`] of
-/// your own, with whatever a stranger may send.
+/// A request is a method and a path, with an empty `String` as its body. It can also be a [`Request`] of your
+/// own, which is sent unchanged.
 ///
 /// # Panics
 ///
-/// On a bad method or path, and where a request is refused as insecure, or since the verifier failed.
-#[must_use = "it tells who got in, and fails by itself for nobody"]
-pub async fn strangers_get_in<S, R, B>(
+/// If a method or path is invalid. If the test is void, because a request is insecure, because a guard
+/// outside rejects it, or because the verifier failed.
+#[must_use = "this returns the unprotected requests and does not fail for them"]
+pub async fn unprotected<S, R, B>(
     service: &S,
     requests: impl IntoIterator<Item = R>,
-) -> Vec<GotIn>
+) -> Vec<Unprotected>
 where
-    R: Stranger,
+    R: IntoTestRequest,
     S: Service<Request<R::Body>, Response = Response<B>> + Clone,
 {
-    let mut got_in = Vec::new();
+    let mut unprotected = Vec::new();
     for request in requests {
-        got_in.extend(try_to_get_in(service, request.request(), None).await);
+        unprotected.extend(send(service, request.into_test_request(), None).await);
     }
-    got_in
+    unprotected
 }
 
-/// Sends each of these requests once for every place, with a key there that is nobody's, and gives those
-/// that got in. It shows a verifier that was left open, for development for example.
+/// Sends each request with a wrong key, once for each location, and returns those that are unprotected.
 ///
-/// The key stands alone: whatever a [`Request`] of your own has in one of the places is taken out, and for
-/// a scheme all of its `Authorization`. Its body is dropped, for an empty one.
+/// Use it to find a verifier that accepts every key, for example one for development.
 ///
-/// Where a [`RequireScopeLayer`](crate::RequireScopeLayer) refused it for its scopes, the key was taken for
-/// somebody's before, and that is in.
+/// The wrong key is the only key. The keys of a [`Request`] of your own are removed from all locations, and
+/// for a scheme the whole `Authorization`. Its body becomes empty.
+///
+/// If a [`RequireScopeLayer`](crate::RequireScopeLayer) or a limit rejects the request, the verifier accepted
+/// the wrong key, so the request is unprotected.
 ///
 /// # Panics
 ///
-/// On a bad method or path, without a place, and where it is not the verifier that refuses the key: since
-/// it came in no secure way, the verifier failed, nobody looks for a key in that place, or its extractor
-/// and [`max_key_len`](crate::ApiKeyLayer::max_key_len) let no such key through. For these send a wrong
-/// key of your own, in a [`Request`] to [`strangers_get_in`].
-#[allow(clippy::panic, reason = "a test's own mistake")]
-#[must_use = "it tells who got in, and fails by itself for nobody"]
+/// If a method or path is invalid, or there is no location. If the test is void, because something other
+/// than the verifier rejects a request. Such a cause is `require_secure`, a guard outside, a failed verifier, a
+/// location that the layer does not read, an extractor, or [`max_key_len`](crate::ApiKeyLayer::max_key_len).
+/// Then pass a [`Request`] with a wrong key of your own to [`unprotected`].
+#[allow(clippy::panic, reason = "a mistake in the test")]
+#[must_use = "this returns the unprotected requests and does not fail for them"]
 pub async fn wrong_keys_get_in<S, R, B>(
     service: &S,
-    places: &[Place],
+    locations: &[KeyLocation],
     requests: impl IntoIterator<Item = R>,
-) -> Vec<GotIn>
+) -> Vec<Unprotected>
 where
-    R: Stranger,
+    R: IntoTestRequest,
     R::Body: Default,
     S: Service<Request<R::Body>, Response = Response<B>> + Clone,
 {
-    if places.is_empty() {
-        panic!("without a place there is no wrong key to send");
+    if locations.is_empty() {
+        panic!("there is no location in which to send a wrong key");
     }
-    let mut got_in = Vec::new();
+    let mut unprotected = Vec::new();
     for request in requests {
-        let (mut head, _) = request.request().into_parts();
-        for place in places {
-            place.take_out_of_headers(&mut head.headers);
-            place.take_out_of_uri(&mut head.uri);
+        let (mut head, _) = request.into_test_request().into_parts();
+        for location in locations {
+            location.strip_headers(&mut head.headers);
+            location.strip_uri(&mut head.uri);
         }
-        for place in places {
+        for location in locations {
             let mut head = head.clone();
-            put_wrong_key(&mut head, place);
+            put_wrong_key(&mut head, location);
             let request = Request::from_parts(head, R::Body::default());
-            got_in.extend(try_to_get_in(service, request, Some(place)).await);
+            unprotected.extend(send(service, request, Some(location)).await);
         }
     }
-    got_in
+    unprotected
 }
 
-async fn try_to_get_in<S, B, B2>(
+async fn send<S, B, B2>(
     service: &S,
     request: Request<B>,
-    wrong_key: Option<&Place>,
-) -> Option<GotIn>
+    wrong_key: Option<&KeyLocation>,
+) -> Option<Unprotected>
 where
     S: Service<Request<B>, Response = Response<B2>> + Clone,
 {
-    let what = format!("{} {}", request.method(), request.uri().path());
+    let text = format!("{} {}", request.method(), request.uri().path());
     let mut service = service.clone();
     let response = match poll_fn(|cx| service.poll_ready(cx)).await {
         Ok(()) => service.call(request).await,
         Err(error) => Err(error),
     };
-    // A rejection is a response, and so an error is of something further in.
+    // A rejection is a response, so an error is from a service further in.
     let status = response.as_ref().ok().map(Response::status);
-    let got_in = GotIn { what, wrong_key: wrong_key.cloned(), status };
+    let sent = Unprotected { text, wrong_key: wrong_key.cloned(), status };
     match response.ok().and_then(|response| response.extensions().get().map(Rejection::reason)) {
-        None => Some(got_in),
-        Some(reason) => unless_refused(got_in, reason),
+        None => Some(sent),
+        Some(reason) => unless_rejected(sent, reason),
     }
 }
 
-/// A rejection shows that a request is refused if it is for the key that was sent, or for none: for any
-/// other reason the guard that is tested was not asked, and might have let it in.
-#[allow(clippy::panic, reason = "a test that shows nothing")]
-fn unless_refused(request: GotIn, reason: Reason) -> Option<GotIn> {
+/// Returns the request unless the rejection shows that it is protected.
+///
+/// A rejection shows that if its reason is the key that was sent, or a missing key. For any other reason the
+/// layer under test may not have checked the key, and could have accepted the request.
+#[allow(clippy::panic, reason = "a test that proves nothing")]
+fn unless_rejected(request: Unprotected, reason: Reason) -> Option<Unprotected> {
     let has_wrong_key = request.wrong_key.is_some();
     let fix = match reason {
         Reason::Unknown
         | Reason::SchemeInHeader
         | Reason::NotYetValid
         | Reason::Expired
-        | Reason::Revoked => return None,
-        Reason::InsufficientScope => return has_wrong_key.then_some(request),
-        Reason::Insecure => "give the request what the predicate of `require_secure` reads",
+        | Reason::Revoked
+        | Reason::Paused => return None,
+        Reason::InsufficientScope | Reason::Limited => return has_wrong_key.then_some(request),
+        Reason::Insecure => "send a request for which the predicate of `require_secure` holds",
+        Reason::Forbidden => "send a request that the guard allows",
+        Reason::TooManyFailures => "lift the limit of failures",
         Reason::Failed => "give the app a verifier that works",
         Reason::Missing
         | Reason::NoScheme
@@ -171,33 +184,33 @@ fn unless_refused(request: GotIn, reason: Reason) -> Option<GotIn> {
             return None;
         }
         Reason::Missing | Reason::NoScheme | Reason::OtherScheme => {
-            "name the places of the layer that guards this route"
+            "name the locations of the layer that guards this route"
         }
-        Reason::Ambiguous => "name all places of the layer, so that no other key stands there",
-        Reason::Malformed => {
-            "send a key that the extractor finds well-formed, by `strangers_get_in`"
+        Reason::Ambiguous => {
+            "name all locations of the layer, so that the request has no other key"
         }
-        Reason::TooLong => "send a key that is no longer than `max_key_len`, by `strangers_get_in`",
+        Reason::Malformed => "send a well-formed wrong key of your own with `unprotected`",
+        Reason::TooLong => "send a wrong key within `max_key_len` with `unprotected`",
     };
-    panic!("{request} proves nothing, since it was refused as {}: {fix}", reason.as_str())
+    panic!("{request} proves nothing, because it was rejected as {}: {fix}", reason.as_str())
 }
 
-fn put_wrong_key(head: &mut request::Parts, place: &Place) {
-    const WRONG: &str = "a-key-of-nobody";
-    let name = place.name();
-    let (header, line) = match place.kind() {
-        PlaceKind::Header => (name.parse().ok(), WRONG.to_owned()),
-        PlaceKind::Cookie => (Some(COOKIE), format!("{name}={WRONG}")),
-        PlaceKind::Scheme => (Some(AUTHORIZATION), format!("{name} {WRONG}")),
-        PlaceKind::Query => {
+fn put_wrong_key(head: &mut request::Parts, location: &KeyLocation) {
+    const WRONG: &str = "a-key-of-no-client";
+    let name = location.name();
+    let (header, line) = match location.kind() {
+        LocationKind::Header => (name.parse().ok(), WRONG.to_owned()),
+        LocationKind::Cookie => (Some(COOKIE), format!("{name}={WRONG}")),
+        LocationKind::Scheme => (Some(AUTHORIZATION), format!("{name} {WRONG}")),
+        LocationKind::Query => {
             let uri = head.uri.to_string();
-            let before = if uri.contains('?') { '&' } else { '?' };
+            let separator = if uri.contains('?') { '&' } else { '?' };
             let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
-            head.uri = uri_of(format!("{uri}{before}{name}={WRONG}"));
+            head.uri = uri_of(format!("{uri}{separator}{name}={WRONG}"));
             return;
         }
     };
-    // Names of places were checked to stand in headers.
+    // The name of a location can stand in a header, because it was checked.
     if let (Some::<HeaderName>(header), Ok(line)) = (header, HeaderValue::try_from(line)) {
         if header == COOKIE {
             head.headers.append(header, line);
@@ -207,82 +220,82 @@ fn put_wrong_key(head: &mut request::Parts, place: &Place) {
     }
 }
 
-/// A request that a stranger makes: method and path, or a whole [`Request`].
-pub trait Stranger {
-    /// Its body.
+/// Converts into the request of a test: a method and a path, or a whole [`Request`].
+pub trait IntoTestRequest {
+    /// The body of the request.
     type Body;
 
-    /// The request.
-    fn request(self) -> Request<Self::Body>;
+    /// Returns the request.
+    fn into_test_request(self) -> Request<Self::Body>;
 }
 
-impl<B> Stranger for Request<B> {
+impl<B> IntoTestRequest for Request<B> {
     type Body = B;
 
-    fn request(self) -> Self {
+    fn into_test_request(self) -> Self {
         self
     }
 }
 
-#[allow(clippy::panic, reason = "a test's own mistake")]
-impl<M, P> Stranger for (M, P)
+#[allow(clippy::panic, reason = "a mistake in the test")]
+impl<M, P> IntoTestRequest for (M, P)
 where
     Method: TryFrom<M>,
     P: AsRef<str>,
 {
     type Body = String;
 
-    fn request(self) -> Request<String> {
+    fn into_test_request(self) -> Request<String> {
         let (method, path) = self;
         let mut request = Request::new(String::new());
         match Method::try_from(method) {
             Ok(method) => *request.method_mut() = method,
-            Err(_) => panic!("no method, for {}", path.as_ref()),
+            Err(_) => panic!("the method for {} is invalid", path.as_ref()),
         }
         *request.uri_mut() = uri_of(path.as_ref().to_owned());
         request
     }
 }
 
-#[allow(clippy::panic, reason = "a test's own mistake")]
+#[allow(clippy::panic, reason = "a mistake in the test")]
 fn uri_of(text: String) -> Uri {
-    Uri::try_from(text).unwrap_or_else(|error| panic!("a path of a request: {error}"))
+    Uri::try_from(text).unwrap_or_else(|error| panic!("the path of a request is invalid: {error}"))
 }
 
-/// A request that was let in. It is equal to its method and path: `"GET /health"`.
+/// A request that no key layer rejected. It equals the text of its method and path, such as `"GET /health"`.
 #[derive(Clone)]
-pub struct GotIn {
-    what: String,
-    wrong_key: Option<Place>,
+pub struct Unprotected {
+    text: String,
+    wrong_key: Option<KeyLocation>,
     status: Option<StatusCode>,
 }
 
-impl GotIn {
-    /// The status of the response, if it was one and no error.
+impl Unprotected {
+    /// Returns the status of the response. An error of the service has no status.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// Where the wrong key stood, if one was sent.
+    /// Returns the location of the wrong key, if the request had one.
     #[must_use]
-    pub fn wrong_key(&self) -> Option<&Place> {
+    pub fn wrong_key(&self) -> Option<&KeyLocation> {
         self.wrong_key.as_ref()
     }
 }
 
-impl PartialEq<&str> for GotIn {
-    fn eq(&self, what: &&str) -> bool {
-        self.what == *what
+impl PartialEq<&str> for Unprotected {
+    fn eq(&self, text: &&str) -> bool {
+        self.text == *text
     }
 }
 
-/// Such as ``GET /health (200)``, or ``GET /health with a wrong key in header `x-api-key` (200)``.
-impl fmt::Display for GotIn {
+/// Shows the request, such as ``GET /health (200)``, or ``GET /health with a wrong key in header `x-api-key` (200)``.
+impl fmt::Display for Unprotected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if let Some(place) = &self.wrong_key {
-            write!(f, " with a wrong key in {place}")?;
+        f.write_str(&self.text)?;
+        if let Some(location) = &self.wrong_key {
+            write!(f, " with a wrong key in {location}")?;
         }
         match self.status {
             Some(status) => write!(f, " ({})", status.as_u16()),
@@ -291,8 +304,8 @@ impl fmt::Display for GotIn {
     }
 }
 
-/// The same text, since that is what a failed assertion prints.
-impl fmt::Debug for GotIn {
+/// Shows the same text, because a failed assertion prints it.
+impl fmt::Debug for Unprotected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

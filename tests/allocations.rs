@@ -18,7 +18,8 @@ use tower_api_key::{
     ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, RequireScopeLayer,
     extract::{Extract, bearer, cookie, header, query, scheme},
     key::KeyFormat,
-    verify::{self, Record, Refusal, Verify},
+    record::Record,
+    verify::{self, Verify, VerifyError},
 };
 
 struct Counting;
@@ -191,7 +192,7 @@ fn cache_headers_allocate_what_two_headers_do() {
 
 #[test]
 fn all_reasons_of_one_status_allocate_alike() {
-    let refused = |refusal: fn() -> Refusal| {
+    let refused = |refusal: fn() -> VerifyError| {
         let verify = verify::from_fn(move |_| Err::<Option<Client>, _>(refusal()));
         allocations(&ApiKeyLayer::new(header("x-api-key"), verify), with("x-api-key", KEY))
     };
@@ -207,13 +208,15 @@ fn all_reasons_of_one_status_allocate_alike() {
     let unknown = by_keyring("sk_live_nobodys");
     assert_eq!(unknown.0, 401);
     for other in [
-        refused(Refusal::unknown),
-        refused(Refusal::expired),
-        refused(Refusal::not_yet_valid),
-        refused(Refusal::revoked),
-        of_a_record(|record| record.revoked_at(SystemTime::now())),
-        of_a_record(|record| record.created_at(UNIX_EPOCH).expires_at(UNIX_EPOCH)),
-        of_a_record(|record| record.not_before(SystemTime::now() + Duration::from_secs(3_600))),
+        refused(VerifyError::unknown),
+        refused(VerifyError::expired),
+        refused(VerifyError::not_yet_valid),
+        refused(VerifyError::revoked),
+        of_a_record(|record| record.with_revoked(SystemTime::now())),
+        of_a_record(|record| record.with_created(UNIX_EPOCH).with_expires(UNIX_EPOCH)),
+        of_a_record(|record| {
+            record.with_not_before(SystemTime::now() + Duration::from_secs(3_600))
+        }),
         by_keyring("mal\tformed"),
         by_keyring(&"k".repeat(2000)),
     ] {
@@ -241,12 +244,12 @@ fn a_layered_service_and_its_clone_allocate_nothing() {
 
 #[test]
 fn a_scope_that_is_wanted_costs_a_client_who_has_it_no_allocation() {
-    let scope = RequireScopeLayer::all(["jobs:read", "jobs:write"]).expect("good scopes");
+    let scope = RequireScopeLayer::all(["jobs:read", "jobs:write"]);
     let (mut service, allocations) = count(|| scope.layer(Inner));
     assert_eq!((allocations, count(|| service.clone()).1), (0, 0));
     let mut ask = |scopes: &[&str]| {
         let mut request = Request::new(());
-        request.extensions_mut().insert(Client::new("ci").scopes(scopes.to_vec()));
+        request.extensions_mut().insert(Client::new("ci").with_scopes(scopes.to_vec()));
         let mut cx = Context::from_waker(Waker::noop());
         let (response, allocations) =
             count(|| pin!(service.call(request)).as_mut().poll(&mut cx).map(Result::unwrap));
@@ -275,7 +278,7 @@ fn a_key_costs_at_most_200_bytes_beside_its_client_with_record_and_all_indices()
         if number % 2 == 0 {
             // As a minted one is.
             record = record.with_id(&format!("{number:08}")).expect("an id");
-            record = record.format(format.clone()).expires_at(expiry);
+            record = record.with_format(format.clone()).with_expires(expiry);
         }
         ring.insert_record(record).expect("a new key");
         let keys = ring.len();

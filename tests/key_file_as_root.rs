@@ -1,5 +1,5 @@
-//! A key file beside a user who may write its folder, and on a mount: `.ci/run` runs these tests as
-//! root, with `-- --ignored`.
+//! A key file in a folder that another user can write, and on a mount. `.ci/run` runs these tests as root,
+//! with `-- --ignored`.
 
 #![cfg(all(feature = "file", feature = "tracing", target_os = "linux"))]
 
@@ -30,7 +30,7 @@ use tower_api_key::{
     key_file::{KeyFile, KeyFileError, KeyFileErrorKind as Kind},
 };
 
-/// For so long root and the other user meet.
+/// The duration of a race between root and the other user.
 const RACE: Duration = Duration::from_secs(12);
 
 #[track_caller]
@@ -40,7 +40,7 @@ fn needs_root() {
 
 #[track_caller]
 fn mount(arguments: &[&str], at: &Path) -> Mount {
-    Mount::new(arguments, at).expect("this machine lets root mount nothing")
+    Mount::new(arguments, at).expect("root cannot mount on this machine")
 }
 
 fn give(path: impl AsRef<Path>, mode: u32, owner: u32) {
@@ -53,9 +53,9 @@ fn issue(path: &Path) -> Result<String, KeyFileError> {
     Ok(minted.reveal(str::to_owned))
 }
 
-/// One test of this program, to be run as a user who is not root.
+/// Returns a command that runs one test of this program as a user other than root.
 fn as_another_user(test: &str, folder: &Path) -> (Command, Folder) {
-    // A copy, because that user may not reach the folder of this program.
+    // A copy, because the user may not have access to the folder of this program.
     let at = Folder::new();
     let program = at.join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -65,16 +65,16 @@ fn as_another_user(test: &str, folder: &Path) -> (Command, Folder) {
     (command, at)
 }
 
-const NO_OTHER_USER: &str = "this machine lets root run nothing as another user";
+const NO_OTHER_USER: &str = "root cannot run a program as another user on this machine";
 
-/// Another user's process, which ends with this.
+/// A process of another user, which is killed on drop.
 struct Attacker {
     process: Child,
     _program: Folder,
 }
 
 impl Attacker {
-    /// Runs [`attack`] as a user who is not root.
+    /// Runs [`attack`] as a user other than root.
     #[track_caller]
     fn start(attack: &str, folder: &Path, leads_to: &Path) -> Self {
         let (mut command, at) = as_another_user("attack", folder);
@@ -83,18 +83,22 @@ impl Attacker {
         Self { process, _program: at }
     }
 
-    /// Has root do something again and again, and says how often it succeeded.
+    /// Runs an operation as root again and again, and fails if the attack succeeds.
     #[track_caller]
-    fn meets(mut self, run: impl Fn() -> bool, is_lost: impl Fn() -> Option<String>) {
+    fn race(mut self, run: impl Fn() -> bool, is_lost: impl Fn() -> Option<String>) {
         let (started, mut runs, mut done) = (Instant::now(), 0_u32, 0_u32);
         while started.elapsed() < RACE {
             runs += 1;
             done += u32::from(run());
             if let Some(how) = is_lost() {
-                panic!("lost in run {runs}: {how}");
+                panic!("the attack succeeded in run {runs}: {how}");
             }
         }
-        assert_eq!(self.process.try_wait().unwrap(), None, "the other user's process has ended");
+        assert_eq!(
+            self.process.try_wait().unwrap(),
+            None,
+            "the process of the other user has ended"
+        );
         println!("{runs} runs, of which {done} issued a key");
         assert!(runs > 20, "only {runs} runs");
     }
@@ -107,7 +111,7 @@ impl Drop for Attacker {
     }
 }
 
-/// The other user's part.
+/// The part of the other user.
 #[test]
 fn attack() {
     let Some(folder) = role() else { return };
@@ -121,7 +125,7 @@ fn attack() {
     loop {
         _ = match &*attack {
             "lock" => {
-                // A second name for one link takes less time than a new link.
+                // A hard link to the symbolic link is faster than a new symbolic link.
                 _ = fs::hard_link(named("link"), &lock);
                 fs::remove_file(&lock)
             }
@@ -142,7 +146,7 @@ fn attack() {
     }
 }
 
-/// All that a user may see of a folder without reading its files.
+/// Returns the metadata of the files of a folder.
 fn stamps(folder: &Path) -> Vec<(String, u32, u32, u32, u64)> {
     let stamp = |entry: std::io::Result<fs::DirEntry>| {
         let (entry, name) = entry.map(|it| (it.metadata().unwrap(), it.file_name())).unwrap();
@@ -154,7 +158,7 @@ fn stamps(folder: &Path) -> Vec<(String, u32, u32, u32, u64)> {
     stamps
 }
 
-/// A folder of the other user's with a key file, and one that is root's alone.
+/// Returns a folder of the other user with a key file, and a folder that only root can read.
 fn folders() -> (Folder, Folder) {
     let (folder, secret) = (Folder::quick(), Folder::quick());
     folder.save(text_of(KEY));
@@ -170,13 +174,13 @@ fn folders() -> (Folder, Folder) {
 
 #[test]
 #[ignore = "needs root, a second user and a mount; .ci/run runs it"]
-fn a_user_who_swaps_the_lock_for_a_link_gets_no_file_from_root() {
+fn a_user_who_replaces_the_lock_by_a_link_gets_no_file_of_root() {
     needs_root();
     for victim in ["shadow", "new"] {
         let (folder, secret) = folders();
         let before = stamps(&secret);
         let attacker = Attacker::start("lock", &folder, &secret.join(victim));
-        attacker.meets(
+        attacker.race(
             || issue(&folder.file()).is_ok(),
             || {
                 let now = stamps(&secret);
@@ -188,7 +192,7 @@ fn a_user_who_swaps_the_lock_for_a_link_gets_no_file_from_root() {
 
 #[test]
 #[ignore = "needs root, a second user and a mount; .ci/run runs it"]
-fn only_a_new_lock_is_given_to_the_owner_of_the_file() {
+fn only_a_new_lock_gets_the_owner_of_the_file() {
     needs_root();
     let (folder, secret) = folders();
     let lock = folder.join("keys.jsonl.lock");
@@ -196,7 +200,7 @@ fn only_a_new_lock_is_given_to_the_owner_of_the_file() {
         let it = fs::symlink_metadata(path).unwrap();
         (it.uid(), it.mode() & 0o777)
     };
-    // A second name for a file of root's, as some systems let every user make one.
+    // A hard link to a file of root, which every user can create on some systems.
     fs::hard_link(secret.join("shadow"), &lock).unwrap();
     issue(&folder.file()).unwrap();
     assert_eq!(owner(&secret.join("shadow")), (0, 0o600));
@@ -209,7 +213,7 @@ fn only_a_new_lock_is_given_to_the_owner_of_the_file() {
 
 #[test]
 #[ignore = "needs root, a second user and a mount; .ci/run runs it"]
-fn a_user_who_swaps_the_file_for_a_link_leads_root_to_no_other_file() {
+fn a_user_who_replaces_the_file_by_a_link_cannot_make_root_change_another_file() {
     needs_root();
     let (folder, secret) = folders();
     let before = (stamps(&secret), fs::read_to_string(secret.file()).unwrap());
@@ -218,24 +222,24 @@ fn a_user_who_swaps_the_file_for_a_link_leads_root_to_no_other_file() {
         symlink(leads_to, folder.join("keys")).unwrap();
         lchown(folder.join("keys"), Some(NOBODY), Some(NOBODY)).unwrap();
     };
-    // The file or a folder of another user, by a link of this one's.
+    // A link of the other user leads to a file or a folder of root.
     link(&secret.file());
-    let refused = issue(&folder.join("keys")).unwrap_err();
+    let by_file = issue(&folder.join("keys")).unwrap_err();
     link(&secret);
-    for error in [refused, issue(&folder.join("keys/keys.jsonl")).unwrap_err()] {
+    for error in [by_file, issue(&folder.join("keys/keys.jsonl")).unwrap_err()] {
         assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
-        assert!(error.to_string().ends_with("change it by its own name"), "{error}");
+        assert!(error.to_string().ends_with("Change the file by its own path"), "{error}");
     }
     let create = KeyFile::options().create(true).follow(false);
     let new = create.open(folder.join("keys/another.jsonl")).unwrap();
     assert_eq!(new.update(|_| Ok(())).unwrap_err().kind(), Kind::ReadOnly);
     assert_eq!((stamps(&secret), fs::read_to_string(secret.file()).unwrap()), before);
-    // A file of this user's own.
+    // A link of the other user leads to a file of the same user.
     link(&folder.file());
     issue(&folder.join("keys")).unwrap();
 
     let attacker = Attacker::start("file", &folder, &secret.file());
-    attacker.meets(
+    attacker.race(
         || issue(&folder.file()).is_ok(),
         || {
             let now = (stamps(&secret), fs::read_to_string(secret.file()).unwrap());
@@ -246,7 +250,7 @@ fn a_user_who_swaps_the_file_for_a_link_leads_root_to_no_other_file() {
 
 #[test]
 #[ignore = "needs root, a second user and a mount; .ci/run runs it"]
-fn a_user_who_swaps_the_file_for_another_does_not_become_the_owner_of_its_content() {
+fn a_user_who_replaces_the_file_does_not_get_its_content() {
     needs_root();
     let folder = Folder::quick();
     let text = text([line(3, "roots-own", KEY)]);
@@ -265,9 +269,9 @@ fn a_user_who_swaps_the_file_for_another_does_not_become_the_owner_of_its_conten
         }
         None
     };
-    Attacker::start("owner", &folder, Path::new("none")).meets(
+    Attacker::start("owner", &folder, Path::new("none")).race(
         || {
-            // The file may be where the other user has put it last.
+            // The other user may have moved the file.
             if !["keys.jsonl", "real"].iter().any(|it| is_of_root(&folder.join(it))) {
                 fs::write(folder.join("fresh"), &text).unwrap();
                 give(folder.join("fresh"), 0o600, 0);
@@ -296,43 +300,45 @@ fn a_file_that_is_replaced_outside_its_mount_is_a_problem() {
     let (file, events) = follow(&inside);
     assert_eq!(events.all(), ["loaded 1", "has other names"]);
 
-    // A save in place arrives. A change by the command, which renames, does not.
+    // A save in place arrives. A change by the command does not, because it renames the file.
     outside.save(text([line(1, "mobile-app", KEY), line(2, "ci", OTHER)]));
-    soon("it is read", || outcome(&file, OTHER) == "200 ci");
-    read(outside.file()).unwrap().revoke("mobile-app").unwrap();
-    soon("it is told", || events.count() == 4);
+    soon("the file is applied", || outcome(&file, OTHER) == "200 ci");
+    read(outside.file()).unwrap().revoke_client("mobile-app").unwrap();
+    soon("it is reported", || events.count() == 4);
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
     let status = file.status();
     let problem = status.problem().unwrap();
     assert_eq!(problem.error().kind(), Kind::Unlinked);
     assert!(events.all()[3].starts_with("broken "), "{:?}", events.all());
-    assert!(events.all()[3].contains("mount its folder"), "{:?}", events.all());
-    let told = |level: &str, words: &str| {
+    assert!(events.all()[3].contains("Mount its folder"), "{:?}", events.all());
+    let is_logged = |level: &str, words: &str| {
         let path = inside.file().display().to_string();
         let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
         let is_it = |line: &&str| [level, words, &path].iter().all(|it| line.contains(it));
         assert_eq!(log.lines().filter(is_it).count(), 1, "{log}");
     };
-    told("WARN", "the key file has another name");
-    told("ERROR", "was deleted or replaced outside of this mount");
+    is_logged("WARN", "key file has another name");
+    is_logged("ERROR", "was deleted or replaced outside of this mount");
 
-    // It stays one, whatever is done here.
-    for error in [file.update(|_| Ok(())).unwrap_err(), file.revoke("ci").map(drop).unwrap_err()] {
+    // The problem stays, because a change inside cannot end it.
+    for error in
+        [file.update(|_| Ok(())).unwrap_err(), file.revoke_client("ci").map(drop).unwrap_err()]
+    {
         assert_eq!(error.kind(), Kind::Unlinked, "{error}");
     }
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!(file.status().problem().unwrap().since(), problem.since());
-    assert_eq!(events.count(), 4, "it is told once");
+    assert_eq!(events.count(), 4, "it is reported once");
     assert_eq!(KeyFile::open(inside.file()).unwrap_err().kind(), Kind::Unlinked);
 
     drop(mounted);
     let _mounted = mount(&bind, &inside.file());
-    soon("it is told", || events.all().contains(&"recovered 1".to_owned()));
+    soon("it is reported", || events.all().contains(&"recovered 1".to_owned()));
     assert_eq!(outcome(&file, KEY), "401 revoked");
     assert!(file.status().problem().is_none());
 }
 
-/// The log of all of this process.
+/// Returns the log of this process.
 fn log() -> Arc<Mutex<Vec<u8>>> {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -350,19 +356,19 @@ fn log() -> Arc<Mutex<Vec<u8>>> {
     log.0
 }
 
-/// What is told of a file when it is opened, beside that it was loaded.
+/// Returns the events of a file when it is opened, without the load.
 #[track_caller]
-fn told_of(path: &Path, follow: bool) -> Vec<String> {
+fn warnings_of(path: &Path, follow: bool) -> Vec<String> {
     let (events, options) = Events::of(KeyFile::options().follow(follow));
     let _file = options.open(path).unwrap();
-    let told = events.all();
-    assert_eq!(told[0], "loaded 1");
-    told[1..].to_vec()
+    let events = events.all();
+    assert_eq!(events[0], "loaded 1");
+    events[1..].to_vec()
 }
 
 #[test]
 #[ignore = "needs root, a second user and a mount; .ci/run runs it"]
-fn what_another_user_owns_on_the_path_is_told() {
+fn a_part_of_the_path_that_another_user_owns_is_reported() {
     needs_root();
     let folder = Folder::quick();
     let inner = folder.join("inner");
@@ -370,12 +376,12 @@ fn what_another_user_owns_on_the_path_is_told() {
     fs::write(inner.join("keys.jsonl"), text_of(KEY)).unwrap();
     symlink("inner/keys.jsonl", folder.join("link")).unwrap();
     // The owners of the outer folder, the link, the inner folder and the file.
-    for (outer, mode, link, inside, file, is_told) in [
+    for (outer, mode, link, inside, file, is_exposed) in [
         (0, 0o755, 0, 0, 0, false),
         (0, 0o755, 0, 0, NOBODY, true),
         (0, 0o755, 0, NOBODY, 0, true),
         (NOBODY, 0o755, 0, 0, 0, true),
-        // Its owner cannot lead it elsewhere, if not in a folder that everybody may write.
+        // The owner of a link can replace it only in a folder that every user can write.
         (0, 0o755, NOBODY, 0, 0, false),
         (0, 0o1777, NOBODY, 0, 0, true),
         (0, 0o1777, 0, NOBODY, 0, true),
@@ -386,22 +392,22 @@ fn what_another_user_owns_on_the_path_is_told() {
         lchown(folder.join("link"), Some(link), Some(link)).unwrap();
         give(&inner, 0o755, inside);
         give(inner.join("keys.jsonl"), 0o644, file);
-        let expected: &[&str] = if is_told { &["writable by others"] } else { &[] };
+        let expected: &[&str] = if is_exposed { &["writable by others"] } else { &[] };
         let owners = format!("{outer} {mode:o} {link} {inside} {file}");
-        assert_eq!(told_of(&folder.join("link"), true), expected, "{owners}");
-        // The command may change the file of a service that runs as its owner.
+        assert_eq!(warnings_of(&folder.join("link"), true), expected, "{owners}");
+        // The command can change the file of a service that runs as its owner.
         let is_owners = file == NOBODY;
         let expected = if is_owners { &[] } else { expected };
-        assert_eq!(told_of(&folder.join("link"), false), expected, "{owners}");
+        assert_eq!(warnings_of(&folder.join("link"), false), expected, "{owners}");
     }
 }
 
 #[test]
 #[ignore = "needs root, a second user and a mount; .ci/run runs it"]
-fn a_mounted_secret_is_not_told() {
+fn a_mounted_secret_is_not_reported() {
     if let Some(folder) = role() {
-        assert!(told_of(&folder.join("app/secret/keys.jsonl"), true).is_empty());
-        assert!(told_of(&folder.join("app/own/keys.jsonl"), true).is_empty());
+        assert!(warnings_of(&folder.join("app/secret/keys.jsonl"), true).is_empty());
+        assert!(warnings_of(&folder.join("app/own/keys.jsonl"), true).is_empty());
         return;
     }
     needs_root();
@@ -414,17 +420,17 @@ fn a_mounted_secret_is_not_told() {
     fs::write(secret.join("..2026_11_28/keys.jsonl"), text_of(KEY)).unwrap();
     symlink("..2026_11_28", secret.join("..data")).unwrap();
     symlink("..data/keys.jsonl", secret.join("keys.jsonl")).unwrap();
-    // An image may have a folder of a user of its own around the mount, and the service may be another.
+    // A container image can have a folder of one user around the mount, while the service is another user.
     give(&app, 0o755, NOBODY - 1);
     fs::create_dir(&own).unwrap();
     fs::write(own.join("keys.jsonl"), text_of(KEY)).unwrap();
-    assert!(told_of(&secret.join("keys.jsonl"), true).is_empty());
-    assert_eq!(told_of(&own.join("keys.jsonl"), true), ["writable by others"]);
+    assert!(warnings_of(&secret.join("keys.jsonl"), true).is_empty());
+    assert_eq!(warnings_of(&own.join("keys.jsonl"), true), ["writable by others"]);
     // A service that is not root trusts its own user.
     give(&app, 0o755, NOBODY);
     give(&own, 0o700, NOBODY);
     give(own.join("keys.jsonl"), 0o600, NOBODY);
-    let (mut command, _program) = as_another_user("a_mounted_secret_is_not_told", &folder);
+    let (mut command, _program) = as_another_user("a_mounted_secret_is_not_reported", &folder);
     let output = command.output().expect(NO_OTHER_USER);
     assert!(output.status.success(), "{output:?}");
 }

@@ -1,4 +1,4 @@
-//! A broken file of keys takes little memory, and a service with little memory survives one.
+//! A broken key file takes little memory, and a service with little memory survives it.
 
 #![cfg(all(feature = "file", unix))]
 #![allow(unsafe_code, reason = "a global allocator that counts is unsafe to write")]
@@ -29,17 +29,17 @@ struct Counting;
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is left to `System`; only counters are changed beside.
+// SAFETY: every call goes to `System`, and only counters change besides.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         MOST.fetch_max(BYTES.fetch_add(layout.size(), SeqCst) + layout.size(), SeqCst);
-        // SAFETY: the caller's own promise.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         BYTES.fetch_sub(layout.size(), SeqCst);
-        // SAFETY: the caller's own promise.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that were held at once beyond those of before.
+/// Returns the maximum number of bytes that were allocated at once, beyond those before the call.
 fn most(act: impl FnOnce()) -> usize {
     let before = BYTES.load(SeqCst);
     MOST.store(before, SeqCst);
@@ -57,10 +57,10 @@ fn most(act: impl FnOnce()) -> usize {
 
 const MIB: usize = 1 << 20;
 
-/// What a line of 64 KiB may take by itself, and all that is not of the file's size.
+/// The allowance for a line of 64 KiB and for allocations that do not depend on the size of the file.
 const BESIDE: usize = 2 * MIB;
 
-/// A file of many good keys.
+/// Returns a file with many valid keys.
 fn many(more: &str) -> String {
     let mut text = HEADER.to_owned();
     for number in 0..20_000 {
@@ -71,7 +71,7 @@ fn many(more: &str) -> String {
     text
 }
 
-/// Since it counts what the whole process holds, all cases are one test.
+/// All cases are one test, because the allocator counts the whole process.
 #[test]
 fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
     if role().is_some() {
@@ -80,7 +80,7 @@ fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
     let folder = Folder::quick();
     let scopes = format!(",\"scopes\":[{}\"a\"]", "\"a\",".repeat(100));
     let good = many("");
-    for (what, text, line) in [
+    for (case, text, line) in [
         ("line breaks", "\n".repeat(6 * MIB), Some(1)),
         (
             "comments, then a cut-off line",
@@ -118,19 +118,19 @@ fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
         let allowed = 2 * text.len() + BESIDE;
         let is_broken = |result: Result<(), tower_api_key::key_file::KeyFileError>| {
             let error = result.unwrap_err();
-            assert_eq!((error.kind(), error.line()), (Kind::Content, line), "{what}: {error}");
+            assert_eq!((error.kind(), error.line()), (Kind::Content, line), "{case}: {error}");
         };
         let opened = most(|| {
             is_broken(KeyFile::options().follow(false).open(folder.file()).map(drop));
         });
         let changed = most(|| is_broken(file.update(|_| Ok(()))));
-        println!("{what}: {} bytes, {opened} to open it, {changed} to change it", text.len());
-        assert!(opened.max(changed) <= allowed, "{what}: {opened}, {changed} of {allowed}");
-        assert!(opened.min(changed) >= text.len(), "{what}: counts nothing");
-        assert_eq!(outcome(&file, KEY), "200 mobile-app", "{what}");
+        println!("{case}: {} bytes, {opened} to open it, {changed} to change it", text.len());
+        assert!(opened.max(changed) <= allowed, "{case}: {opened}, {changed} of {allowed}");
+        assert!(opened.min(changed) >= text.len(), "{case}: the allocator does not count");
+        assert_eq!(outcome(&file, KEY), "200 mobile-app", "{case}");
     }
 
-    // A file without keys is good. A change takes the old text and the new one.
+    // A file without keys is valid. A change holds the old and the new text.
     let text = format!("{HEADER}{}", "\n".repeat(6 * MIB));
     folder.put(&text);
     let opened = most(|| {
@@ -139,7 +139,7 @@ fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
     });
     assert!(opened <= 2 * text.len() + BESIDE, "{opened}");
 
-    // What is larger than the maximum is not read.
+    // A file above the maximum size is not read.
     File::create(folder.file()).unwrap().set_len(3 << 30).unwrap();
     let file = KeyFile::options().follow(false);
     let opened = most(|| assert_eq!(file.open(folder.file()).unwrap_err().kind(), Kind::Content));
@@ -154,7 +154,7 @@ fn wait(is_so: impl Fn() -> bool) {
     }
 }
 
-/// As a child with little memory: follows a file that others break.
+/// Runs in a child with little memory, and follows a file that becomes broken.
 #[test]
 fn child_that_follows() {
     let Some(folder) = role() else { return };
@@ -170,7 +170,7 @@ fn child_that_follows() {
         let path = folder.join("keys.jsonl");
         std::fs::remove_file(&path).unwrap();
         make(&mut File::create(&path).unwrap());
-        // Without optimization 30 MiB take a while.
+        // A debug build needs a while for 30 MiB.
         wait(|| file.status().problem().is_some());
         stays(millis(1500), "the keys stay", is_up);
         std::fs::write(&path, text_of(KEY)).unwrap();
@@ -180,7 +180,7 @@ fn child_that_follows() {
 }
 
 #[test]
-fn a_service_with_little_memory_outlives_a_broken_file_and_keeps_its_keys() {
+fn a_service_with_little_memory_survives_a_broken_file_and_keeps_its_keys() {
     if role().is_some() {
         return;
     }
@@ -192,6 +192,6 @@ fn a_service_with_little_memory_outlives_a_broken_file_and_keeps_its_keys() {
     limited.args(it.get_args());
     limited.envs(it.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = limited.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && folder.join("done").exists(), "{}\n{told}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && folder.join("done").exists(), "{}\n{stderr}", output.status);
 }

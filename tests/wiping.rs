@@ -19,7 +19,7 @@ use std::{
 use http::{HeaderValue, Request, Response};
 use tower::{Layer, Service};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place,
+    ApiKeyLayer, Client, KeyLocation, Keyring,
     extract::{self, Extract, first_of, header, query},
     key::KeyFormat,
     verify::Verify,
@@ -125,7 +125,7 @@ fn r27_a_minted_key_leaves_nothing_behind() {
         let (secret, freed) = freed(|| format.mint().unwrap().reveal(secret));
         assert!(!is_in(&secret, &freed), "minted and shown");
     }
-    let keys = Keyring::new().format(format.clone());
+    let keys = Keyring::builder().format(format.clone()).build();
     for _ in 0..20 {
         let (secret, freed) = freed(|| {
             let minted = keys.issue(&format, Client::new("ci")).unwrap();
@@ -286,16 +286,19 @@ fn r27_what_is_decoded_beside_another_key_is_wiped() {
 #[test]
 fn r27_what_an_extractor_of_ones_own_hands_over_is_wiped() {
     for (key, told) in [(KEY, 200), (OTHER, 401)] {
-        let reversed = extract::from_fn(Place::header("x-reversed"), |head: extract::Head<'_>| {
-            let line = head.headers().get("x-reversed").and_then(|line| line.to_str().ok());
-            line.map(|line| {
-                // A string that does not grow: what it left behind would be the closure's own.
-                let mut key = String::with_capacity(line.len());
-                line.bytes().rev().for_each(|byte| key.push(char::from(byte)));
-                key
-            })
-            .into()
-        });
+        let reversed = extract::from_fn(
+            KeyLocation::header("x-reversed"),
+            |head: extract::RequestHead<'_>| {
+                let line = head.headers().get("x-reversed").and_then(|line| line.to_str().ok());
+                line.map(|line| {
+                    // A string that does not grow: what it left behind would be the closure's own.
+                    let mut key = String::with_capacity(line.len());
+                    line.bytes().rev().for_each(|byte| key.push(char::from(byte)));
+                    key
+                })
+                .into()
+            },
+        );
         let layer = ApiKeyLayer::new(reversed, Keyring::single(KEY).unwrap());
         let line: String = key.chars().rev().collect();
         let mut request = asking("/");

@@ -1,20 +1,20 @@
-# Steps that do not stop one another, all or those with $only in their names, and tools of a pinned version.
-# Sourced by .ci/run and others, in the repository's root.
+# Runs steps, and goes on after a failed step. If $only is set, only the steps with that word in their names run. Installs
+# tools of pinned versions. Sourced by .ci/run and others in the root of the repository.
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0} # each crate is compiled once
 tools=$PWD/target/ci/tools
 export PATH="$tools/bin:$PATH"
 only=
-taken=0
+ran=0
 failed=()
 
 step() { # "name" command…
     local name=$1 start=$SECONDS code
     shift
     [[ $name == *"$only"* ]] || return 0
-    taken=$((taken + 1))
+    ran=$((ran + 1))
     printf '\n=== %s\n' "$name"
-    # Not in an `if`: bash would then ignore `set -e` within the command.
+    # Not in an `if`, because bash would then ignore `set -e` in the command.
     set +e
     (set -e; "$@") </dev/null
     code=$?
@@ -29,15 +29,15 @@ step() { # "name" command…
 
 finish() {
     printf '\n=== %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))
-    [ "$taken" -gt 0 ] || fail "no step has \"$only\" in its name"
+    [ "$ran" -gt 0 ] || fail "no step has \"$only\" in its name"
     if [ ${#failed[@]} -gt 0 ]; then
         printf 'FAILED: %s\n' "${failed[@]}"
         exit 1
     fi
-    echo "all steps passed${only:+ that have \"$only\" in their names: $taken}"
+    echo "all steps passed${only:+, of those with \"$only\" in their names: $ran}"
 }
 
-by_name() { # all names, --, the names that were asked for: runs these functions, or all of them
+by_name() { # all names, --, selected names: runs the selected functions, or all of them
     local all=() name
     while [ "$1" != -- ]; do all+=("$1"); shift; done
     shift
@@ -54,11 +54,11 @@ fail() {
     return 1
 }
 
-get() { # cargo-name version: in a debug build, which takes a third of the time
+get() { # cargo-name version. Installs a debug build, which takes a third of the time
     local want="$1 $2" have
     have=$("$1" "${1#cargo-}" --version 2>/dev/null || true)
     [ "$have" = "$want" ] ||
         cargo install "$1" --version "=$2" --locked --debug --root "$tools" --target-dir "$tools/build"
     have=$("$1" "${1#cargo-}" --version)
-    [ "$have" = "$want" ] || fail "$want is wanted, and this comes first: $have"
+    [ "$have" = "$want" ] || fail "expected $want, but the first in PATH is $have"
 }

@@ -1,3 +1,5 @@
+//! The arguments of the command and their help texts.
+
 use std::{
     ffi::OsString,
     time::{Duration, SystemTime},
@@ -6,20 +8,20 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::when;
+use crate::time_args;
 
-pub(crate) const FILE: &str = "keys.jsonl";
+pub(crate) const DEFAULT_FILE: &str = "keys.jsonl";
 
-/// Issues, lists, rotates and revokes the API keys of a file.
+/// Issues, lists, rotates and revokes the API keys in a file.
 ///
-/// The file holds digests only: a key is shown once, when it is made. Services that read the file
-/// see a change within about a second.
+/// The file stores only digests. A key is printed once, when it is issued. Services that read the file
+/// apply a change within about a second.
 #[derive(Parser)]
 #[command(
     name = "apikey",
     version,
-    after_help = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the file. \
-        130: interrupted by Ctrl-C.\n\n\
+    after_help = "Exit codes: 0 success, 1 invalid key or failure, 2 wrong usage, 3 key file error, \
+        130 interrupted by Ctrl-C\n\n\
         Examples:\n  \
         apikey issue ci --expires 90d\n  \
         apikey issue mobile-app --scope reports:read,jobs:run --expires 2099-12-31\n  \
@@ -27,17 +29,17 @@ pub(crate) const FILE: &str = "keys.jsonl";
         apikey revoke --client ci"
 )]
 pub(crate) struct Args {
-    /// The file of keys
+    /// The key file
     #[arg(
         long,
         global = true,
         env = "API_KEYS_FILE",
-        default_value = FILE,
+        default_value = DEFAULT_FILE,
         value_name = "FILE"
     )]
     pub(crate) file: OsString,
 
-    /// Writes JSON, for machines: errors too, on standard error
+    /// Prints JSON for scripts, and errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -47,60 +49,60 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Makes a key for a client, and writes it to standard output: nowhere else, and only once
+    /// Issues a key and prints it once to standard output. The key cannot be shown again
     Issue {
-        /// The client's id, which logs show
+        /// The id of the client, which appears in logs
         client: String,
-        /// What the key begins with
+        /// The prefix of the key
         #[arg(long, default_value = "key")]
         prefix: String,
         #[command(flatten)]
-        about: About,
+        key: KeyArgs,
     },
-    /// Lists the keys: their ids, never the keys themselves
+    /// Lists the keys by id. The keys themselves are never shown
     List,
-    /// Makes a key in the place of another, which works on for a while
+    /// Issues a key that replaces another. The old key stays valid for the overlap
     Rotate {
-        /// The id of the key to replace: `apikey list` shows it
+        /// The id of the key to replace. `apikey list` shows it
         key_id: String,
-        /// How long the old key works on, such as 7d or 0: longer than the client takes to change over
-        #[arg(long, value_parser = when::overlap, value_name = "DURATION")]
+        /// How long the old key stays valid, such as 7d or 0. Choose longer than the client needs to switch
+        #[arg(long, value_parser = time_args::parse_overlap, value_name = "DURATION")]
         overlap: Duration,
-        /// What the new key begins with, if not with the prefix of the old one
+        /// The prefix of the new key. The default is the prefix of the old key
         #[arg(long)]
         prefix: Option<String>,
     },
-    /// Ends a key, or all keys of a client, for good
+    /// Revokes a key, or all keys of a client. A revoked key never becomes valid again
     Revoke {
         #[command(flatten)]
-        whose: KeyOrClient,
+        target: TargetArgs,
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirm,
     },
-    /// Says whether a key works, and if not why: it is read from standard input or a prompt
+    /// Checks whether a key is valid and explains why not. Reads the key from standard input or a prompt
     Check,
-    /// Adds a key that there is already, from standard input or a prompt
+    /// Adds an existing key. Reads the key from standard input or a prompt
     ///
-    /// Takes the key itself or its digest, which is `sha256:` and 64 hexadecimal digits.
+    /// You can also import the digest of the key, which is `sha256:` and 64 hexadecimal digits.
     Import {
-        /// The client's id
+        /// The id of the client
         #[arg(required_unless_present = "bulk", conflicts_with = "bulk")]
         client: Option<String>,
-        /// Adds many: lines of a client's id, a tab and a key or digest, from standard input
+        /// Adds many keys. Reads lines of client id, tab and key (or digest) from standard input
         #[arg(long)]
         bulk: bool,
-        /// What the key that replaces this one begins with, once it is rotated
+        /// The prefix of the key that replaces this one when you rotate it
         #[arg(long)]
         prefix: Option<String>,
         #[command(flatten)]
-        about: About,
+        key: KeyArgs,
     },
-    /// Forgets the keys that are revoked or whose time is over
+    /// Deletes revoked and expired keys from the file
     Prune {
         #[command(flatten)]
-        consent: Consent,
+        confirm: Confirm,
     },
-    /// Writes a completion script, to be read by your shell
+    /// Prints a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
@@ -108,21 +110,21 @@ pub(crate) enum Command {
 }
 
 #[derive(ClapArgs)]
-pub(crate) struct About {
-    /// What the client may do: a comma separates two scopes, and the option may be repeated
+pub(crate) struct KeyArgs {
+    /// A scope of the client. Separate scopes by commas, or repeat the option
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     pub(crate) scopes: Vec<String>,
-    /// The client's name, for people
+    /// The name of the client, for people
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// When the key ends: in 90d, 6mo or 1y, with the day 2027-01-31, or at 2027-01-31T12:00:00+02:00
+    /// When the key expires, such as 90d, 6mo, 1y, 2027-01-31 or 2027-01-31T12:00:00+02:00
     ///
-    /// Months and years are those of the calendar: a year after 29 February is 28 February. A day ends
-    /// at midnight in UTC. A time without an offset is in UTC too.
-    #[arg(long, value_parser = when::end, value_name = "WHEN")]
+    /// Months and years follow the calendar. One year after 29 February is 28 February. A day ends at
+    /// midnight in UTC. A time without an offset is in UTC.
+    #[arg(long, value_parser = time_args::parse_end, value_name = "WHEN")]
     pub(crate) expires: Option<SystemTime>,
-    /// When the key begins, as `--expires`, but with the start of a day
-    #[arg(long, value_parser = when::begin, value_name = "WHEN")]
+    /// When the key becomes valid, in the same form as `--expires`. A day begins at midnight in UTC
+    #[arg(long, value_parser = time_args::parse_begin, value_name = "WHEN")]
     pub(crate) not_before: Option<SystemTime>,
     /// A note, for people
     #[arg(long)]
@@ -131,17 +133,17 @@ pub(crate) struct About {
 
 #[derive(ClapArgs)]
 #[group(required = true, multiple = false)]
-pub(crate) struct KeyOrClient {
+pub(crate) struct TargetArgs {
     /// The id of the key
     pub(crate) key_id: Option<String>,
-    /// The id of the client, all of whose keys end
+    /// The id of the client. All keys of the client are revoked
     #[arg(long, value_name = "ID")]
     pub(crate) client: Option<String>,
 }
 
 #[derive(ClapArgs)]
-pub(crate) struct Consent {
-    /// Does it without asking
+pub(crate) struct Confirm {
+    /// Does not ask for confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
 }

@@ -1,4 +1,4 @@
-//! Whether a key works, and why not.
+//! Checks whether a key is valid, and explains why not.
 
 use std::time::SystemTime;
 
@@ -8,104 +8,110 @@ use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key::KeyFormat,
     key_file::KeyFile,
-    verify::Record,
+    record::Record,
 };
 
-use crate::{Failure, commands::answer, failure::words, prompt, show};
+use crate::{Failure, failure::describe, output, prompt};
 
 pub(crate) fn check(file: &KeyFile, json: bool) -> Result<(), Failure> {
-    let key = prompt::key()?;
+    let key = prompt::read_key()?;
     let now = SystemTime::now();
-    let Some(record) = file.record_of(&KeyDigest::of(&*key)) else {
-        return Err(unknown(file, json, &key, now)?);
+    let Some(record) = file.record_by_digest(&KeyDigest::of(&*key)) else {
+        return Err(reject_unknown(file, json, &key, now)?);
     };
-    let refused = record.refused_at(now);
+    let reason = record.check(now).err();
     if json {
-        let mut found = show::json(&record, now);
-        found["works"] = refused.is_none().into();
-        found["reason"] = refused.map(|reason| reason.as_str()).into();
-        answer(&found)?;
+        let mut found = output::to_json(&record, now);
+        found["valid"] = reason.is_none().into();
+        found["reason"] = reason.map(|reason| reason.as_str()).into();
+        output::print_json(&found)?;
     }
-    match refused {
-        Some(reason) => Err(Failure::refused(reason.as_str(), standing(&record, now))),
-        None if json => Ok(()),
-        None => {
-            let successor = record.replaced_by().map(|id| format!(" Its successor is {id}."));
-            let works =
-                format!("It works: {}.{}", standing(&record, now), successor.unwrap_or_default());
-            show::lines([works].into_iter())
+    match reason {
+        Some(reason) => {
+            let message = format!("invalid: {}", describe_key(&record, now));
+            Err(Failure::rejected(reason.as_str(), message))
         }
+        None if json => Ok(()),
+        None => output::print_lines([format!("valid: {}", describe_key(&record, now))].into_iter()),
     }
 }
 
-/// How a key stands that is in the file, beginning with its id.
-fn standing(record: &Record, now: SystemTime) -> String {
+/// Describes the state of a key that is in the file. The text begins with the key's id.
+fn describe_key(record: &Record, now: SystemTime) -> String {
     let key = format!(
         "key {} of {}",
         record.id().unwrap_or_default(),
-        show::printable(record.client().id())
+        output::escape(record.client().id())
     );
-    let when = |time: Option<SystemTime>| {
-        time.map(|time| format!(" {} ({})", show::words(time, now), show::rfc3339(time)))
-            .unwrap_or_default()
+    let format_time = |time: Option<SystemTime>| {
+        time.map(|time| {
+            format!(" {} ({})", output::format_relative(time, now), output::format_rfc3339(time))
+        })
+        .unwrap_or_default()
     };
-    let end = show::end(record);
-    match show::state(record, now) {
-        "revoked" => format!("{key} was revoked{}", when(record.revoked())),
-        "not yet" => format!("{key} begins{}", when(record.begins())),
-        _ if record.refused_at(now).is_none() => {
-            format!("{key}{}", end.map(|_| format!(", and ends{}", when(end))).unwrap_or_default())
+    let end = output::find_end(record);
+    let successor = record.replaced_by().map(|id| format!(", replaced by {id}"));
+    let successor = successor.unwrap_or_default();
+    match output::classify(record, now) {
+        "revoked" => format!("{key} was revoked{}", format_time(record.revoked())),
+        "not yet" => format!("{key} becomes valid{}", format_time(record.not_before())),
+        _ if record.check(now).is_ok() => {
+            let end = end.map(|_| format!(", expires{}", format_time(end))).unwrap_or_default();
+            format!("{key}{end}{successor}")
         }
         _ if record.retires().is_some() => {
-            let successor = record.replaced_by().map(|id| format!(": its successor is {id}"));
-            format!("{key} was rotated, and ended{}{}", when(end), successor.unwrap_or_default())
+            format!("{key} was rotated and expired{}{successor}", format_time(end))
         }
-        _ => format!("{key} ended{}", when(end)),
+        _ => format!("{key} expired{}", format_time(end)),
     }
 }
 
-/// Says what can be told of a key that is not in the file.
-fn unknown(file: &KeyFile, json: bool, key: &[u8], now: SystemTime) -> Result<Failure, Failure> {
-    let (nothing, why) = match pasted(key) {
-        None => ("it opens nothing", why_unknown(file, key)),
+/// Explains why a key is not in the file.
+fn reject_unknown(
+    file: &KeyFile,
+    json: bool,
+    key: &[u8],
+    now: SystemTime,
+) -> Result<Failure, Failure> {
+    let why = match strip_pasted(key) {
+        None => explain_unknown(file, key),
         Some((inner, around)) => {
-            let inner = match file.record_of(&KeyDigest::of(inner)) {
-                None => format!(", {}", why_unknown(file, inner)),
-                Some(record) if record.refused_at(now).is_none() => {
-                    format!(" it works: {}", standing(&record, now))
+            let verdict = match file.record_by_digest(&KeyDigest::of(inner)) {
+                None => format!("invalid: {}", explain_unknown(file, inner)),
+                Some(record) if record.check(now).is_ok() => {
+                    format!("valid: {}", describe_key(&record, now))
                 }
-                Some(record) => format!(", {}", standing(&record, now)),
+                Some(record) => format!("invalid: {}", describe_key(&record, now)),
             };
-            let why = format!("the key has {around}. Without that{inner}");
-            ("it opens nothing as it stands", why)
+            format!("the key has {around}. Without that, the key is {verdict}")
         }
     };
     if json {
-        answer(&json!({ "works": false, "reason": "unknown", "detail": why }))?;
+        output::print_json(&json!({ "valid": false, "reason": "unknown", "detail": why }))?;
     }
-    Ok(Failure::refused("unknown", format!("{nothing}: {why}")))
+    Ok(Failure::rejected("unknown", format!("invalid: {why}")))
 }
 
-fn why_unknown(file: &KeyFile, key: &[u8]) -> String {
+fn explain_unknown(file: &KeyFile, key: &[u8]) -> String {
     if let Err(malformed) = Keyring::new().insert(key, Client::new("check")) {
-        return words(&malformed);
+        return describe(&malformed);
     }
-    let formats = file.records().filter_map(|record| record.key_format().cloned());
+    let formats = file.records().filter_map(|record| record.format().cloned());
     let is_mistyped = |format: KeyFormat| {
         format.parse(key).is_err_and(|error| error.kind() == ConfigErrorKind::Checksum)
     };
     if formats.into_iter().any(is_mistyped) {
         return ConfigError::from(ConfigErrorKind::Checksum).to_string();
     }
-    "no key in the file is this one".to_owned()
+    "no such key".to_owned()
 }
 
-/// A key without the words and quotes that people paste with it, and a name for those.
-fn pasted(text: &[u8]) -> Option<(&[u8], String)> {
+/// Removes words and quotes that people paste with a key, and names them.
+fn strip_pasted(text: &[u8]) -> Option<(&[u8], String)> {
     let (mut words, mut has_quotes, mut rest) = (Vec::new(), false, text.trim_ascii());
     loop {
-        let word = WORDS.into_iter().find_map(|word| Some((word, after_word(rest, word)?)));
-        let quoted = QUOTES.into_iter().find_map(|quotes| between(rest, quotes));
+        let word = WORDS.into_iter().find_map(|word| Some((word, strip_word(rest, word)?)));
+        let quoted = QUOTES.into_iter().find_map(|quotes| strip_quotes(rest, quotes));
         rest = match (word, quoted) {
             (Some((word, behind)), _) => {
                 words.push(format!("`{word}`"));
@@ -128,13 +134,13 @@ fn pasted(text: &[u8]) -> Option<(&[u8], String)> {
 const WORDS: [&str; 2] = ["Authorization:", "Bearer"];
 const QUOTES: [[&str; 2]; 5] = [["\"", "\""], ["'", "'"], ["`", "`"], ["“", "”"], ["‘", "’"]];
 
-/// What stands behind a word of a header, which is in any case. A blank ends the word.
-fn after_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
+/// Returns the text after a header's word. The word can be in any case and ends at a blank.
+fn strip_word<'a>(text: &'a [u8], word: &str) -> Option<&'a [u8]> {
     let (start, rest) = text.split_at_checked(word.len())?;
     let is_whole = word.ends_with(':') || rest.first()?.is_ascii_whitespace();
     (is_whole && start.eq_ignore_ascii_case(word.as_bytes())).then_some(rest)
 }
 
-fn between<'a>(text: &'a [u8], [open, close]: [&str; 2]) -> Option<&'a [u8]> {
+fn strip_quotes<'a>(text: &'a [u8], [open, close]: [&str; 2]) -> Option<&'a [u8]> {
     text.strip_prefix(open.as_bytes())?.strip_suffix(close.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! How the command fails: with a code for scripts, and words for people or machines.
+//! The ways in which the command fails, with an exit code for scripts and a message for people.
 
 use std::{
     error::Error,
@@ -11,43 +11,44 @@ use tower_api_key::{
     key_file::{KeyFileError, KeyFileErrorKind},
 };
 
-use crate::show;
+use crate::output;
 
-/// What went wrong, and the code to leave with.
+/// An error of the command, with its exit code.
 pub(crate) struct Failure {
     pub(crate) code: u8,
-    /// A name for machines, which stays the same between versions.
+    /// A name for scripts, which stays the same between versions.
     pub(crate) kind: &'static str,
     pub(crate) message: String,
 }
 
-const REFUSED: u8 = 1;
+const REJECTED: u8 = 1;
 const USAGE: u8 = 2;
 const FILE: u8 = 3;
-const HELP: &str = "help";
-/// As a shell says it of what Ctrl-C has ended.
+/// The exit code by which a shell reports a process that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
+const HELP: &str = "help";
+
 impl Failure {
-    pub(crate) fn refused(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { code: REFUSED, kind, message: message.into() }
+    pub(crate) fn rejected(kind: &'static str, message: impl Into<String>) -> Self {
+        Self { code: REJECTED, kind, message: message.into() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, kind: "usage", message: message.into() }
     }
 
-    /// Stands for an error, and needs no word before it.
+    /// Prints the help instead of an error message.
     pub(crate) fn help(text: String) -> Self {
         Self { code: USAGE, kind: HELP, message: text }
     }
 
-    /// Writes one line of JSON for machines. People who pressed Ctrl-C need no words.
+    /// Prints the message to standard error. If Ctrl-C interrupted the command, this prints only JSON.
     pub(crate) fn print(&self, json: bool) -> io::Result<()> {
         let message = self.message.trim_end();
         if json {
             let error = json!({ "kind": self.kind, "message": message });
-            return writeln!(io::stderr(), "{}", show::escaped(&error));
+            return writeln!(io::stderr(), "{}", output::escape_json(&error));
         }
         match (self.code, self.kind) {
             (INTERRUPTED, _) => Ok(()),
@@ -59,9 +60,9 @@ impl Failure {
 
 impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
-        let refused = error.source().and_then(<dyn Error>::downcast_ref::<ConfigError>);
-        match (error.kind(), refused) {
-            (KeyFileErrorKind::Refused, Some(refused)) => refused.clone().into(),
+        let cause = error.source().and_then(<dyn Error>::downcast_ref::<ConfigError>);
+        match (error.kind(), cause) {
+            (KeyFileErrorKind::Refused, Some(cause)) => cause.clone().into(),
             (kind, _) => Self { code: FILE, kind: kind.as_str(), message: error.to_string() },
         }
     }
@@ -69,38 +70,36 @@ impl From<KeyFileError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::refused(error.kind().as_str(), words(&error))
+        Self::rejected(error.kind().as_str(), describe(&error))
     }
 }
 
-/// What the library says, in the words of the command.
-pub(crate) fn words(error: &ConfigError) -> String {
+/// Describes an error of the library, with the subcommand that helps.
+pub(crate) fn describe(error: &ConfigError) -> String {
     match error.kind() {
         ConfigErrorKind::DigestAsKey => {
-            "this is a digest and no key: `apikey import` takes it, written as `sha256:…`"
+            "this is a digest, not a key: `apikey import` accepts it in the form `sha256:…`"
                 .to_owned()
         }
         ConfigErrorKind::KeyTooLong => {
-            "the key is longer than 1,024 bytes: import its digest, which is `sha256:` and what \
-             `sha256sum` prints"
+            "the key is longer than 1,024 bytes: import its digest, which is `sha256:` and the output \
+             of `sha256sum`"
                 .to_owned()
         }
-        ConfigErrorKind::UnknownKeyId => {
-            format!("{error}: `apikey list` shows those that there are")
-        }
-        ConfigErrorKind::DuplicateKey => format!("{error}: `apikey check` says whose it is"),
+        ConfigErrorKind::UnknownKeyId => format!("{error}: `apikey list` shows all ids"),
+        ConfigErrorKind::DuplicateKey => format!("{error}: `apikey check` shows its client"),
         _ => error.to_string(),
     }
 }
 
-/// Of standard input and output. A reader that has seen enough is no failure.
+/// Converts errors of standard input and output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::Interrupted => {
                 Self { code: INTERRUPTED, kind: "interrupted", message: "interrupted".to_owned() }
             }
-            _ => Self::refused("io", error.to_string()),
+            _ => Self::rejected("io", error.to_string()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Issues, lists, rotates and revokes the keys of a file: `apikey --help`.
+//! The command `apikey` issues, lists, rotates and revokes the keys in a file.
 
 #![forbid(unsafe_code)]
 
@@ -6,12 +6,14 @@ mod args;
 mod check;
 mod commands;
 mod failure;
-mod hand_out;
 mod import;
+mod issue;
+mod key_args;
+mod output;
+mod print_key;
 mod prompt;
 mod rotate;
-mod show;
-mod when;
+mod time_args;
 
 use std::process::ExitCode;
 
@@ -20,33 +22,33 @@ use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::V
 use self::failure::Failure;
 
 fn main() -> ExitCode {
-    let json = is_json_wanted();
-    match args(json).and_then(commands::run) {
+    let json = wants_json();
+    match parse_args(json).and_then(commands::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Where standard error is closed nobody can be told more than the code.
+            // If standard error is closed, the exit code is the only report.
             _ = failure.print(json);
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// Looks for the option itself, because arguments that do not parse have errors too.
-fn is_json_wanted() -> bool {
+/// Looks for `--json` itself, because the errors of arguments that do not parse are JSON too.
+fn wants_json() -> bool {
     let options = std::env::args_os().skip(1).take_while(|word| word != "--");
     options.into_iter().any(|word| word == "--json")
 }
 
-/// Words that are not understood are not repeated where they may be a key.
-fn args(json: bool) -> Result<args::Args, Failure> {
+/// Parses the arguments. An error does not repeat an argument that may be a key.
+fn parse_args(json: bool) -> Result<args::Args, Failure> {
     let parse = || {
         let matches = args::Args::command().try_get_matches()?;
         let mut args = args::Args::from_arg_matches(&matches)?;
-        // A variable that is set to nothing is as good as none.
-        let is_set_to_nothing =
+        // An empty variable counts as unset.
+        let is_unset =
             args.file.is_empty() && matches.value_source("file") == Some(ValueSource::EnvVariable);
-        if is_set_to_nothing {
-            args.file = args::FILE.into();
+        if is_unset {
+            args.file = args::DEFAULT_FILE.into();
         }
         Ok(args)
     };
@@ -55,37 +57,39 @@ fn args(json: bool) -> Result<args::Args, Failure> {
             DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
             InvalidSubcommand, MissingSubcommand, UnknownArgument,
         };
-        let (shortest, hint) = match error.kind() {
+        let (min_len, hint) = match error.kind() {
             DisplayHelp | DisplayVersion => error.exit(),
-            DisplayHelpOnMissingArgumentOrSubcommand => return help(),
-            // Clap counts a variable that is set as an argument, and shows an error alone.
-            MissingSubcommand if !json => return help(),
-            // A command that is mistyped is best shown.
+            DisplayHelpOnMissingArgumentOrSubcommand => return render_help(),
+            // Clap counts a set variable as an argument, and then shows an error without the help.
+            MissingSubcommand if !json => return render_help(),
+            // A mistyped subcommand is short, and the user needs to see it.
             InvalidSubcommand => (10, ""),
-            UnknownArgument => {
-                (1, "Keys are read from standard input or a prompt, never from arguments.\n")
-            }
+            UnknownArgument => (
+                1,
+                "The command reads keys from standard input or a prompt, never from arguments.\n",
+            ),
             _ => (1, ""),
         };
-        let told = without_words(&error.render().to_string(), shortest);
-        Failure::usage(format!("{}{hint}", told.trim_start_matches("error: ")))
+        let message = redact_arguments(&error.render().to_string(), min_len);
+        Failure::usage(format!("{}{hint}", message.trim_start_matches("error: ")))
     })
 }
 
-/// The help, for people who gave no command. As with Clap and Git it is no success.
-fn help() -> Failure {
+/// Renders the help for a call without a subcommand. As in Clap and Git, the exit code is not 0.
+fn render_help() -> Failure {
     let help = args::Args::command().render_help();
-    let is_coloured = show::is_coloured(&std::io::stderr());
+    let is_coloured = output::supports_colour(&std::io::stderr());
     Failure::help(if is_coloured { help.ansi().to_string() } else { help.to_string() })
 }
 
-fn without_words(text: &str, shortest: usize) -> String {
+/// Removes arguments of at least this length from a message.
+fn redact_arguments(text: &str, min_len: usize) -> String {
     let given: Vec<_> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let values = given.iter().filter_map(|word| word.split_once('=').map(|(_, value)| value));
     let words = given.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
     words
         .chain(values)
-        .filter(|word| word.len() >= shortest)
+        .filter(|word| word.len() >= min_len)
         .fold(text.to_owned(), |text, word| text.replace(&format!("'{word}'"), "'…'"))
 }

@@ -1,5 +1,7 @@
-//! What people and other programs hand in: keys and consent. Keys never come as arguments, which
-//! other users of a machine and the shell's history can see.
+//! Reads keys and confirmations from standard input or a terminal.
+//!
+//! The command accepts no key as an argument, because other users and the shell's history can see
+//! arguments.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
@@ -7,12 +9,12 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 
-/// One key: the line of a pipe, or what somebody types without seeing it.
-pub(crate) fn key() -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Reads one key, as a line of standard input or from a prompt that hides it.
+pub(crate) fn read_key() -> Result<Zeroizing<Vec<u8>>, Failure> {
     if io::stdin().is_terminal() {
-        return Ok(hidden("Key (it is not shown): ")?);
+        return Ok(read_hidden("Key (hidden): ")?);
     }
-    let mut key = all()?;
+    let mut key = read_all()?;
     for end in [b'\n', b'\r'] {
         if key.last() == Some(&end) {
             key.pop();
@@ -22,30 +24,32 @@ pub(crate) fn key() -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Err(Failure::usage("no key on standard input: `printf %s \"$KEY\" | apikey …`"));
     }
     if key.contains(&b'\n') {
-        return Err(Failure::usage("more than one line on standard input: one key is wanted"));
+        return Err(Failure::usage("more than one line on standard input: expected one key"));
     }
     Ok(key)
 }
 
-/// All of standard input.
-pub(crate) fn all() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    // With room for what is usual: a vector that grows leaves a part of the keys behind.
+/// Reads all of standard input.
+pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    // The capacity is for the usual input, because a vector that grows leaves keys in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(1 << 16));
     io::stdin().lock().read_to_end(&mut text)?;
-    // The mark that some systems put before text is no part of a name.
+    // The byte order mark, which some systems write first, is not part of a client id.
     if text.starts_with("\u{feff}".as_bytes()) {
         text.drain(..3);
     }
     Ok(text)
 }
 
-/// Asks on a terminal; elsewhere nobody is there to be asked.
-pub(crate) fn consent(is_given: bool, question: &str) -> Result<(), Failure> {
-    if is_given {
+/// Asks for confirmation on a terminal. Without a terminal, the command needs `--yes`.
+pub(crate) fn confirm(is_confirmed: bool, question: &str) -> Result<(), Failure> {
+    if is_confirmed {
         return Ok(());
     }
-    if !may_ask() {
-        return Err(Failure::usage("nobody is here to be asked: add --yes to do it"));
+    if !can_ask() {
+        return Err(Failure::usage(
+            "cannot ask for confirmation without a terminal: add --yes to confirm",
+        ));
     }
     write!(io::stderr(), "{question} [y/N] ")?;
     io::stderr().flush()?;
@@ -53,19 +57,21 @@ pub(crate) fn consent(is_given: bool, question: &str) -> Result<(), Failure> {
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::refused("declined", "nothing was changed")),
+        _ => Err(Failure::rejected("declined", "nothing was changed")),
     }
 }
 
-/// Whether a person can read a question and answer it.
-pub(crate) fn may_ask() -> bool {
+/// Returns whether a person can read a question and answer it.
+pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Reads a line that is not shown. Ctrl-C is read as well, and not left to the system: whoever ends
-/// a program so would be left with a terminal that shows nothing.
+/// Reads a line without showing it.
+///
+/// This reads Ctrl-C as a byte too. If the system handled it, the process would end and leave a
+/// terminal that shows no input.
 #[cfg(unix)]
-fn hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+fn read_hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
     struct Restore(Termios);
@@ -77,7 +83,7 @@ fn hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
         }
     }
 
-    const ROOM: usize = 4096;
+    const MAX_LEN: usize = 4096;
 
     let before = tcgetattr(io::stdin())?;
     let mut silent = before.clone();
@@ -87,34 +93,34 @@ fn hidden(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     write!(io::stderr(), "{question}")?;
     io::stderr().flush()?;
 
-    let mut key = Zeroizing::new(Vec::with_capacity(ROOM));
-    // Not through the standard library's handle, whose buffer would keep it.
+    let mut key = Zeroizing::new(Vec::with_capacity(MAX_LEN));
+    // This reads from the file descriptor, because the standard library's buffer would keep the key.
     let mut typed =
         std::fs::File::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
     let (mut byte, mut is_too_long) = ([0], false);
     while typed.read(&mut byte)? > 0 {
         match byte[0] {
             b'\n' | b'\r' => break,
-            // Ctrl-C, Ctrl-\, and Ctrl-D where nothing stands before it
+            // Ctrl-C, Ctrl-\, and Ctrl-D on an empty line.
             0x03 | 0x1C => return Err(io::ErrorKind::Interrupted.into()),
             0x04 if key.is_empty() => return Err(io::ErrorKind::Interrupted.into()),
             0x04 => break,
-            // Backspace, Ctrl-U
+            // Backspace and Ctrl-U.
             0x7F | 0x08 => drop(key.pop()),
             0x15 => key.clear(),
-            byte if key.len() < ROOM => key.push(byte),
-            // The rest of the line is read as well, and not left to the shell.
+            byte if key.len() < MAX_LEN => key.push(byte),
+            // This reads the rest of the line too, because the shell would run it.
             _ => is_too_long = true,
         }
     }
     drop(restore);
     if is_too_long {
-        return Err(io::Error::other("that is too long to be a key"));
+        return Err(io::Error::other("the input is too long for a key"));
     }
     Ok(key)
 }
 
 #[cfg(not(unix))]
-fn hidden(_: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    Err(io::Error::other("no prompt on this system: hand the key in on standard input"))
+fn read_hidden(_: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    Err(io::Error::other("no prompt on this system: write the key to standard input"))
 }

@@ -1,4 +1,4 @@
-//! A key in the place of another.
+//! Rotates a key.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,13 +8,12 @@ use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key::{KeyFormat, MintedKey},
     key_file::KeyFile,
-    verify::Record,
+    record::Record,
 };
 
 use crate::{
-    Failure,
-    hand_out::{hand_out, not_shown, of_file, refuse_to_lose_a_key},
-    show,
+    Failure, output,
+    print_key::{print_key, report_unprinted, require_stdout},
 };
 
 pub(crate) fn rotate(
@@ -24,100 +23,102 @@ pub(crate) fn rotate(
     overlap: Duration,
     format: Option<KeyFormat>,
 ) -> Result<(), Failure> {
-    refuse_to_lose_a_key()?;
-    let mut ended = None;
+    require_stdout()?;
+    let mut rotated_to = None;
     let rotated = file.update(|keys| {
         let before = keys.record(key_id);
         let minted = match (&before, format) {
-            (Some(before), Some(format)) => rotate_with(keys, before, format, overlap),
+            (Some(before), Some(format)) => rotate_with_format(keys, before, format, overlap),
             _ => keys.rotate(key_id, overlap),
         };
-        let minted = minted.inspect_err(|_| ended = before.as_ref().and_then(successor))?;
+        let minted =
+            minted.inspect_err(|_| rotated_to = before.as_ref().and_then(find_successor))?;
         Ok((minted, before, keys.record(key_id)))
     });
-    let (minted, before, after) = rotated.map_err(|error| explain(error.into(), ended))?;
-    let successor = before.as_ref().and_then(successor);
+    let (minted, before, after) =
+        rotated.map_err(|error| suggest_successor(error.into(), rotated_to))?;
+    let first_successor = before.as_ref().and_then(find_successor);
     let (id, digest) = (minted.id().to_owned(), minted.digest());
     let now = SystemTime::now();
-    let shown = file.record(&id).filter(|_| json).map(|record| {
-        let mut shown = of_file(show::json(&record, now), file);
-        shown["replaces"] = after.as_ref().map(|old| replaced(old, now)).into();
-        shown
+    let issued = file.record(&id).filter(|_| json).map(|record| {
+        let mut issued = output::add_path(output::to_json(&record, now), file);
+        issued["replaces"] = after.as_ref().map(|old| summarize_replaced(old, now)).into();
+        issued
     });
-    if let Err(error) = hand_out(minted, shown) {
-        let taken_back = file.update(|keys| {
+    if let Err(error) = print_key(minted, issued) {
+        let undone = file.update(|keys| {
             keys.remove(&digest);
             match before {
-                // Somebody may have revoked it meanwhile.
-                Some(before) if keys.record(key_id) == after => put(keys, before),
+                // If another process has changed the old key meanwhile, that change stays.
+                Some(before) if keys.record(key_id) == after => replace_record(keys, before),
                 _ => Ok(()),
             }
         });
-        return Err(not_shown(&error, &id, taken_back));
+        return Err(report_unprinted(&error, &id, undone));
     }
-    if let Some(successor) = successor {
-        let before = format!("key {key_id} was rotated before, and its successor was {successor}");
-        let advice = format!("if nobody uses that key, revoke it with `apikey revoke {successor}`");
-        show::warn(&format!("{before}: {advice}"), json);
+    if let Some(first) = first_successor {
+        let advice = format!("If no caller uses {first}, run `apikey revoke {first}`");
+        output::warn(&format!("key {key_id} was already rotated to {first}. {advice}"), json);
     }
     if !json {
-        let old = match after.as_ref().and_then(show::end) {
-            Some(end) if end > now => format!("works until {}", show::rfc3339(end)),
-            _ => "has ended".to_owned(),
+        let old = match after.as_ref().and_then(output::find_end) {
+            Some(end) if end > now => format!("is valid until {}", output::format_rfc3339(end)),
+            _ => "is no longer valid".to_owned(),
         };
-        show::say(&format!("Issued {id} in the place of {key_id}, which {old}."));
+        output::print_message(&format!("Issued {id}. It replaces {key_id}, which {old}."));
     }
     Ok(())
 }
 
-fn successor(old: &Record) -> Option<String> {
+fn find_successor(old: &Record) -> Option<String> {
     old.replaced_by().map(str::to_owned)
 }
 
-/// If a key has ended, its successor is the one to rotate.
-fn explain(failure: Failure, successor: Option<String>) -> Failure {
+/// If the key has expired after a rotation, the message names its successor.
+fn suggest_successor(failure: Failure, successor: Option<String>) -> Failure {
     match successor {
         Some(successor) if failure.kind == ConfigErrorKind::DeadKey.as_str() => {
-            let message =
-                format!("the key was rotated, and has ended: rotate its successor {successor}");
+            let message = format!(
+                "the key was rotated and is no longer valid: rotate its successor {successor}"
+            );
             Failure { message, ..failure }
         }
         _ => failure,
     }
 }
 
-/// The old record keeps the format of its own key.
-fn rotate_with(
+/// Rotates a key to another format. The old record keeps the format of its own key.
+fn rotate_with_format(
     keys: &Keyring,
     old: &Record,
     format: KeyFormat,
     overlap: Duration,
 ) -> Result<MintedKey, ConfigError> {
     let key_id = old.id().unwrap_or_default();
-    put(keys, old.clone().format(format))?;
+    replace_record(keys, old.clone().with_format(format))?;
     let minted = keys.rotate(key_id, overlap)?;
     let rotated = keys.record(key_id);
     let (since, end) = rotated.map_or((None, None), |it| (it.rotated(), it.retires()));
     let old = old.clone().with_replaced_by(minted.id())?;
     let old = since.into_iter().fold(old, Record::with_rotated);
-    put(keys, end.into_iter().fold(old, Record::retires_at))?;
+    replace_record(keys, end.into_iter().fold(old, Record::with_retires))?;
     Ok(minted)
 }
 
-/// Puts a record in the place of the one that its key has.
+/// Replaces the record of a key.
 ///
-/// This is no insertion, because a record of an older version may have a client that is refused today.
-fn put(keys: &Keyring, record: Record) -> Result<(), ConfigError> {
+/// This is not an insertion, because a record of an older version may have a client that an insertion
+/// rejects today.
+fn replace_record(keys: &Keyring, record: Record) -> Result<(), ConfigError> {
     let others = keys.records().filter(|other| other.digest() != record.digest());
     let records: Vec<_> = others.collect();
     keys.replace(records.into_iter().chain([record]))
 }
 
-/// The key that was replaced, for machines.
-fn replaced(old: &Record, now: SystemTime) -> Value {
+fn summarize_replaced(old: &Record, now: SystemTime) -> Value {
     json!({
         "id": old.id(),
-        "state": show::state(old, now),
-        "ends": show::end(old).map(show::rfc3339),
+        "state": output::classify(old, now),
+        "ends": output::find_end(old).map(output::format_rfc3339),
     })
 }

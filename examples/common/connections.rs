@@ -1,4 +1,4 @@
-//! The loop of a hyper server, which the examples `hyper` and `proxy` share: HTTP/1 and HTTP/2 on one port.
+//! The accept loop of the examples `hyper` and `proxy`, with HTTP/1 and HTTP/2 on one port.
 
 use std::{error::Error, pin::pin, time::Duration};
 
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::common::{Result, stopped};
 
-/// Serves until the process is told to stop. Requests that run then may end.
+/// Serves until the process receives a signal to stop. Requests in flight can then complete.
 pub(crate) async fn serve<S, B>(listener: TcpListener, service: S) -> Result
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -33,17 +33,17 @@ where
     let mut stopped = pin!(stopped());
     loop {
         let accepted = tokio::select! {
-            biased; // the signals are heard before anybody is served
+            biased; // signals come before connections
             stopped = &mut stopped => break stopped?,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            // Too many open files, most likely: some may be closed soon.
+            // The usual cause is too many open files, and some files may close soon.
             sleep(Duration::from_secs(1)).await;
             continue;
         };
         let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-        // It fails where the caller breaks off, which is no concern of ours.
+        // A connection fails if the caller disconnects. The server ignores this.
         tokio::spawn(connections.watch(connection.into_owned()));
     }
 

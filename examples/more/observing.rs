@@ -1,17 +1,19 @@
-//! Seen in production: who came, who was turned away and why, in the log and in Prometheus.
+//! An axum app that reports every decision to the log and to Prometheus.
+//!
+//! Start the server:
 //!
 //! ```sh
 //! export API_KEYS='mobile-app=12345abcde,ci=your-secret-api-key'
 //! cargo run --example observing --features observing
 //! ```
 //!
-//! It listens on 127.0.0.1:3000, or on `ADDR`. From another terminal, with an eye on the log:
+//! The server listens on 127.0.0.1:3000, or on `ADDR` if it is set. Watch the log. In another terminal:
 //!
 //! ```sh
-//! curl -H 'x-api-key: 12345abcde' http://127.0.0.1:3000/reports     # DEBUG, and INFO of mobile-app
-//! curl -H 'x-api-key: wrong' http://127.0.0.1:3000/reports          # INFO: turned away, unknown
-//! curl http://127.0.0.1:3000/reports                                # INFO: turned away, missing
-//! curl http://127.0.0.1:3000/metrics                                # all of them, counted
+//! curl -H 'x-api-key: 12345abcde' http://127.0.0.1:3000/reports     # DEBUG, and INFO with mobile-app
+//! curl -H 'x-api-key: wrong' http://127.0.0.1:3000/reports          # INFO: rejected, unknown
+//! curl http://127.0.0.1:3000/reports                                # INFO: rejected, missing
+//! curl http://127.0.0.1:3000/metrics                                # the counters
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -43,14 +45,14 @@ fn app(keys: Keyring, prometheus: PrometheusHandle) -> Router {
     Router::new()
         .route("/reports", get(async || "Here are your reports.\n"))
         .layer(auth)
-        // Outside, so that the span is there when the client becomes known.
+        // This layer is outside, because `Tracing` writes the client into its span.
         .layer(trace)
-        // Neither guarded nor counted here. It tells who your clients are: in production let it listen
-        // on a port that only Prometheus reaches.
+        // This route is neither guarded nor counted. Its response names your clients. In production,
+        // serve it on a port that only Prometheus can reach.
         .route("/metrics", get(async move || prometheus.render()))
 }
 
-/// What all log lines of a request show. The empty fields are filled in by `Tracing`.
+/// Creates the span of a request. `Tracing` fills the empty fields.
 fn request_span(request: &Request<Body>) -> Span {
     info_span!(
         "request",
@@ -62,7 +64,7 @@ fn request_span(request: &Request<Body>) -> Span {
 }
 
 fn log() {
-    // By default `tower_api_key=info`, which shows those who were turned away alone.
+    // The level `info` shows only rejected requests. The level `debug` also shows accepted requests.
     let levels =
         Targets::new().with_default(Level::INFO).with_target(Tracing::TARGET, Level::DEBUG);
     let lines = tracing_subscriber::fmt::layer().with_ansi(stdout().is_terminal());

@@ -1,12 +1,15 @@
-//! OpenAPI: security schemes from the layer's own places, and a Swagger UI whose "Authorize" works.
+//! An OpenAPI document with security schemes for the layer's locations, and a Swagger UI.
+//!
+//! Start the server:
 //!
 //! ```sh
 //! export API_KEYS='mobile-app=12345abcde,ci=your-secret-api-key'
 //! cargo run --example openapi --features openapi
 //! ```
 //!
-//! It listens on 127.0.0.1:3000, or on `ADDR`. Open <http://127.0.0.1:3000/docs/>, press "Authorize",
-//! enter the key in one of its places, then "Try it out" and "Execute" at `/whoami`. Or:
+//! The server listens on 127.0.0.1:3000, or on `ADDR` if it is set. Open <http://127.0.0.1:3000/docs/>,
+//! press "Authorize" and enter the key in one location. Then press "Try it out" and "Execute" at `/whoami`.
+//! You can also use another terminal:
 //!
 //! ```sh
 //! curl http://127.0.0.1:3000/openapi.json
@@ -20,9 +23,9 @@ use std::process::ExitCode;
 
 use axum::{Router, routing::get};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place,
+    ApiKeyLayer, Client, KeyLocation, Keyring,
     extract::{bearer, header, query},
-    place::PlaceKind,
+    location::LocationKind,
 };
 use utoipa::{
     OpenApi,
@@ -36,13 +39,13 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 #[openapi(info(title = "Whoami", version = "1", description = "Names its callers."), paths(whoami))]
 struct Api;
 
-/// Says which client calls.
+/// Returns the client's id.
 #[utoipa::path(
     get,
     path = "/whoami",
     responses(
         (status = 200, description = "The client's id", body = String, content_type = "text/plain"),
-        (status = 401, description = "No key, or one that opens nothing"),
+        (status = 401, description = "No key, or an invalid key"),
     ),
 )]
 async fn whoami(client: Client) -> String {
@@ -51,45 +54,48 @@ async fn whoami(client: Client) -> String {
 
 fn app(keys: Keyring) -> Router {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys);
-    let api = secured(Api::openapi(), layer.places());
-    // By default a page that is public shows the document to a validator elsewhere.
+    let api = add_security(Api::openapi(), layer.locations());
+    // By default, a public page sends the document to a validator on the internet.
     let config = Config::default().validator_url("none");
 
     Router::new()
         .route("/whoami", get(whoami))
         .layer(layer)
-        // Added after the layer, and so open to all.
+        // These routes are open, because they are added after the layer.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", api).config(config))
 }
 
-/// Adds a security scheme for every place. Any one of them opens all operations.
-fn secured(mut api: utoipa::openapi::OpenApi, places: &[Place]) -> utoipa::openapi::OpenApi {
+/// Adds a security scheme for every location. A caller needs one of them.
+fn add_security(
+    mut api: utoipa::openapi::OpenApi,
+    locations: &[KeyLocation],
+) -> utoipa::openapi::OpenApi {
     let components = api.components.get_or_insert_default();
     let mut any_of = Vec::new();
-    for place in places {
-        components.add_security_scheme(name(place), scheme(place));
-        any_of.push(SecurityRequirement::new(name(place), [""; 0]));
+    for location in locations {
+        components.add_security_scheme(name(location), scheme(location));
+        any_of.push(SecurityRequirement::new(name(location), [""; 0]));
     }
     api.security = Some(any_of);
     api
 }
 
-/// Such as `header.x-api-key`. In names of components there is nothing but letters, digits and `.-_`.
-fn name(place: &Place) -> String {
+/// Names a scheme, such as `header.x-api-key`. OpenAPI allows letters, digits and `.-_` in names.
+fn name(location: &KeyLocation) -> String {
     let other = |char: char| !char.is_ascii_alphanumeric() && !".-_".contains(char);
-    format!("{}.{}", place.kind().as_str(), place.name().replace(other, "_"))
+    format!("{}.{}", location.kind().as_str(), location.name().replace(other, "_"))
 }
 
-fn scheme(place: &Place) -> SecurityScheme {
-    let key = ApiKeyValue::new(place.name());
-    match place.kind() {
-        PlaceKind::Header => SecurityScheme::ApiKey(ApiKey::Header(key)),
-        PlaceKind::Query => SecurityScheme::ApiKey(ApiKey::Query(key)),
-        PlaceKind::Cookie => SecurityScheme::ApiKey(ApiKey::Cookie(key)),
-        _ if place.is_bearer() => SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
-        // A scheme of one's own, that utoipa has no word for: the whole line is entered.
+fn scheme(location: &KeyLocation) -> SecurityScheme {
+    let key = ApiKeyValue::new(location.name());
+    match location.kind() {
+        LocationKind::Header => SecurityScheme::ApiKey(ApiKey::Header(key)),
+        LocationKind::Query => SecurityScheme::ApiKey(ApiKey::Query(key)),
+        LocationKind::Cookie => SecurityScheme::ApiKey(ApiKey::Cookie(key)),
+        _ if location.is_bearer() => SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        // utoipa has no type for another `Authorization` scheme, so the user enters the whole line.
         _ => {
-            let line = format!("`{}`, a blank, and the key", place.name());
+            let line = format!("`{}`, a blank, and the key", location.name());
             let line = ApiKeyValue::with_description("authorization", &line);
             SecurityScheme::ApiKey(ApiKey::Header(line))
         }

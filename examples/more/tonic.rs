@@ -1,17 +1,21 @@
-//! tonic: a gRPC server that wants a key for every call, here for its own health service.
+//! A tonic server that requires a key for every call, with the gRPC health service.
+//!
+//! Start the server:
 //!
 //! ```sh
 //! API_KEYS='mobile-app=12345abcde' cargo run --example tonic --features tonic
 //! ```
 //!
-//! It listens on 127.0.0.1:50051, or on `ADDR`. From another terminal, with the [health probe]:
+//! The server listens on 127.0.0.1:50051, or on `ADDR` if it is set. In another terminal, with the
+//! [health probe]:
 //!
 //! ```sh
 //! grpc_health_probe -addr 127.0.0.1:50051 -rpc-header 'x-api-key: 12345abcde'   # SERVING
 //! grpc_health_probe -addr 127.0.0.1:50051                                       # Unauthenticated
 //! ```
 //!
-//! or with curl, which writes `grpc-status: 0` for the first and `grpc-status: 16` for the second:
+//! Without the probe, use curl. The first call returns `grpc-status: 0`, and the second returns
+//! `grpc-status: 16`:
 //!
 //! ```sh
 //! printf '\0\0\0\0\0' | curl -i --http2-prior-knowledge --data-binary @- --output - \
@@ -42,7 +46,7 @@ async fn run() -> common::Result {
 
     let listener = common::listen("127.0.0.1:50051").await?;
 
-    // Metadata is sent as headers. Methods of your own read the client with
+    // gRPC sends metadata as headers. Your methods read the client with
     // `request.extensions().get::<Client>()`.
     let (_reporter, health) = tonic_health::server::health_reporter();
     let server = Server::builder()

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, header::AUTHORIZATION};
 use libfuzzer_sys::fuzz_target;
 use tower_api_key_fuzz::{
     agree, bare,
-    oracle::{Find, Place},
+    oracle::{Find, KeyLocation},
 };
 
 fuzz_target!(|lines: &[u8]| {
@@ -15,7 +15,7 @@ fuzz_target!(|lines: &[u8]| {
         let Ok(line) = HeaderValue::from_bytes(line) else { continue };
         request.headers.append(AUTHORIZATION, line);
     }
-    let [one, other] = ["Bearer", "Token"].map(|name| Find::At(Place::Scheme(name)));
+    let [one, other] = ["Bearer", "Token"].map(|name| Find::At(KeyLocation::Scheme(name)));
     agree(&one, &request);
     agree(&Find::FirstOf(vec![other, one]), &request);
 });

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, header::COOKIE};
 use libfuzzer_sys::fuzz_target;
 use tower_api_key_fuzz::{
     agree, bare,
-    oracle::{Find, Place},
+    oracle::{Find, KeyLocation},
 };
 
 fuzz_target!(|lines: &[u8]| {
@@ -15,7 +15,7 @@ fuzz_target!(|lines: &[u8]| {
         let Ok(line) = HeaderValue::from_bytes(line) else { continue };
         request.headers.append(COOKIE, line);
     }
-    let [one, other] = ["sid", "key"].map(|name| Find::At(Place::Cookie(name)));
+    let [one, other] = ["sid", "key"].map(|name| Find::At(KeyLocation::Cookie(name)));
     agree(&one, &request);
     agree(&Find::OneOf(vec![one, other]), &request);
 });

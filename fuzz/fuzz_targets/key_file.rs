@@ -15,10 +15,10 @@ use http::Request;
 use libfuzzer_sys::fuzz_target;
 use tower_api_key::{
     Client,
-    extract::Head,
+    extract::RequestHead,
     key::KeyFormat,
     key_file::{KeyFile, KeyFileError, KeyFileErrorKind},
-    verify::{Presented, Verify},
+    verify::{PresentedKey, Verify},
 };
 use tower_api_key_fuzz::{
     CANARY,
@@ -52,8 +52,11 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(shown(&open().expect_err("not taken here either")), text);
             assert_eq!(held(&keys), before);
             let request = Request::new(());
-            let key = Presented::new(b"canary-of-mobile-app", Head::of(&request));
-            assert_eq!(keys.verify(key).ok().as_ref().map(Client::id), Some("mobile-app"));
+            let key = PresentedKey::new(b"canary-of-mobile-app", RequestHead::of(&request));
+            assert_eq!(
+                keys.verify(&key).into_result().ok().as_ref().map(Client::id),
+                Some("mobile-app")
+            );
         }
         Ok(()) => {
             assert_eq!(Some(held(&keys)), keys_of_input);
@@ -77,7 +80,7 @@ fn change(keys: &KeyFile, input: &[u8]) {
         }
     }
     for key in held(keys) {
-        changes(keys, &["revoked"], || keys.revoke(&key["client"])).expect("written");
+        changes(keys, &["revoked"], || keys.revoke_client(&key["client"])).expect("written");
     }
     assert!(keys.records().all(|record| record.revoked().is_some()));
     assert!(keys.records().any(|record| record.id() == Some(minted.id())));

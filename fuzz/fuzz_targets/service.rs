@@ -10,10 +10,7 @@ use std::{error::Error, fmt::Debug, sync::LazyLock};
 use axum::extract::OriginalUri;
 use http::request::Parts;
 use libfuzzer_sys::fuzz_target;
-use tower_api_key::{
-    Anonymous, Client, KeyDigest, Keyring, Rejection,
-    verify::{Answer, Verify},
-};
+use tower_api_key::{Anonymous, Client, KeyDigest, Keyring, Rejection, verify::Verify};
 use tower_api_key_fuzz::{
     CANARY, Reply, first_line, library_place,
     oracle::{Left, Way},
@@ -36,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn check<V: Verify<Answer: Answer<Client = Client>>>(setup: &Setup, request: &Parts, verifier: V) {
+fn check<V: Verify<Client = Client>>(setup: &Setup, request: &Parts, verifier: V) {
     let told = Told::default();
     let Some(layer) = setup.layer(verifier) else { return };
     let layer = layer.observe(told.clone());
@@ -50,7 +47,7 @@ fn check<V: Verify<Answer: Answer<Client = Client>>>(setup: &Setup, request: &Pa
             assert_eq!(got, rejected(setup, request, reason, *place));
             let rejection = rejection.expect("outer layers find why");
             assert_eq!(rejection.reason().as_str(), *reason);
-            assert_eq!(rejection.place(), place.map(library_place).as_ref());
+            assert_eq!(rejection.location(), place.map(library_place).as_ref());
         }
         (Way::Rejected(..), Some(_)) => panic!("let in: {way:?}"),
         (_, None) => panic!("turned away: {way:?}, {rejection:?}"),
@@ -68,7 +65,7 @@ fn check<V: Verify<Answer: Answer<Client = Client>>>(setup: &Setup, request: &Pa
 
 /// What the service inside has seen.
 fn check_passed(setup: &Setup, request: &Parts, way: &Way, seen: &Parts) {
-    let places = setup.find.places().into_iter();
+    let places = setup.find.locations().into_iter();
     let (stay, go): (Vec<_>, Vec<_>) = places.partition(|place| place.stays(setup.forward, way));
     assert_eq!(Left::of(seen), Left::without(go, request));
     assert_eq!(seen.extensions.get::<OriginalUri>().expect("it was there").0, seen.uri);
@@ -107,7 +104,7 @@ fn check_nothing_shown(setup: &Setup, request: &Parts, reply: &Reply, mut shown:
         }
     }
     // What the caller has written elsewhere is no key, and nobody hides it.
-    let places = setup.find.places();
+    let places = setup.find.locations();
     let elsewhere = (&request.method, &setup.realm, Left::without(places, request));
     let is_elsewhere = |text: &str| holds(&elsewhere, text);
     for secret in SECRETS.iter().filter(|secret| !is_elsewhere(secret)) {

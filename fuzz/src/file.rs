@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use tower_api_key::verify::Record;
+use tower_api_key::record::Record;
 
 use crate::minted::{self, is_prefix};
 
@@ -19,7 +19,7 @@ const MAX_LINE: usize = 64 << 10;
 
 pub fn as_written(record: &Record) -> Key {
     let client = record.client();
-    let scopes: Vec<_> = client.granted().collect();
+    let scopes: Vec<_> = client.scopes().collect();
     let time =
         |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339(time).to_string());
     let fields = [
@@ -27,11 +27,11 @@ pub fn as_written(record: &Record) -> Key {
         ("client", Some(client.id().to_owned())),
         ("digest", Some(record.digest().encode())),
         ("name", client.name().map(str::to_owned)),
-        ("prefix", record.key_format().map(|format| format.prefix().to_owned())),
-        ("note", record.noted().map(str::to_owned)),
+        ("prefix", record.format().map(|format| format.prefix().to_owned())),
+        ("note", record.note().map(str::to_owned)),
         ("created", time(record.created())),
         ("expires", time(record.expires())),
-        ("not_before", time(record.begins())),
+        ("not_before", time(record.not_before())),
         ("retires", time(record.retires())),
         ("revoked", time(record.revoked())),
         ("rotated", time(record.rotated())),

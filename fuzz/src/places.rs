@@ -5,25 +5,26 @@ use http::{Request, request::Parts};
 use tower_api_key::{
     self as library, ApiKeyLayer, Keyring,
     extract::{
-        self, Extract, Extracted, Head, bearer, cookie, first_of, from_fn, header, query, scheme,
+        self, Extract, Extracted, RequestHead, bearer, cookie, first_of, from_fn, header, query,
+        scheme,
     },
 };
 
 use crate::{
-    oracle::{Find, Left, Place, Stands},
+    oracle::{Find, KeyLocation, Left, Stands},
     send, words,
 };
 
 /// The words for places, which may all stand in one configuration.
-const PLACES: [(&str, Place); 8] = [
-    ("header", Place::Header("x-api-key")),
-    ("own", Place::Header("x-own")),
-    ("query", Place::Query("api_key")),
-    ("query2", Place::Query("k")),
-    ("cookie", Place::Cookie("sid")),
-    ("cookie2", Place::Cookie("key")),
-    ("bearer", Place::Scheme("Bearer")),
-    ("token", Place::Scheme("Token")),
+const PLACES: [(&str, KeyLocation); 8] = [
+    ("header", KeyLocation::Header("x-api-key")),
+    ("own", KeyLocation::Header("x-own")),
+    ("query", KeyLocation::Query("api_key")),
+    ("query2", KeyLocation::Query("k")),
+    ("cookie", KeyLocation::Cookie("sid")),
+    ("cookie2", KeyLocation::Cookie("key")),
+    ("bearer", KeyLocation::Scheme("Bearer")),
+    ("token", KeyLocation::Scheme("Token")),
 ];
 
 /// Places in the order of their words. `tuple` and `first` gather those before them, so that
@@ -52,16 +53,16 @@ pub type Any = Box<dyn Extract>;
 pub fn extractor(find: &Find) -> Any {
     let all = |all: &[Find]| all.iter().map(extractor).collect::<Vec<_>>();
     match find {
-        Find::At(Place::Header("x-own")) => {
-            Box::new(from_fn(library::Place::header("x-own"), |head| {
+        Find::At(KeyLocation::Header("x-own")) => {
+            Box::new(from_fn(library::KeyLocation::header("x-own"), |head| {
                 head.headers().get("x-own").into()
             }))
         }
-        Find::At(Place::Header(name)) => Box::new(header(name)),
-        Find::At(Place::Query(name)) => Box::new(query(name)),
-        Find::At(Place::Cookie(name)) => Box::new(cookie(name)),
-        Find::At(Place::Scheme("Bearer")) => Box::new(bearer()),
-        Find::At(Place::Scheme(name)) => Box::new(scheme(name)),
+        Find::At(KeyLocation::Header(name)) => Box::new(header(name)),
+        Find::At(KeyLocation::Query(name)) => Box::new(query(name)),
+        Find::At(KeyLocation::Cookie(name)) => Box::new(cookie(name)),
+        Find::At(KeyLocation::Scheme("Bearer")) => Box::new(bearer()),
+        Find::At(KeyLocation::Scheme(name)) => Box::new(scheme(name)),
         Find::OneOf(parts) => gathered!(identity, all(parts)),
         Find::FirstOf(parts) => gathered!(first_of, all(parts)),
     }
@@ -85,12 +86,12 @@ macro_rules! gathered {
 }
 use gathered;
 
-pub fn library_place(place: Place) -> library::Place {
+pub fn library_place(place: KeyLocation) -> library::KeyLocation {
     match place {
-        Place::Header(name) => library::Place::header(name),
-        Place::Query(name) => library::Place::query(name),
-        Place::Cookie(name) => library::Place::cookie(name),
-        Place::Scheme(name) => library::Place::scheme(name),
+        KeyLocation::Header(name) => library::KeyLocation::header(name),
+        KeyLocation::Query(name) => library::KeyLocation::query(name),
+        KeyLocation::Cookie(name) => library::KeyLocation::cookie(name),
+        KeyLocation::Scheme(name) => library::KeyLocation::scheme(name),
     }
 }
 
@@ -98,11 +99,11 @@ pub fn library_place(place: Place) -> library::Place {
 struct Blind(Any);
 
 impl Extract for Blind {
-    fn places(&self) -> Vec<library::Place> {
-        self.0.places()
+    fn locations(&self) -> Vec<library::KeyLocation> {
+        self.0.locations()
     }
 
-    fn extract<'a>(&'a self, _: Head<'a>) -> Extracted<'a> {
+    fn extract<'a>(&'a self, _: RequestHead<'a>) -> Extracted<'a> {
         Extracted::Absent
     }
 }
@@ -111,18 +112,19 @@ impl Extract for Blind {
 pub fn agree(find: &Find, request: &Parts) {
     let extractor = extractor(find);
     let whole = Request::from_parts(request.clone(), ());
-    let found = match extractor.extract(Head::of(&whole)) {
+    let found = match extractor.extract(RequestHead::of(&whole)) {
         extract::Extracted::Absent => Stands::Nothing,
         extract::Extracted::Ambiguous => Stands::TooMany,
         extract::Extracted::Found(found) => {
-            let is_it = |(_, place): &&(_, Place)| Some(&library_place(*place)) == found.place();
+            let is_it =
+                |(_, place): &&(_, KeyLocation)| Some(&library_place(*place)) == found.location();
             let (_, place) = PLACES.iter().find(is_it).expect("it tells the place");
             Stands::One(found.expose().map(<[u8]>::to_vec), *place)
         }
     };
     assert_eq!(found, find.read(request));
 
-    let places = find.places();
+    let places = find.locations();
     let layer = ApiKeyLayer::new(Blind(extractor), <Keyring>::new()).optional();
     let seen = send(&layer, request).seen.expect("all may pass");
     assert_eq!(Left::of(&seen), Left::without(places.clone(), request));
@@ -131,11 +133,11 @@ pub fn agree(find: &Find, request: &Parts) {
     for place in &places {
         // Several lines of others are too many for a scheme, and stay.
         let stands = place.read(&seen);
-        let is_of_others = matches!(place, Place::Scheme(_)) && stands == Stands::TooMany;
+        let is_of_others = matches!(place, KeyLocation::Scheme(_)) && stands == Stands::TooMany;
         assert!(stands == Stands::Nothing || is_of_others, "{place:?} holds {stands:?}");
     }
 
     let seen = send(&layer.exempt_if(|_| true), request).seen.expect("all may pass");
-    let emptied = places.into_iter().filter(|place| !matches!(place, Place::Scheme(_)));
+    let emptied = places.into_iter().filter(|place| !matches!(place, KeyLocation::Scheme(_)));
     assert_eq!(Left::of(&seen), Left::without(emptied, request));
 }

@@ -10,12 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CACHE_CONTROL, request, response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, service_fn};
-use tower_api_key::{
-    ApiKeyLayer,
-    extract::Extract,
-    observe::Observe,
-    verify::{Answer, Verify},
-};
+use tower_api_key::{ApiKeyLayer, extract::Extract, observe::Observe, verify::Verify};
 
 /// What came of one request.
 pub struct Reply {
@@ -31,7 +26,7 @@ pub fn send<E, V, O>(layer: &ApiKeyLayer<E, V, O>, request: &request::Parts) -> 
 where
     E: Extract,
     V: Verify,
-    O: Observe<<V::Answer as Answer>::Client>,
+    O: Observe<V::Client>,
 {
     let seen = RefCell::new(None);
     let mut service = layer.layer(service_fn(|request: Request<()>| {

@@ -8,13 +8,14 @@ use http::{HeaderMap, Response, request::Parts};
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
     observe::{Decision, Observe},
+    record::Record,
     respond::{Problem, Text},
-    verify::{self, Record, Refusal, Verify},
+    verify::{self, Verify, VerifyError},
 };
 
 use crate::{
     extractor, find,
-    oracle::{Find, Place, Way, grpc, is_preflight, status_of},
+    oracle::{Find, KeyLocation, Way, grpc, is_preflight, status_of},
     places::Any,
     words,
 };
@@ -69,7 +70,7 @@ impl Setup {
 
     /// `None` where the realm is none, as it should be.
     pub fn layer<V: Verify>(&self, verifier: V) -> Option<ApiKeyLayer<Any, V>> {
-        let layer = ApiKeyLayer::new(extractor(&self.find), verifier).realm(&self.realm);
+        let layer = ApiKeyLayer::new(extractor(&self.find), verifier).try_realm(&self.realm);
         let is_realm = self.realm.chars().all(|char| char == '\t' || (' '..='~').contains(&char));
         assert_eq!(layer.is_ok(), is_realm);
         let mut layer = layer.ok()?.max_key_len(self.max_len);
@@ -92,7 +93,7 @@ impl Setup {
             Form::Json => layer,
             Form::Problem => layer.respond(Problem::default()),
             Form::Text => layer.respond(Text::default()),
-            Form::Own => layer.respond_with(|rejection| {
+            Form::Own => layer.respond(|rejection: &tower_api_key::Rejection| {
                 let response = Response::builder().status(rejection.status());
                 let response =
                     response.header("www-authenticate", "Own").header("cache-control", "max-age=9");
@@ -118,15 +119,15 @@ pub const KEYS: [(&str, Result<&str, &str>); 6] = [
 /// Four of them are in a keyring.
 pub fn keyring() -> Keyring {
     let record = |client: &'static str, key: &str| {
-        Record::new(KeyDigest::of(key), Client::new(client)).created_at(UNIX_EPOCH)
+        Record::new(KeyDigest::of(key), Client::new(client)).with_created(UNIX_EPOCH)
     };
     let keys = Keyring::new();
     let end_of_time = UNIX_EPOCH + std::time::Duration::from_secs(1 << 33);
     for record in [
         record("mobile-app", "canary-of-mobile-app"),
-        record("former", "canary-expired").expires_at(UNIX_EPOCH),
-        record("next", "canary-not-yet-valid").not_before(end_of_time),
-        record("banned", "canary-revoked").revoked_at(UNIX_EPOCH),
+        record("former", "canary-expired").with_expires(UNIX_EPOCH),
+        record("next", "canary-not-yet-valid").with_not_before(end_of_time),
+        record("banned", "canary-revoked").with_revoked(UNIX_EPOCH),
     ] {
         keys.insert_record(record).expect("a good record");
     }
@@ -134,19 +135,19 @@ pub fn keyring() -> Keyring {
 }
 
 /// The others are asked for elsewhere.
-fn ask(digest: KeyDigest) -> Result<Option<Client>, Refusal> {
+fn ask(digest: KeyDigest) -> Result<Option<Client>, VerifyError> {
     if digest == KeyDigest::of("canary-down") {
-        return Err(Refusal::failed(io::Error::other("a cause that callers must not see")));
+        return Err(VerifyError::failed(io::Error::other("a cause that callers must not see")));
     }
     Ok((digest == KeyDigest::of("canary-of-ci")).then(|| Client::new("ci")))
 }
 
-pub fn at_once(keys: Keyring) -> impl Verify<Answer = Result<Client, Refusal>> {
-    keys.or(verify::from_fn(|key: verify::Presented<'_>| ask(key.digest())))
+pub fn at_once(keys: Keyring) -> impl Verify<Client = Client, Future = verify::Never<Client>> {
+    keys.or(verify::from_fn(|key: &verify::PresentedKey<'_>| ask(key.digest())))
 }
 
 /// After a while, for half of the keys.
-pub fn later(keys: Keyring) -> impl Verify<Answer: verify::Answer<Client = Client>> {
+pub fn later(keys: Keyring) -> impl Verify<Client = Client> {
     keys.or(verify::from_async_fn(|digest: KeyDigest| {
         let mut left = digest.to_bytes()[0] & 1;
         async move {
@@ -169,7 +170,7 @@ pub fn later(keys: Keyring) -> impl Verify<Answer: verify::Answer<Client = Clien
 pub struct Told(pub Rc<RefCell<Vec<(String, String)>>>);
 
 impl Observe for Told {
-    fn decided(&self, event: &Decision<'_>) {
+    fn on_decision(&self, event: &Decision<'_>) {
         let outcome = event.outcome().as_str();
         let reason = event.rejection().map(|rejection| rejection.reason().as_str());
         let client = event.client().map(Client::id);
@@ -189,11 +190,13 @@ impl Setup {
         if self.preflight && is_preflight(request) {
             return Way::Preflight;
         }
-        self.find.read(request).way(self.max_len, self.optional, |key| {
-            let known = KEYS.iter().find(|(known, _)| known.as_bytes() == key);
-            known.map_or(Err("unknown"), |(_, whose)| *whose)
-        })
-        .told_apart(request, &self.find.places())
+        self.find
+            .read(request)
+            .way(self.max_len, self.optional, |key| {
+                let known = KEYS.iter().find(|(known, _)| known.as_bytes() == key);
+                known.map_or(Err("unknown"), |(_, whose)| *whose)
+            })
+            .told_apart(request, &self.find.locations())
     }
 }
 
@@ -232,12 +235,12 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
     let mut referrer = Vec::new();
     let is_kept = matches!(request.method.as_str(), "GET" | "HEAD");
     if is_kept && !setup.uncached && !matches!(way, Way::Exempt | Way::Preflight) {
-        for place in setup.find.places() {
+        for place in setup.find.locations() {
             let name = match place {
-                Place::Header(name) => name,
-                Place::Cookie(_) => "cookie",
-                Place::Scheme(_) => "authorization",
-                Place::Query(_) => continue,
+                KeyLocation::Header(name) => name,
+                KeyLocation::Cookie(_) => "cookie",
+                KeyLocation::Scheme(_) => "authorization",
+                KeyLocation::Query(_) => continue,
             };
             if !vary.contains(&name) {
                 vary.push(name);
@@ -247,7 +250,7 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
             if !is_public {
                 caching.push("private".to_owned());
             }
-            if matches!(place, Place::Query(_)) {
+            if matches!(place, KeyLocation::Query(_)) {
                 referrer.push("no-referrer".to_owned());
             }
         }
@@ -258,7 +261,12 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
 }
 
 /// The answer of the layer.
-pub fn rejected(setup: &Setup, request: &Parts, reason: &str, place: Option<Place>) -> Answer {
+pub fn rejected(
+    setup: &Setup,
+    request: &Parts,
+    reason: &str,
+    place: Option<KeyLocation>,
+) -> Answer {
     let status = status_of(reason);
     let (grpc_status, title, message) = match status {
         503 => ("14", "Service Unavailable", "Service unavailable"),
@@ -300,24 +308,33 @@ pub fn rejected(setup: &Setup, request: &Parts, reason: &str, place: Option<Plac
 }
 
 /// Of a 401 one a place, `Bearer` first; of a 400 that of `Bearer` alone, which has a code for it.
-fn challenges_of(setup: &Setup, status: u16, reason: &str, place: Option<Place>) -> Vec<String> {
+fn challenges_of(
+    setup: &Setup,
+    status: u16,
+    reason: &str,
+    place: Option<KeyLocation>,
+) -> Vec<String> {
     let realm = setup.realm.replace('\\', r"\\").replace('"', r#"\""#);
-    let bearer = Place::Scheme("Bearer");
+    let bearer = KeyLocation::Scheme("Bearer");
     let error = match reason {
         "missing" | "no_scheme" | "other_scheme" => "",
         "ambiguous" => r#", error="invalid_request""#,
         _ if place == Some(bearer) => r#", error="invalid_token""#,
         _ => "",
     };
-    let mut places = setup.find.places();
+    let mut places = setup.find.locations();
     places.sort_by_key(|place| *place != bearer);
     places.retain(|place| status == 401 || (status == 400 && *place == bearer));
     let challenge = |place| match place {
-        Place::Scheme("Bearer") => format!(r#"Bearer realm="{realm}"{error}"#),
-        Place::Scheme(scheme) => format!(r#"{scheme} realm="{realm}""#),
-        Place::Header(name) => format!(r#"ApiKey realm="{realm}", in="header", name="{name}""#),
-        Place::Query(name) => format!(r#"ApiKey realm="{realm}", in="query", name="{name}""#),
-        Place::Cookie(name) => format!(r#"ApiKey realm="{realm}", in="cookie", name="{name}""#),
+        KeyLocation::Scheme("Bearer") => format!(r#"Bearer realm="{realm}"{error}"#),
+        KeyLocation::Scheme(scheme) => format!(r#"{scheme} realm="{realm}""#),
+        KeyLocation::Header(name) => {
+            format!(r#"ApiKey realm="{realm}", in="header", name="{name}""#)
+        }
+        KeyLocation::Query(name) => format!(r#"ApiKey realm="{realm}", in="query", name="{name}""#),
+        KeyLocation::Cookie(name) => {
+            format!(r#"ApiKey realm="{realm}", in="cookie", name="{name}""#)
+        }
     };
     places.into_iter().map(challenge).collect()
 }

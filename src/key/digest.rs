@@ -10,18 +10,22 @@ use subtle::ConstantTimeEq;
 
 use crate::error::{ConfigError, ConfigErrorKind};
 
-/// SHA-256 of a key: all that is ever stored, indexed or sent to a store.
+/// SHA-256 of a key, the only form that is stored, indexed or sent to a store.
 ///
-/// Two digests are compared in constant time; what looks one up takes its first eight bytes (see
-/// [`Keyring`](crate::Keyring#what-time-tells)). `Debug` shows nothing of it; [`encode`] writes it
-/// out, for a configuration file. For a key of 128 random bits a plain SHA-256 is what NIST
-/// SP 800-63B accepts at rest; a short key of one's own choice can be guessed from its digest.
+/// Two digests are compared in constant time. A look-up uses the first eight bytes (see
+/// [`Keyring`](crate::Keyring#timing-side-channels)). `Debug` shows no byte of the digest. Use [`encode`]
+/// to write it into a configuration file.
+///
+/// NIST SP 800-63B accepts a plain SHA-256 at rest for a key of 128 random bits. If a key is short, an
+/// attacker can guess it from its digest.
+///
+/// # Example: store a digest instead of a key
 ///
 /// ```
 /// use tower_api_key::{Client, KeyDigest, Keyring};
 ///
 /// let digest = KeyDigest::of("correct-horse-battery-staple");
-/// let stored = digest.encode();                       // "sha256:…", what a file may hold
+/// let stored = digest.encode();                       // "sha256:…", for a file
 ///
 /// let keys = Keyring::new();
 /// keys.insert_digest(KeyDigest::parse(&stored)?, Client::new("ci"))?;
@@ -35,10 +39,10 @@ pub struct KeyDigest([Word; 4]);
 const PREFIX: &str = "sha256:";
 
 impl KeyDigest {
-    /// The digest of a key.
+    /// Computes the digest of a key.
     #[must_use]
     pub fn of(key: impl AsRef<[u8]>) -> Self {
-        // By reference: `Sha256::digest` moves its hasher, which costs a quarter of the time.
+        // `Sha256::digest` moves its hasher, which costs a quarter of the time.
         let mut hasher = Sha256::new();
         hasher.update(key);
         let mut bytes = [0; 32];
@@ -46,11 +50,11 @@ impl KeyDigest {
         Self::from_bytes(bytes)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; hexadecimal digits in either case.
+    /// Parses the text of [`encode`](Self::encode). The digits can be in either case.
     ///
     /// # Errors
     ///
-    /// [`ConfigErrorKind::Digest`] for anything but `sha256:` and 64 hexadecimal digits.
+    /// Returns [`ConfigErrorKind::Digest`] if the text is not `sha256:` and 64 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::new(ConfigErrorKind::Digest);
         let hex = text.strip_prefix(PREFIX).ok_or_else(wrong)?;
@@ -74,20 +78,20 @@ impl KeyDigest {
         if is_hex { Ok(Self::from_bytes(bytes)) } else { Err(wrong()) }
     }
 
-    /// Whether a text means to be a digest, in whatever case, so that it is no key.
+    /// Returns whether a text begins like a digest, in either case. Such a text is no key.
     pub(crate) fn is_meant_by(text: &[u8]) -> bool {
         let prefix = text.split_at_checked(PREFIX.len()).map(|(prefix, _)| prefix);
         prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX.as_bytes()))
     }
 
-    /// `sha256:` and 64 lower-case hexadecimal digits.
+    /// Returns the digest as `sha256:` and 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn encode(&self) -> String {
         let hex = |byte| [byte >> 4, byte & 15].map(|digit: u8| char::from_digit(digit.into(), 16));
         PREFIX.chars().chain(self.to_bytes().into_iter().flat_map(hex).flatten()).collect()
     }
 
-    /// A digest that was computed elsewhere.
+    /// Creates a digest that was computed elsewhere.
     #[must_use]
     #[inline]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -96,7 +100,7 @@ impl KeyDigest {
         Self([word(), word(), word(), word()])
     }
 
-    /// The bytes of the digest, to look it up in a store.
+    /// Returns the bytes of the digest, for a look-up in a store.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
@@ -106,14 +110,14 @@ impl KeyDigest {
         bytes
     }
 
-    /// The part of the digest by which the keyring finds its slot.
+    /// Returns the part of the digest by which a keyring finds its slot.
     pub(crate) fn slot(&self) -> u64 {
         let [first, ..] = self.0;
         first.0
     }
 }
 
-/// In constant time.
+/// Compares in constant time.
 impl PartialEq for KeyDigest {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
@@ -144,12 +148,12 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// A quarter of a digest. It has no `==`, so that nothing compares one after another.
+/// A quarter of a digest. It has no `==`, because quarters must not be compared one after another.
 #[derive(Clone, Copy)]
 struct Word(u64);
 
 impl Word {
-    /// The bits in which two words differ.
+    /// Returns the bits in which two words differ.
     #[inline]
     fn difference(self, other: Self) -> u64 {
         #[cfg(test)]

@@ -8,37 +8,39 @@ use super::{
 };
 use crate::error::{ConfigError, ConfigErrorKind};
 
-/// What minted keys look like: `prefix_id_secret`, and a checksum right behind the secret.
+/// The layout of minted keys: `prefix_id_secret` with a checksum at the end.
+///
+/// # Example: issue keys with a prefix
 ///
 /// ```
 /// use tower_api_key::{Client, Keyring, key::KeyFormat};
 ///
 /// let format = KeyFormat::new("sk_live")?;
-/// let keys = Keyring::new().format(format.clone());       // anything else is refused early
+/// let keys = Keyring::builder().format(format.clone()).build();       // rejects others early
 ///
 /// let minted = keys.issue(&format, Client::new("mobile-app"))?;
-/// println!("{} was issued, and is shown once:", minted.id());
-/// minted.reveal(|key| println!("{key}"));                 // sk_live_0a1B2c3D_…
+/// println!("issued {}", minted.id());
+/// minted.reveal(|key| println!("{key}"));                 // sk_live_0a1B2c3D_…, shown once
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
 /// # Layout
 ///
-/// | part | length | what it is |
+/// | part | length | content |
 /// |---|---|---|
-/// | prefix | 1 to 32 | yours: it tells a secret scanner, and a person, whose key it is; `key` by default |
+/// | prefix | 1 to 32 | your own, so that people and secret scanners know the key; `key` by default |
 /// | `_` | 1 | |
-/// | id | 8 | public and random: logs and lists show it |
+/// | id | 8 | public and random, shown in logs and lists |
 /// | `_` | 1 | |
 /// | secret | 22 | 131 random bits, from the operating system's source |
 /// | checksum | 6 | CRC-32/ISO-HDLC of all bytes before it, most significant digit first, with leading zeros |
 ///
-/// Digits are base62: `0` to `9`, `A` to `Z`, `a` to `z`, in the order of their values. There is
-/// nothing but letters, digits and `_`, so that a double click selects the whole key, and it can
-/// stand in every place. The [digest](crate::KeyDigest) is over the whole string.
+/// Digits are base62: `0` to `9`, `A` to `Z`, `a` to `z`, in the order of their values. A key has only
+/// letters, digits and `_`. So a double click selects the whole key, and each location can carry it. The
+/// [digest](crate::KeyDigest) covers the whole string.
 ///
-/// The checksum finds typos and cut-off keys before anything is looked up, and lets a scanner tell
-/// a key from what looks like one. It authenticates nothing.
+/// The checksum finds typos and cut-off keys before a look-up. It lets a scanner tell a key from a similar
+/// text. It does not authenticate a key, because anyone can compute it.
 ///
 /// # Worked example
 ///
@@ -55,8 +57,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
-/// Three more that were made without this crate, by Python's `zlib.crc32` (the lines that did it are in
-/// `tests/it/key_format.rs`):
+/// Three more keys were made by Python's `zlib.crc32`, with the lines in `tests/it/key_format.rs`:
 ///
 /// | prefix | key |
 /// |---|---|
@@ -66,23 +67,23 @@ use crate::error::{ConfigError, ConfigErrorKind};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyFormat(Arc<Prefix>);
 
-/// One word, so that a million records may each know their format.
+/// One word in memory, because each record of a million has its format.
 #[derive(PartialEq, Eq, Hash)]
 struct Prefix(Box<str>);
 
 const MOST_PREFIX: usize = 32;
 const SECRET_LEN: usize = 22;
 
-/// From the underscore behind the prefix to the end.
+/// The length from the underscore behind the prefix to the end.
 const TAIL_LEN: usize = 1 + KeyId::LEN + 1 + SECRET_LEN + CHECKSUM_LEN;
 
 impl KeyFormat {
-    /// A format with a prefix of your own, such as `sk_live` or `acme`.
+    /// Creates a format with a prefix of your own, such as `sk_live` or `acme`.
     ///
     /// # Errors
     ///
-    /// [`ConfigErrorKind::KeyPrefix`] for anything but letters and digits, with single underscores
-    /// between them, of at most 32 bytes.
+    /// Returns [`ConfigErrorKind::KeyPrefix`] if the prefix is longer than 32 bytes. It consists of letters
+    /// and digits, with single underscores between them.
     pub fn new(prefix: impl AsRef<str>) -> Result<Self, ConfigError> {
         let prefix = prefix.as_ref();
         if is_prefix(prefix.as_bytes()) {
@@ -92,21 +93,23 @@ impl KeyFormat {
         }
     }
 
-    /// The prefix, without the underscore behind it.
+    /// Returns the prefix, without the underscore behind it.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.0.0
     }
 
-    /// Makes a new key, which no keyring knows yet: [`Keyring::issue`](crate::Keyring::issue) does
-    /// both, and [`Record::of`](crate::verify::Record::of) is for more than that.
+    /// Mints a new key, which is in no keyring yet.
+    ///
+    /// [`Keyring::issue`](crate::Keyring::issue) mints a key and inserts it. To set an expiry as well, use
+    /// [`Record::of`](crate::record::Record::of).
     ///
     /// # Errors
     ///
-    /// Where the operating system gives no random bytes.
+    /// Returns an error if the operating system gives no random bytes.
     pub fn mint(&self) -> Result<MintedKey, ConfigError> {
         let prefix = self.prefix();
-        // Of its final size from the start: a string that grows leaves what it held behind.
+        // A string that grows leaves a copy behind, so it has its final size from the start.
         let mut key = Zeroizing::new(String::with_capacity(prefix.len() + TAIL_LEN));
         let id = KeyId::random()?;
         key.push_str(prefix);
@@ -119,12 +122,15 @@ impl KeyFormat {
         Ok(MintedKey::new(key, id, self.clone()))
     }
 
-    /// Reads a key's public id, without looking anything up. An `Ok` says that it is well-formed and
-    /// not that it opens anything: whoever knows the layout can make such keys.
+    /// Parses a key and returns its public id.
+    ///
+    /// An `Ok` means that the key is well-formed. It does not mean that the key is valid, because anyone
+    /// who knows the layout can write such a key.
     ///
     /// # Errors
     ///
-    /// For another prefix, another layout, and a wrong checksum: a typo, or a part of a key.
+    /// Returns an error if the prefix or the layout is another one, or if the checksum is wrong because of
+    /// a typo or a cut-off key.
     pub fn parse<'k, K: AsRef<[u8]> + ?Sized>(&self, key: &'k K) -> Result<&'k str, ConfigError> {
         let wrong = |kind| Err(ConfigError::new(kind));
         let key = key.as_ref();
@@ -138,22 +144,23 @@ impl KeyFormat {
         str::from_utf8(id).or(wrong(ConfigErrorKind::KeyLayout))
     }
 
-    /// The regular expression for secret scanners: of any dialect that knows `\b`, which RE2, PCRE and
-    /// Hyperscan do. For the prefix `sk_live` it is `\bsk_live_[0-9A-Za-z]{8}_[0-9A-Za-z]{28}\b`.
+    /// Returns the regular expression for secret scanners.
+    ///
+    /// It works in each dialect that has `\b`, such as RE2, PCRE and Hyperscan. For the prefix `sk_live` it is `\bsk_live_[0-9A-Za-z]{8}_[0-9A-Za-z]{28}\b`.
     #[must_use]
     pub fn pattern(&self) -> String {
         let tail = SECRET_LEN + CHECKSUM_LEN;
         format!(r"\b{}_[0-9A-Za-z]{{{}}}_[0-9A-Za-z]{{{tail}}}\b", self.prefix(), KeyId::LEN)
     }
 
-    /// The format and id of a key that somebody minted, whatever its prefix.
+    /// Returns the format and the id of a minted key with any prefix.
     pub(crate) fn of(key: &[u8]) -> Option<(Self, KeyId)> {
         let (prefix, id) = split(key).filter(|_| has_checksum(key))?;
         Some((Self::new(str::from_utf8(prefix).ok()?).ok()?, KeyId::parse(id).ok()?))
     }
 }
 
-/// With the prefix `key`.
+/// Has the prefix `key`.
 impl Default for KeyFormat {
     fn default() -> Self {
         Self(Arc::new(Prefix("key".into())))
@@ -171,7 +178,7 @@ fn is_prefix(text: &[u8]) -> bool {
         && text.split(|byte| *byte == b'_').all(|word| !word.is_empty() && base62::are_digits(word))
 }
 
-/// Prefix and id, read from the end, where all lengths are known.
+/// Returns prefix and id. It reads from the end, because all lengths are known there.
 fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (prefix, tail) = key.split_at_checked(key.len().checked_sub(TAIL_LEN)?)?;
     let (id, secret) = tail.strip_prefix(b"_")?.split_at_checked(KeyId::LEN)?;
@@ -182,6 +189,6 @@ fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn has_checksum(key: &[u8]) -> bool {
     let (rest, found) = key.split_at(key.len().saturating_sub(CHECKSUM_LEN));
-    // Digits are compared, and not numbers: what is above 32 bits was never written.
+    // Digits are compared and not numbers, because six digits can hold more than 32 bits.
     base62::checksum(rest).iter().map(|digit| *digit as u8).eq(found.iter().copied())
 }

@@ -1,11 +1,11 @@
-use std::{fmt, str};
+use std::{fmt, hint::black_box, str};
 
 use bytes::Buf;
 
 use super::{KeyDigest, base62};
 use crate::error::{ConfigError, ConfigErrorKind};
 
-/// The public id of a key, which logs and lists may show: eight letters and digits.
+/// The public id of a key, with eight letters and digits. Logs and lists may show it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(align(8))]
 pub(crate) struct KeyId([u8; Self::LEN]);
@@ -13,7 +13,7 @@ pub(crate) struct KeyId([u8; Self::LEN]);
 impl KeyId {
     pub(crate) const LEN: usize = 8;
 
-    /// The id of no key, in the room of one: its text is empty.
+    /// The id of no key. Its text is empty.
     pub(crate) const NONE: Self = Self([0; Self::LEN]);
 
     pub(crate) fn parse(text: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
@@ -38,6 +38,13 @@ impl KeyId {
         let hashed = [DOMAIN, &digest.to_bytes(), &attempt.to_be_bytes()].concat();
         let number = KeyDigest::of(hashed).to_bytes().as_slice().get_u64();
         Self(base62::digits(number).map(|digit| digit as u8))
+    }
+
+    /// This id if the condition holds, else [`NONE`](Self::NONE), in the same steps.
+    #[inline]
+    pub(crate) fn or_none(self, condition: bool) -> Self {
+        let mask = u64::from(black_box(condition)).wrapping_neg();
+        Self((u64::from_ne_bytes(self.0) & mask).to_ne_bytes())
     }
 
     pub(crate) fn as_str(&self) -> &str {

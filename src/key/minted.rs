@@ -4,10 +4,12 @@ use zeroize::Zeroizing;
 
 use super::{KeyDigest, KeyFormat, KeyId};
 
-/// A key that was just made, and that nobody has seen yet.
+/// A key that was just minted and that can be revealed once.
 ///
-/// It can be shown once, by [`reveal`](Self::reveal), and is wiped from memory after that, or when
-/// it is dropped. What a keyring keeps of it is the digest: a key that was not shown is lost.
+/// The key is wiped from memory after [`reveal`](Self::reveal) or when this value is dropped. A keyring
+/// keeps only the digest. If you do not reveal the key, it is lost.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_api_key::{Client, Keyring, key::KeyFormat};
@@ -18,7 +20,7 @@ use super::{KeyDigest, KeyFormat, KeyId};
 /// minted.reveal(|key| println!("{key}"));
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
-#[must_use = "a key that nobody is shown is lost"]
+#[must_use = "a key that is not revealed is lost"]
 pub struct MintedKey {
     key: Zeroizing<String>,
     id: KeyId,
@@ -30,19 +32,19 @@ impl MintedKey {
         Self { key, id, format }
     }
 
-    /// The public id, which stands in the key as well.
+    /// Returns the public id, which is a part of the key.
     #[must_use]
     pub fn id(&self) -> &str {
         self.id.as_str()
     }
 
-    /// The digest, which is what is stored.
+    /// Returns the digest, which a keyring or a store keeps.
     #[must_use]
     pub fn digest(&self) -> KeyDigest {
         KeyDigest::of(self.key.as_bytes())
     }
 
-    /// Shows the key, once. What the closure copies of it, it should hand on and forget.
+    /// Reveals the key once. The closure should pass the key on and keep no copy of it.
     pub fn reveal<T>(self, show: impl FnOnce(&str) -> T) -> T {
         show(&self.key)
     }
@@ -56,7 +58,7 @@ impl MintedKey {
     }
 }
 
-/// The id alone.
+/// Shows only the id.
 impl fmt::Debug for MintedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("MintedKey").field(&self.id).finish_non_exhaustive()

@@ -1,13 +1,13 @@
 //! Texts that could be keys by their bytes, but are mistakes of a configuration.
 //!
-//! Each rule wants a pattern that a generator of random keys does not write: of hexadecimal digits,
-//! base64 and base64url never, and of all visible characters less than once in a thousand keys.
+//! Each rule requires a pattern that random keys do not have. Keys of hexadecimal digits, base64 and
+//! base64url never match. Keys of all visible characters match less than once in a thousand keys.
 
 use std::str;
 
 use crate::error::ConfigErrorKind;
 
-/// Returns the mistake that a text is, if it certainly is one.
+/// Returns the kind of mistake if a text is certainly no key.
 pub(crate) fn mistake(key: &[u8]) -> Option<ConfigErrorKind> {
     let key = str::from_utf8(key).ok()?;
     if is_digest(key) {
@@ -23,7 +23,7 @@ pub(crate) fn mistake(key: &[u8]) -> Option<ConfigErrorKind> {
     }
 }
 
-/// A line of `sha256sum` or `openssl dgst`, or a digest in another spelling than `sha256:…`.
+/// Finds a line of `sha256sum` or `openssl dgst`, and a digest in another spelling than `sha256:…`.
 fn is_digest(key: &str) -> bool {
     if key.split_once(' ').is_some_and(|(digest, _)| is_hex_digest(digest)) {
         return true;
@@ -38,13 +38,13 @@ fn is_digest(key: &str) -> bool {
     last.is_some_and(is_hex_digest) || version.split_once('-').is_some_and(is_subresource_integrity)
 }
 
-/// As long as a digest by MD5, SHA-1 or SHA-2.
+/// Finds hexadecimal digits with the length of an MD5, SHA-1 or SHA-2 digest.
 fn is_hex_digest(text: &str) -> bool {
     matches!(text.len(), 32 | 40 | 56 | 64 | 96 | 128)
         && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// `sha256-` and a digest in base64.
+/// Finds `sha256-` and a digest in base64.
 fn is_subresource_integrity((version, digest): (&str, &str)) -> bool {
     let digits = digest.trim_end_matches('=');
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
@@ -52,7 +52,7 @@ fn is_subresource_integrity((version, digest): (&str, &str)) -> bool {
         && digits.bytes().all(is_digit)
 }
 
-/// In quotes, which a shell takes away and `docker --env-file` keeps, or a value of JSON.
+/// Finds quotes, which a shell removes and `docker --env-file` keeps, and values of JSON.
 fn is_enclosed(key: &str) -> bool {
     let pairs = [("\"", "\""), ("'", "'"), ("`", "`"), ("\\\"", "\\\""), ("\\'", "\\'")];
     let is_quoted = pairs
@@ -63,7 +63,7 @@ fn is_enclosed(key: &str) -> bool {
     is_quoted || json.is_some_and(|json| json.starts_with(['"', '\'']))
 }
 
-/// The value of a header, or all of its line: `Bearer abc`, `X-Api-Key: abc`.
+/// Finds the value of a header or its whole line, such as `Bearer abc` or `X-Api-Key: abc`.
 fn has_scheme(key: &str) -> bool {
     const SCHEMES: [&str; 7] =
         ["bearer", "basic", "token", "apikey", "api-key", "api_key", "digest"];
@@ -81,7 +81,7 @@ fn has_scheme(key: &str) -> bool {
     })
 }
 
-/// A text in the place of a key, or the name of a key that something should have put there.
+/// Finds a placeholder, which a template or a person should have replaced.
 fn is_placeholder(key: &str) -> bool {
     is_filler(key) || is_bracketed_name(key) || is_variable(key) || is_reference(key)
 }
@@ -106,14 +106,14 @@ fn is_filler(key: &str) -> bool {
         "undefined",
     ];
     let is_all = |filler: &str| key.bytes().all(|byte| filler.as_bytes().contains(&byte));
-    // Without a copy of the key, which would have to be wiped.
+    // An iterator, because a copy of the key would have to be wiped.
     let word = key.bytes().filter(|byte| !b" -_".contains(byte)).map(|it| it.to_ascii_lowercase());
     ["=", "*", ".", "-", "_", "?", "#"].into_iter().any(is_all)
         || (key.len() >= 4 && is_all("xX"))
         || WORDS.iter().any(|it| word.clone().eq(it.bytes()))
 }
 
-/// `<key>`, `{key}`, `[key]`, `((key))`, `%KEY%`, `@KEY@`, `__KEY__`.
+/// Finds `<key>`, `{key}`, `[key]`, `((key))`, `%KEY%`, `@KEY@`, `__KEY__`.
 fn is_bracketed_name(key: &str) -> bool {
     let inside = |open: &str, close: &str| {
         let inside = key.strip_prefix(open)?.strip_suffix(close)?;
@@ -131,7 +131,7 @@ fn is_bracketed_name(key: &str) -> bool {
             .any(|(open, close)| inside(open, close).is_some_and(is_constant))
 }
 
-/// `$KEY`, or a part such as `${KEY}`, `$(command)`, `{{ key }}` or `<% key %>`.
+/// Finds `$KEY`, or a part such as `${KEY}`, `$(command)`, `{{ key }}` or `<% key %>`.
 fn is_variable(key: &str) -> bool {
     let is_whole = key.strip_prefix('$').is_some_and(is_constant) || key.starts_with("$env:");
     let templates = [("{{", "}}"), ("<%", "%>"), ("{%", "%}")];
@@ -153,7 +153,7 @@ fn is_variable(key: &str) -> bool {
     is_whole || has_template || has_variable
 }
 
-/// Where a key is kept, and not the key: a URL, a file, or the name of a secret in a cloud.
+/// Finds the address of a key: a URL, a file, or the name of a secret in a cloud.
 fn is_reference(key: &str) -> bool {
     let references =
         ["/run/secrets/", "/var/run/secrets/", "arn:aws", "@Microsoft.KeyVault(", "ENC["];
@@ -161,7 +161,7 @@ fn is_reference(key: &str) -> bool {
         || key.split_once("://").is_some_and(|(scheme, _)| is_name(scheme))
 }
 
-/// The name of a variable, in upper case: `MOBILE_APP_KEY`.
+/// Finds the name of a variable in upper case, such as `MOBILE_APP_KEY`.
 fn is_constant(text: &str) -> bool {
     text.starts_with(|char: char| char.is_ascii_uppercase() || char == '_')
         && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))

@@ -1,7 +1,7 @@
-//! Keys: what bytes they may be, the digest that stands for one, and how new ones are made.
+//! Keys, their digests, and the format of minted keys.
 //!
-//! A key can be any string that people have given out already. New ones are best minted by a
-//! [`KeyFormat`]: at least 128 random bits, a public id, and a checksum that finds typos.
+//! A key can be any string, so that keys in use stay valid. Mint new keys by a [`KeyFormat`]. They have at
+//! least 128 random bits, a public id, and a checksum that finds typos.
 
 mod base62;
 mod digest;
@@ -15,27 +15,28 @@ pub(crate) use {id::KeyId, mistake::mistake};
 
 use crate::error::{ConfigError, ConfigErrorKind};
 
-/// The longest key that is read, in bytes, unless
-/// [`max_key_len`](crate::ApiKeyLayer::max_key_len) says otherwise; and the longest that a keyring
-/// takes in clear.
+/// The length of the longest key, in bytes.
+///
+/// [`max_key_len`](crate::ApiKeyLayer::max_key_len) can change it for a layer. A keyring inserts no longer
+/// key, except by its digest.
 pub const DEFAULT_MAX_LEN: usize = 1024;
 
-/// Whether a key is made of the bytes 0x20 to 0x7E, with none of them blank at the edges.
+/// Returns whether a key has only bytes from 0x20 to 0x7E, and no blank at its ends.
 #[inline]
 pub(crate) fn is_well_formed(key: &[u8]) -> bool {
-    // Without an early exit, which lets the compiler look at many bytes at once.
+    // Without an early exit the compiler can check many bytes at once.
     key.iter().fold(true, |all, byte| all & matches!(byte, 0x20..=0x7E))
         && key.first() != Some(&b' ')
         && key.last() != Some(&b' ')
 }
 
-/// Whether nothing is left of a value but spaces and tabs: such a value counts as absent.
+/// Returns whether a value has only spaces and tabs. Such a value counts as absent.
 #[inline]
 pub(crate) fn is_blank(value: &[u8]) -> bool {
     value.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
-/// Without the spaces and tabs that may surround a header's value (RFC 9110 §5.5).
+/// Removes the spaces and tabs that may surround the value of a header (RFC 9110 §5.5).
 #[inline]
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
@@ -50,7 +51,7 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 /// The shortest key, in bytes, whose id may come from its digest. It can hold 128 random bits.
 pub(crate) const LONG_ENOUGH: usize = 22;
 
-/// Returns the reason why a key cannot be inserted. It is the one check for every way in.
+/// Checks that a key can be inserted. Every way to insert a key calls this.
 pub(crate) fn check(key: &[u8]) -> Result<(), ConfigError> {
     use ConfigErrorKind::{BlankKey, DigestAsKey, KeyByte, KeyEdge, KeyTooLong};
 

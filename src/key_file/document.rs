@@ -11,29 +11,30 @@ use super::{
     line::{self, Reader},
 };
 use crate::{
+    KeyDigest,
     error::ConfigErrorKind::{DuplicateKey, DuplicateKeyId},
-    verify::Record,
+    record::Record,
 };
 
 /// The most bytes of a line, with its line break.
 const MAX_LINE: usize = 64 << 10;
 
-/// Editors on Windows put it before the text.
+/// Editors on Windows write it before the text.
 const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
-/// What a file holds, so that a change leaves all other lines as they are.
+/// The text of a file and its keys. A change leaves all other lines as they are.
 #[derive(Default)]
 pub(super) struct Document<'t> {
-    /// Without a byte order mark, which a changed file loses because older versions do not take it.
+    /// The text without a byte order mark. A changed file loses the mark, because older versions refuse it.
     text: &'t str,
     version: u64,
-    /// Where the second line begins.
+    /// The position of the second line.
     after_header: usize,
-    /// Each with the place of its line in the text.
+    /// Each key with the range of its line in the text.
     keys: Vec<(Range<usize>, Record)>,
 }
 
-/// A fault, and the line it is on, if it is on one.
+/// A fault and the number of its line, if the fault is in a line.
 pub(super) type At = (Fault, Option<usize>);
 
 /// Reads all keys of a file.
@@ -46,18 +47,18 @@ pub(super) fn records(text: &[u8]) -> Result<Vec<Record>, At> {
     Ok(records)
 }
 
-/// Counts the keys of a file in which nothing is wrong.
+/// Checks a whole file and counts its keys.
 ///
-/// No record is kept here, because a broken file must not take several times its size in memory.
+/// It keeps no record, because a broken file must not take several times its size in memory.
 fn count(text: &[u8]) -> Result<usize, At> {
     let mut digests = HashSet::with_hasher(RandomState::default());
     let mut ids = HashSet::with_hasher(RandomState::default());
     scan(text, |_, record| {
-        record.check_fields()?;
-        if !digests.insert(record.digest().slot()) {
+        record.validate()?;
+        if !digests.insert(slot(&record.digest())) {
             return Err(Fault::Record(DuplicateKey.into()));
         }
-        if !ids.insert(record.key_id()) {
+        if !ids.insert(record.id().and_then(|id| id.as_bytes().first_chunk::<8>().copied())) {
             return Err(Fault::Record(DuplicateKeyId.into()));
         }
         Ok(())
@@ -65,7 +66,13 @@ fn count(text: &[u8]) -> Result<usize, At> {
     Ok(digests.len())
 }
 
-/// Reads a file, and gives every key and the place of its line away.
+/// Returns the part of a digest by which a keyring tells keys apart.
+fn slot(digest: &KeyDigest) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = digest.to_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Reads a file, and passes each key and the range of its line to a closure.
 fn scan(
     text: &[u8],
     mut take: impl FnMut(Range<usize>, Record) -> Result<(), Fault>,
@@ -114,7 +121,7 @@ impl<'t> Document<'t> {
         Ok(Self { keys, ..document })
     }
 
-    /// Without a byte order mark.
+    /// Returns the text without a byte order mark.
     pub(super) fn text(&self) -> &'t str {
         self.text
     }
@@ -123,11 +130,12 @@ impl<'t> Document<'t> {
         self.keys.iter().map(|(_, record)| record)
     }
 
-    /// The file with other records: comments and unchanged keys byte for byte, new ones at the end.
+    /// Returns the file with other records. Comments and unchanged keys stay byte for byte, and new keys
+    /// are at the end.
     pub(super) fn with(&self, records: &[Record]) -> String {
         let part = |range: Range<usize>| self.text.get(range).unwrap_or_default();
         let mut left: HashMap<_, _> = records.iter().map(|record| (record.id(), record)).collect();
-        // Without room for a new line the text would be copied to twice its room.
+        // Without room for a new line, the text would be copied into twice its size.
         let mut text = String::with_capacity(self.text.len() + MAX_LINE);
         let version = line::version_of(records);
         let header = part(0..self.after_header);

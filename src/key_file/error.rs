@@ -7,9 +7,11 @@ use std::{
 
 use crate::error::ConfigError;
 
-/// What is wrong with a file of keys, or with a change to it.
+/// The error of a key file or of a change to it.
 ///
-/// It names the file, the line and the reason, and never a value.
+/// The error names the file, the line and the reason, and never a value.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_api_key::key_file::{KeyFile, KeyFileErrorKind};
@@ -28,28 +30,32 @@ pub struct KeyFileError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyFileErrorKind {
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// The operating system could not do what was asked: its error is the source.
+    /// An operation failed. The error of the operating system is the source.
     Io,
-    /// The file cannot be replaced where it is: a read-only or single-file mount, a folder or an
-    /// owner that this process may not write as, or a symbolic link of another user.
+    /// This process cannot replace the file at its path.
+    ///
+    /// The file is on a read-only mount or mounted by itself, this process lacks the permission, or a
+    /// symbolic link of another user leads to the file.
     ReadOnly,
-    /// Another process keeps the lock, or changes the file all the time.
+    /// Another process keeps the lock or keeps changing the file.
     Locked,
-    /// It is a folder, or something else that is no file.
+    /// The path leads to a folder, a pipe or a device.
     NotAFile,
-    /// It does not hold what a file of keys holds.
+    /// The content is not a valid key file.
     Content,
-    /// The file was deleted or replaced outside, and only a mount still shows the old one. Changes to
-    /// the new file do not arrive here.
+    /// A mount shows a file that was deleted or replaced outside.
+    ///
+    /// Changes of the new file do not arrive here.
     Unlinked,
-    /// The change was refused. The source, a [`ConfigError`], says why. If there is no source, the file
-    /// would have become larger than it may be, or one of its lines longer.
+    /// The change is invalid. The source, a [`ConfigError`], has the reason.
+    ///
+    /// If there is no source, the file or a line would exceed its maximum size.
     Refused,
 }
 
-/// What is wrong, in detail.
+/// The detailed reason of an error.
 #[derive(Clone)]
 pub(super) enum Fault {
     NoFile,
@@ -58,26 +64,26 @@ pub(super) enum Fault {
     NotAFile,
     Locked,
     Unlinked,
-    /// It changes all the time.
-    Restless,
-    /// And what to do about it.
+    /// The file keeps changing.
+    Unstable,
+    /// With the reason and the remedy.
     ReadOnly(&'static str),
-    /// What was being done.
+    /// With the operation that failed.
     Io(&'static str, Arc<io::Error>),
     Refused(ConfigError),
-    /// The change was refused, because the changed file could not be read.
+    /// The change is invalid, because the new file could not be read.
     Unreadable(Box<Self>),
 
     Empty,
     NotUtf8,
     CutOff,
-    /// And the most bytes that a file may have.
+    /// With the maximum size of a file in bytes.
     TooLarge(u64),
-    /// And the most bytes that a line may have.
+    /// With the maximum length of a line in bytes.
     LongLine(usize),
     Header,
     Version,
-    /// The field is not of the version that the first line names.
+    /// The first line names a version without this field.
     NewField(&'static str),
     Json {
         column: usize,
@@ -86,6 +92,7 @@ pub(super) enum Fault {
     NoField(&'static str),
     NotAString(&'static str),
     NotStrings(&'static str),
+    NotAMap(&'static str),
     Field {
         column: usize,
     },
@@ -106,7 +113,7 @@ impl Fault {
     }
 }
 
-/// Of a line. A change that is refused says so itself.
+/// Converts the error of a line. An invalid change is a [`Fault::Refused`] instead.
 impl From<ConfigError> for Fault {
     fn from(error: ConfigError) -> Self {
         Self::Record(error)
@@ -114,25 +121,25 @@ impl From<ConfigError> for Fault {
 }
 
 impl KeyFileError {
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The line, counted from 1.
+    /// Returns the number of the line, counted from 1.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
-    /// What is wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> KeyFileErrorKind {
         match self.fault {
             Fault::NoFile | Fault::NoFolder | Fault::Dangling => KeyFileErrorKind::Missing,
             Fault::NotAFile => KeyFileErrorKind::NotAFile,
-            Fault::Locked | Fault::Restless => KeyFileErrorKind::Locked,
+            Fault::Locked | Fault::Unstable => KeyFileErrorKind::Locked,
             Fault::ReadOnly(_) => KeyFileErrorKind::ReadOnly,
             Fault::Unlinked => KeyFileErrorKind::Unlinked,
             Fault::Io(..) => KeyFileErrorKind::Io,
@@ -143,7 +150,7 @@ impl KeyFileError {
 }
 
 impl KeyFileErrorKind {
-    /// A name that stays the same between versions.
+    /// Returns a name that stays the same between versions.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -163,42 +170,43 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoFile => f.write_str(
-                "there is no such file: `apikey issue` makes one, and so does a first line {\"v\":1}",
+                "no such file. Create it with `apikey issue`, or with the first line {\"v\":1}",
             ),
-            Self::NoFolder => f.write_str("its folder is not there"),
-            Self::Dangling => f.write_str("a symbolic link that leads nowhere"),
-            Self::NotAFile => f.write_str("not a file"),
+            Self::NoFolder => f.write_str("the folder does not exist"),
+            Self::Dangling => f.write_str("the symbolic link leads to no file"),
+            Self::NotAFile => f.write_str("not a regular file"),
             Self::Locked => f.write_str(
-                "another process has been changing it for more than 10 seconds: try again",
+                "another process has held the lock for more than 10 seconds. Try again",
             ),
-            Self::Restless => f.write_str("it changes all the time"),
+            Self::Unstable => f.write_str("the file keeps changing"),
             Self::Unlinked => f.write_str(
-                "it was deleted or replaced outside of this mount, which shows the old file, so that a key \
-                 that was revoked may still work: mount its folder instead, and restart",
+                "the file was deleted or replaced outside of this mount, which shows the old file. A revoked key may \
+                 still be valid. Mount its folder instead, and restart",
             ),
             Self::ReadOnly(what) => f.write_str(what),
             Self::Io(doing, error) => write!(f, "cannot {doing}: {error}"),
             Self::Refused(error) | Self::Record(error) => write!(f, "{error}"),
-            Self::Unreadable(fault) => write!(f, "not changed, because it would be broken: {fault}"),
+            Self::Unreadable(fault) => write!(f, "not changed, because the new file would be invalid: {fault}"),
             Self::Empty => f.write_str(
-                "the file is empty: without a first line {\"v\":1} it may be only half written",
+                "the file is empty. Without the first line {\"v\":1} it may be incomplete",
             ),
             Self::NotUtf8 => f.write_str("not UTF-8"),
-            Self::CutOff => f.write_str("the last line has no line break: it may be cut off"),
+            Self::CutOff => f.write_str("the last line has no line break and may be cut off"),
             Self::TooLarge(max) => write!(f, "more than {max} bytes, the maximum size of the file"),
             Self::LongLine(max) => write!(f, "more than {max} bytes, the maximum length of a line"),
             Self::Header => {
-                f.write_str("the first line of a file of keys is {\"v\":1} or {\"v\":2}")
+                f.write_str("the first line of a key file is {\"v\":1} or {\"v\":2}")
             }
-            Self::Version => f.write_str("a version of this format that is not known here"),
+            Self::Version => f.write_str("unknown version of the key file format"),
             Self::NewField(field) => write!(f, "`{field}` requires {{\"v\":2}} as the first line"),
             Self::Json { column } => write!(f, "not JSON from column {column} on"),
             Self::NotAnObject => f.write_str("not a JSON object"),
             Self::NoField(field) => write!(f, "`{field}` is missing"),
             Self::NotAString(field) => write!(f, "`{field}` is not a string"),
             Self::NotStrings(field) => write!(f, "`{field}` is not a list of strings"),
+            Self::NotAMap(field) => write!(f, "`{field}` is not an object of strings"),
             Self::Field { column } => {
-                write!(f, "a field that is not known, or there twice, before column {column}")
+                write!(f, "unknown or repeated field before column {column}")
             }
             Self::Time(field) => {
                 write!(f, "`{field}` is not a time in UTC, such as 2027-01-31T12:00:00Z")
@@ -209,7 +217,7 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A path may hold anything, and this goes into logs.
+        // A path can contain line breaks, which would break a line of the log.
         write!(f, "{}", self.path.display().to_string().escape_debug())?;
         if let Some(line) = self.line {
             write!(f, ", line {line}")?;
@@ -218,7 +226,7 @@ impl fmt::Display for KeyFileError {
     }
 }
 
-/// The same text, since that is what a `main` that returns the error prints.
+/// Shows the same text as `Display`, because a `main` that returns the error prints `Debug`.
 impl fmt::Debug for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,12 +1,11 @@
-//! What may go wrong with a file because of where it is: others may change it, or its replacement may
-//! never be seen.
+//! The risks of a path. Another user can change the file, or a replacement does not arrive.
 
-/// Of a file that cannot be found, nothing is told.
+/// The risks of a path. A missing file has none.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Exposure {
-    /// A user who is not trusted may write the file, or replace a part of the path to it.
+    /// An untrusted user can write the file or replace a part of its path.
     pub(super) is_writable_by_others: bool,
-    /// The file can be replaced under another name, while the path leads to the old one.
+    /// A program can replace the file under another name, while the path leads to the old file.
     pub(super) has_other_names: bool,
 }
 
@@ -27,11 +26,13 @@ mod unix {
     };
 
     use super::Exposure;
-    use crate::key_file::walk::{Seen, walk};
+    use crate::key_file::path_walk::{Entry, walk};
 
     impl Exposure {
+        /// Inspects every folder, link and file on the path.
+        ///
         /// Root and the user of this process are trusted. A process that does not follow the file, such
-        /// as the command, trusts the owner of the file as well, because the service may be that user.
+        /// as the command, also trusts the owner of the file, because the service can run as that user.
         pub(crate) fn of(path: &Path, trusts_owner: bool) -> Self {
             let mut lookups = Vec::new();
             let walked = walk(path, |folder, entry| lookups.push((*folder, entry.copied())));
@@ -39,23 +40,24 @@ mod unix {
             let owner = end.file.filter(|_| trusts_owner).map(|file| file.stat.st_uid);
             let own = geteuid().as_raw();
             let is_trusted = |it: &Stat| [0, own].contains(&it.st_uid) || owner == Some(it.st_uid);
-            let is_replaceable = |(folder, entry): &(Stat, Option<Seen>)| {
-                // In a sticky folder an entry belongs to its owner alone.
+            let is_replaceable = |(folder, entry): &(Stat, Option<Entry>)| {
+                // In a sticky folder only the owner of an entry can replace it.
                 let is_sticky = Mode::from_raw_mode(folder.st_mode).contains(Mode::SVTX);
-                let is_kept = is_sticky && entry.is_none_or(|it| is_trusted(&it.stat));
+                let is_protected = is_sticky && entry.is_none_or(|it| is_trusted(&it.stat));
                 let is_mount = entry.is_some_and(|it| it.is_mount);
-                !is_mount && (!is_trusted(folder) || may_others_write(folder) && !is_kept)
+                !is_mount && (!is_trusted(folder) || is_world_writable(folder) && !is_protected)
             };
-            let is_open = |file: Seen| !is_trusted(&file.stat) || may_others_write(&file.stat);
+            let is_writable =
+                |file: Entry| !is_trusted(&file.stat) || is_world_writable(&file.stat);
             Self {
-                is_writable_by_others: end.file.is_some_and(is_open)
+                is_writable_by_others: end.file.is_some_and(is_writable)
                     || lookups.iter().any(is_replaceable),
                 has_other_names: end.file.is_some_and(|it| it.is_mount || it.stat.st_nlink > 1),
             }
         }
     }
 
-    fn may_others_write(it: &Stat) -> bool {
+    fn is_world_writable(it: &Stat) -> bool {
         Mode::from_raw_mode(it.st_mode).contains(Mode::WOTH)
     }
 }

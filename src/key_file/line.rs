@@ -1,5 +1,6 @@
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     fmt::Write as _,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -8,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Fault;
-use crate::{Client, KeyDigest, key::KeyFormat, verify::Record};
+use crate::{Client, KeyDigest, key::KeyFormat, record::Record};
 
 /// The version of a file that uses no field of [`NEWEST`].
 const OLDEST: u64 = 1;
 
-/// The version with `rotated` and `replaced_by`.
+/// The newest version that this code reads.
 const NEWEST: u64 = 2;
 
-/// One key, as it is written. Times are RFC 3339, in UTC.
+/// One key, as a line holds it. Times are RFC 3339, in UTC.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
@@ -29,6 +30,8 @@ struct Line<'a> {
     #[serde(borrow)]
     created: Text<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    issued_by: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     expires: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     not_before: Option<Text<'a>>,
@@ -39,37 +42,81 @@ struct Line<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    rotated_reason: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    paused: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     revoked: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    revoked_by: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    revoked_reason: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     scopes: Vec<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     name: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<BTreeMap<Text<'a>, Text<'a>>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     prefix: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     note: Option<Text<'a>>,
 }
 
-/// The fields of a line, and whether a key needs them.
-const FIELDS: [(&str, bool); 14] = [
-    ("id", true),
-    ("client", true),
-    ("digest", true),
-    ("created", true),
-    ("expires", false),
-    ("not_before", false),
-    ("retires", false),
-    ("rotated", false),
-    ("replaced_by", false),
-    ("revoked", false),
-    ("scopes", false),
-    ("name", false),
-    ("prefix", false),
-    ("note", false),
+/// The type of a field's value.
+#[derive(Clone, Copy)]
+enum Type {
+    /// A string that each key has.
+    Required,
+    String,
+    Strings,
+    Object,
+}
+
+/// The fields of a line. A field of a later version is not among them.
+const FIELDS: [(&str, Type); 20] = [
+    ("id", Type::Required),
+    ("client", Type::Required),
+    ("digest", Type::Required),
+    ("created", Type::Required),
+    ("issued_by", Type::String),
+    ("expires", Type::String),
+    ("not_before", Type::String),
+    ("retires", Type::String),
+    ("rotated", Type::String),
+    ("replaced_by", Type::String),
+    ("rotated_reason", Type::String),
+    ("paused", Type::String),
+    ("revoked", Type::String),
+    ("revoked_by", Type::String),
+    ("revoked_reason", Type::String),
+    ("scopes", Type::Strings),
+    ("name", Type::String),
+    ("metadata", Type::Object),
+    ("prefix", Type::String),
+    ("note", Type::String),
 ];
 
-/// A string, borrowed where nothing in it is escaped.
-#[derive(Serialize, Deserialize)]
+impl Line<'_> {
+    /// Returns the first field that a file of version 1 cannot have.
+    fn new_field(&self) -> Option<&'static str> {
+        [
+            ("issued_by", self.issued_by.is_some()),
+            ("rotated", self.rotated.is_some()),
+            ("replaced_by", self.replaced_by.is_some()),
+            ("rotated_reason", self.rotated_reason.is_some()),
+            ("paused", self.paused.is_some()),
+            ("revoked_by", self.revoked_by.is_some()),
+            ("revoked_reason", self.revoked_reason.is_some()),
+            ("metadata", self.metadata.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(field, is_there)| is_there.then_some(field))
+    }
+}
+
+/// A string, borrowed if it has no escapes.
+#[derive(Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -89,12 +136,12 @@ pub(super) fn read_header(text: &str) -> Result<u64, Fault> {
     }
 }
 
-/// serde takes a list of values in the place of an object.
+/// Refuses a list, because serde would read a list of values as an object.
 fn check_object(text: &str) -> Result<(), Fault> {
     if text.starts_with('[') { Err(Fault::NotAnObject) } else { Ok(()) }
 }
 
-/// Reads keys, one after another: those of one format share it.
+/// Reads lines one after another. If keys have equal formats, they share one.
 #[derive(Default)]
 pub(super) struct Reader {
     version: u64,
@@ -109,40 +156,50 @@ impl Reader {
     pub(super) fn read(&mut self, text: &str) -> Result<Record, Fault> {
         check_object(text)?;
         let line: Line<'_> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
-        for (field, value) in [("rotated", &line.rotated), ("replaced_by", &line.replaced_by)] {
-            if value.is_some() && self.version < NEWEST {
-                return Err(Fault::NewField(field));
-            }
+        if let Some(field) = line.new_field().filter(|_| self.version < NEWEST) {
+            return Err(Fault::NewField(field));
         }
         let mut client = Client::new(line.client.0);
         if !line.scopes.is_empty() {
-            client = client.scopes(line.scopes.into_iter().map(|scope| scope.0));
+            client = client.with_scopes(line.scopes.into_iter().map(|scope| scope.0));
         }
         if let Some(name) = line.name {
             client = client.with_name(name.0);
         }
+        for (key, value) in line.metadata.into_iter().flatten() {
+            client = client.with_metadata(key.0, value.0);
+        }
         let mut record = Record::new(KeyDigest::parse(&line.digest.0)?, client)
             .with_id(&line.id.0)?
-            .created_at(time("created", &line.created)?);
+            .with_created(time("created", &line.created)?);
         for (field, value, set) in [
-            ("expires", line.expires, Record::expires_at as fn(Record, SystemTime) -> Record),
-            ("not_before", line.not_before, Record::not_before),
-            ("retires", line.retires, Record::retires_at),
+            ("expires", line.expires, Record::with_expires as fn(Record, SystemTime) -> Record),
+            ("not_before", line.not_before, Record::with_not_before),
+            ("retires", line.retires, Record::with_retires),
             ("rotated", line.rotated, Record::with_rotated),
-            ("revoked", line.revoked, Record::revoked_at),
+            ("paused", line.paused, Record::with_paused),
+            ("revoked", line.revoked, Record::with_revoked),
         ] {
             if let Some(value) = value {
                 record = set(record, time(field, &value)?);
+            }
+        }
+        for (value, set) in [
+            (line.note, Record::with_note as fn(Record, String) -> Record),
+            (line.issued_by, Record::with_issued_by),
+            (line.rotated_reason, Record::with_rotated_reason),
+            (line.revoked_by, Record::with_revoked_by),
+            (line.revoked_reason, Record::with_revoked_reason),
+        ] {
+            if let Some(value) = value {
+                record = set(record, value.0.into_owned());
             }
         }
         if let Some(id) = line.replaced_by {
             record = record.with_replaced_by(&id.0)?;
         }
         if let Some(prefix) = line.prefix {
-            record = record.format(self.format(&prefix.0)?);
-        }
-        if let Some(note) = line.note {
-            record = record.note(note.0);
+            record = record.with_format(self.format(&prefix.0)?);
         }
         Ok(record)
     }
@@ -155,71 +212,95 @@ impl Reader {
     }
 }
 
-/// The version that a file with these keys has at least.
+/// Returns the lowest version of a file with these keys.
 pub(super) fn version_of<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
-    let is_new = |record: &Record| record.rotated().is_some() || record.replaced_by().is_some();
+    let is_new = |record: &Record| {
+        record.issued_by().is_some()
+            || record.rotated().is_some()
+            || record.replaced_by().is_some()
+            || record.rotated_reason().is_some()
+            || record.paused().is_some()
+            || record.revoked_by().is_some()
+            || record.revoked_reason().is_some()
+            || record.client().metadata_entries().next().is_some()
+    };
     if records.into_iter().any(is_new) { NEWEST } else { OLDEST }
 }
 
-/// The first line, without its line break.
+/// Returns the first line, without its line break.
 pub(super) fn header(version: u64) -> String {
     format!("{{\"v\":{version}}}")
 }
 
-/// Writes a key, with a line break behind it.
+/// Writes a key and a line break.
 pub(super) fn write(to: &mut String, record: &Record) {
-    let text = |text: &str| Text(Cow::Owned(text.to_owned()));
-    let time = |time: SystemTime| Text(humantime::format_rfc3339(time).to_string().into());
-    let client = record.client();
-    let line = Line {
-        id: text(record.id().unwrap_or_default()),
-        client: text(client.id()),
-        digest: Text(record.digest().encode().into()),
-        created: time(record.created().unwrap_or(UNIX_EPOCH)),
-        expires: record.expires().map(time),
-        not_before: record.begins().map(time),
-        retires: record.retires().map(time),
-        rotated: record.rotated().map(time),
-        replaced_by: record.replaced_by().map(text),
-        revoked: record.revoked().map(time),
-        scopes: client.granted().map(text).collect(),
-        name: client.name().map(text),
-        prefix: record.key_format().map(|format| text(format.prefix())),
-        note: record.noted().map(text),
-    };
-    // Strings alone can always be written.
-    let line = serde_json::to_string(&line).unwrap_or_default();
+    // A line of strings can always be written.
+    let line = serde_json::to_string(&Line::of(record)).unwrap_or_default();
     _ = writeln!(to, "{line}");
 }
 
 fn time(field: &'static str, text: &Text<'_>) -> Result<SystemTime, Fault> {
     let parsed = humantime::parse_rfc3339(&text.0).map_err(|_| Fault::Time(field))?;
-    // What a record holds begins with 1970.
+    // The times of a record begin with 1970.
     let since = parsed.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Ok(UNIX_EPOCH + since)
 }
 
-/// What is wrong with a line, without a word of it: serde's own texts repeat what they read.
+/// Explains an error in a line. The texts of serde would repeat a part of it.
 fn explain(text: &str, error: &serde_json::Error) -> Fault {
     let column = error.column();
     let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Fault::Json { column };
     };
     let Some(object) = value.as_object() else { return Fault::NotAnObject };
-    for (field, is_needed) in FIELDS {
-        let value = object.get(field);
-        let is_strings =
-            |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
-        // `null` stands for nothing, as far as a field can be left out.
-        let is_text = |value: &Value| value.is_string() || (value.is_null() && !is_needed);
-        match value {
-            None if is_needed => return Fault::NoField(field),
-            Some(value) if field == "scopes" && !is_strings(value) => {
-                return Fault::NotStrings(field);
-            }
-            Some(value) if field != "scopes" && !is_text(value) => return Fault::NotAString(field),
-            _ => {}
+    for (field, wanted) in FIELDS {
+        let value = object.get(field).unwrap_or(&Value::Null);
+        match wanted {
+            Type::Required if !object.contains_key(field) => return Fault::NoField(field),
+            Type::Required | Type::String if value.is_string() => {}
+            Type::Strings if !object.contains_key(field) => {}
+            Type::Strings
+                if value.as_array().is_some_and(|all| all.iter().all(Value::is_string)) => {}
+            Type::Strings => return Fault::NotStrings(field),
+            Type::Object
+                if value.as_object().is_some_and(|all| all.values().all(Value::is_string)) => {}
+            // `null` counts as no value.
+            Type::String | Type::Object if value.is_null() => {}
+            Type::Object => return Fault::NotAMap(field),
+            Type::Required | Type::String => return Fault::NotAString(field),
         }
     }
     Fault::Field { column }
+}
+
+impl<'r> Line<'r> {
+    fn of(record: &'r Record) -> Self {
+        let text = |text: &'r str| Text(Cow::Borrowed(text));
+        let time = |time: SystemTime| Text(humantime::format_rfc3339(time).to_string().into());
+        let client = record.client();
+        let metadata: BTreeMap<_, _> =
+            client.metadata_entries().map(|(key, value)| (text(key), text(value))).collect();
+        Self {
+            id: text(record.id().unwrap_or_default()),
+            client: text(client.id()),
+            digest: Text(record.digest().encode().into()),
+            created: time(record.created().unwrap_or(UNIX_EPOCH)),
+            issued_by: record.issued_by().map(text),
+            expires: record.expires().map(time),
+            not_before: record.not_before().map(time),
+            retires: record.retires().map(time),
+            rotated: record.rotated().map(time),
+            replaced_by: record.replaced_by().map(text),
+            rotated_reason: record.rotated_reason().map(text),
+            paused: record.paused().map(time),
+            revoked: record.revoked().map(time),
+            revoked_by: record.revoked_by().map(text),
+            revoked_reason: record.revoked_reason().map(text),
+            scopes: client.scopes().map(text).collect(),
+            name: client.name().map(text),
+            metadata: (!metadata.is_empty()).then_some(metadata),
+            prefix: record.format().map(|format| text(format.prefix())),
+            note: record.note().map(text),
+        }
+    }
 }

@@ -8,18 +8,17 @@ use std::{
 };
 
 use super::{
-    KeyFile, KeyFileError, KeyFileEvent, KeyFileStatus, Shared,
-    document::At,
-    error::Fault,
-    follow::{self, Loaded},
-    look::Look,
+    KeyFile, KeyFileError, KeyFileEvent, KeyFileStatus, Shared, applied::Loaded, document::At,
+    error::Fault, file_stamp::FileStamp, follower,
 };
-use crate::{Keyring, key::KeyFormat};
+use crate::{Keyring, KeyringBuilder, key::KeyFormat};
 
 pub(super) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub(super) type Observer = Arc<dyn Fn(&KeyFileEvent) + Send + Sync>;
 
-/// What can be chosen before a file of keys is opened. Made by [`KeyFile::options`].
+/// Options for opening a key file. Returned by [`KeyFile::options`].
+///
+/// # Examples
 ///
 /// ```no_run
 /// use tower_api_key::{key::KeyFormat, key_file::KeyFile};
@@ -43,10 +42,10 @@ pub struct KeyFileOptions {
     max_size: u64,
 }
 
-/// 1 GiB, which is several million keys.
+/// Room for several million keys.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// It is followed, and has to be there.
+/// By default, the file must exist and is followed.
 impl Default for KeyFileOptions {
     fn default() -> Self {
         let clock = Arc::new(SystemTime::now);
@@ -62,34 +61,38 @@ impl Default for KeyFileOptions {
 }
 
 impl KeyFileOptions {
-    /// Adds a format that keys have: see [`Keyring::format`].
+    /// Adds a key format. See [`KeyringBuilder::format`].
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.formats.push(format);
         self
     }
 
-    /// Sets who is told of what happens to the file: one closure, called by the thread that follows
-    /// it, by [`open`](Self::open), and by a change that finds a broken file mended.
+    /// Sets the observer, which receives every event of the file.
+    ///
+    /// The thread that follows the file calls it, and so does [`open`](Self::open). A change calls it if the
+    /// change leaves no key or ends a problem.
     pub fn observe(mut self, observe: impl Fn(&KeyFileEvent) + Send + Sync + 'static) -> Self {
         self.observe = Some(Arc::new(observe));
         self
     }
 
-    /// Sets the clock, for tests: see [`Keyring::clock`].
+    /// Sets the clock, for tests. See [`KeyringBuilder::clock`].
     pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(now);
         self
     }
 
-    /// Whether a file that is not there, or empty, counts as one without keys, and is written by the
-    /// first change. By default it is an error.
+    /// Sets whether a missing or empty file counts as a file without keys.
+    ///
+    /// The first change creates the file. By default, a missing or empty file is an error.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Whether the file is followed. By default it is; without that, the keys are those that it held
-    /// when it was opened or last changed by this handle.
+    /// Sets whether changes of the file are followed. The default is `true`.
+    ///
+    /// If the file is not followed, only changes through the handle read the file again.
     pub fn follow(mut self, follow: bool) -> Self {
         self.follow = follow;
         self
@@ -97,8 +100,8 @@ impl KeyFileOptions {
 
     /// Sets the maximum size of the file in bytes. The default is 1 GiB.
     ///
-    /// If the file is larger, it counts as broken: the service keeps the keys that it has, and does not
-    /// read the file. A change that would make the file larger is an error.
+    /// If the file is larger, it counts as broken. The service keeps its keys and does not read the file. A
+    /// change that would make the file larger is an error.
     ///
     /// # Example: a limit of 1 MiB for a service with little memory
     ///
@@ -113,70 +116,68 @@ impl KeyFileOptions {
         self
     }
 
-    /// Reads the file.
+    /// Opens the file.
     ///
     /// # Errors
     ///
-    /// Those of [`KeyFile::open`].
+    /// Returns the errors of [`KeyFile::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<KeyFile, KeyFileError> {
         let path = path.as_ref();
-        // Somebody may go elsewhere later.
+        // The process can change its working directory later.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let clock = Arc::clone(&self.clock);
-        let keys = self.formats.iter().cloned().fold(Keyring::new(), Keyring::format);
+        let keys = self.formats.iter().cloned().fold(Keyring::builder(), KeyringBuilder::format);
         let (follower, stop) = mpsc::channel();
         let status = KeyFileStatus { loaded_at: SystemTime::now(), keys: 0, problem: None };
         let shared = Arc::new(Shared {
-            keys: keys.clock(move || clock()),
+            keys: keys.clock(move || clock()).build(),
             path,
             formats: self.formats,
             clock: self.clock,
             observe: self.observe,
             create: self.create,
             max_size: self.max_size,
-            taken: Mutex::default(),
+            applied: Mutex::default(),
             status: Mutex::new(status),
             follower: self.follow.then_some(follower),
         });
-        shared.start().map_err(|(fault, line)| fault.at(&shared.path, line))?;
+        shared.load_first().map_err(|(fault, line)| fault.at(&shared.path, line))?;
         if self.follow {
             let file = Arc::downgrade(&shared);
             let thread = thread::Builder::new().name("key-file".to_owned());
-            thread.spawn(move || follow::run(&file, &stop)).map_err(|error| {
-                Fault::io("start a thread to follow it")(error).at(&shared.path, None)
+            thread.spawn(move || follower::run(&file, &stop)).map_err(|error| {
+                Fault::io("start the thread that follows the file")(error).at(&shared.path, None)
             })?;
         }
         Ok(KeyFile { shared })
     }
 }
 
+/// The number of attempts at the first load. A program that writes the file has a second to finish.
+const MAX_ATTEMPTS: u32 = 20;
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
 impl Shared {
-    /// Loads for the first time.
-    fn start(&self) -> Result<(), At> {
-        let mut taken = self.taken();
-        for _ in 0..TRIES {
-            let look = Look::at(&self.path);
-            if self.create && (look == Look::Unseen(ErrorKind::NotFound) || look.is_empty()) {
-                taken.note(look);
-                let events = self.warnings(&mut taken);
-                drop(taken);
-                events.iter().for_each(|event| self.tell(event));
+    fn load_first(&self) -> Result<(), At> {
+        let mut applied = self.applied();
+        for _ in 0..MAX_ATTEMPTS {
+            let stamp = FileStamp::of_path(&self.path);
+            let is_missing = stamp == FileStamp::Unavailable(ErrorKind::NotFound);
+            let loaded = if self.create && (is_missing || stamp.is_empty()) {
+                Loaded::Done(self.apply_absent(&mut applied, stamp))
+            } else {
+                self.load(&mut applied, stamp, None)?
+            };
+            if let Loaded::Done(events) = loaded {
+                drop(applied);
+                events.iter().for_each(|event| self.emit(event));
                 return Ok(());
             }
-            if let Loaded::Is(events) = self.load(&mut taken, look, None)? {
-                drop(taken);
-                events.iter().for_each(|event| self.tell(event));
-                return Ok(());
-            }
-            thread::sleep(BETWEEN);
+            thread::sleep(RETRY_INTERVAL);
         }
-        Err((Fault::Restless, None))
+        Err((Fault::Unstable, None))
     }
 }
-
-/// A file that is being written is given a second to be done.
-const TRIES: u32 = 20;
-const BETWEEN: Duration = Duration::from_millis(50);
 
 impl fmt::Debug for KeyFileOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
-//! A file that is to be replaced, and its folder, which stays open meanwhile.
+//! The file that a change replaces, and its open folder.
 //!
-//! Another user may be allowed to write the folder, or a part of the path to it, and may put a link
-//! there at any moment. So each operation names an entry of the open folder and follows no link.
+//! Another user may be able to write the folder or a part of its path, and can put a link there at any
+//! moment. So each operation names an entry of the open folder and follows no link.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -23,7 +23,7 @@ use rustix::{
 
 use super::{
     error::Fault,
-    walk::{End, is_same, walk},
+    path_walk::{End, is_same, walk},
 };
 
 pub(super) struct Target {
@@ -31,26 +31,26 @@ pub(super) struct Target {
     name: OsString,
 }
 
-/// The metadata of the file that was read.
-pub(super) type Old = std::fs::Metadata;
+/// The metadata of the file that a change has read.
+pub(super) type OldMetadata = std::fs::Metadata;
 
 impl Target {
-    /// Follows the symbolic links on the path. The file need not be there yet.
+    /// Finds the file and follows the symbolic links on the path. The file need not exist.
     ///
-    /// A user who may write no more than a folder on the path must not lead another user's change to
-    /// any file of the machine. So a link of theirs counts only if it leads to a folder of theirs.
+    /// A user who can write a folder on the path must not redirect a change of another user to any file of
+    /// the machine. So a link of an untrusted user must lead to a folder of that user.
     pub(super) fn find(path: &Path) -> Result<Self, Fault> {
         let own = geteuid().as_raw();
-        let mut strangers = Vec::new();
+        let mut link_owners = Vec::new();
         let End { folder, name, file } = walk(path, |_, entry| {
             let link = entry.filter(|it| it.is(FileType::Symlink));
-            strangers.extend(link.map(|it| it.stat.st_uid));
+            link_owners.extend(link.map(|it| it.stat.st_uid));
         })?;
-        strangers.retain(|owner| ![0, own].contains(owner));
-        let about = fstat(&folder).map_err(|errno| Fault::io("find its folder")(errno.into()))?;
-        if strangers.iter().any(|owner| *owner != about.st_uid) {
+        link_owners.retain(|owner| ![0, own].contains(owner));
+        let about = fstat(&folder).map_err(|errno| Fault::io("find the folder")(errno.into()))?;
+        if link_owners.iter().any(|owner| *owner != about.st_uid) {
             return Err(Fault::ReadOnly(
-                "a symbolic link of another user leads to it: change it by its own name",
+                "a symbolic link of another user leads to the file. Change the file by its own path",
             ));
         }
         if file.is_some_and(|file| !file.is(FileType::RegularFile)) {
@@ -63,7 +63,7 @@ impl Target {
         &self.name
     }
 
-    /// Opens the file for reading. A pipe in its place does not make this wait.
+    /// Opens the file for reading. If a pipe has replaced the file, this does not wait for a writer.
     pub(super) fn open(&self) -> io::Result<File> {
         self.open_as(&self.name, OFlags::RDONLY)
     }
@@ -73,7 +73,7 @@ impl Target {
         self.open_as(name, OFlags::RDWR)
     }
 
-    /// Makes an entry that is its writer's alone.
+    /// Creates an entry with the mode 0600.
     pub(super) fn create(&self, name: &OsStr) -> io::Result<File> {
         self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
@@ -88,7 +88,7 @@ impl Target {
         Ok(unlinkat(&self.folder, name, AtFlags::empty())?)
     }
 
-    /// Puts an entry in the place of the file.
+    /// Renames an entry to the name of the file.
     pub(super) fn replace_by(&self, name: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.folder, name, &self.folder, &self.name)?)
     }
@@ -97,7 +97,7 @@ impl Target {
         self.entry(name).is_some_and(|it| is(&it, FileType::Symlink))
     }
 
-    /// Whether the name still leads to this very file.
+    /// Returns whether the name still leads to this file.
     pub(super) fn is_named(&self, name: &OsStr, file: &File) -> bool {
         let file = fstat(file).ok();
         self.entry(name).zip(file).is_some_and(|(entry, file)| is_same(&entry, &file))
@@ -107,14 +107,15 @@ impl Target {
         statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    /// The folder, to be synchronised. It may be one that can be written and not read.
+    /// Opens the folder for a sync. Returns `None` if the folder is not readable.
     pub(super) fn folder(&self) -> Option<File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(&self.folder, ".", flags, Mode::empty()).ok().map(File::from)
     }
 
-    /// Gives a lock that was just made to the owner of the file, as far as that can be done, so that a
-    /// change by root locks nobody out.
+    /// Gives a new lock the owner of the file, so that a change by root does not lock the owner out.
+    ///
+    /// Errors are ignored, because a user other than root cannot change owners.
     pub(super) fn share_lock(&self, name: &OsStr, lock: &File) {
         let file = self.entry(&self.name).filter(|it| is(it, FileType::RegularFile));
         let writers = file.map_or(Mode::empty(), |file| Mode::from_raw_mode(file.st_mode));
@@ -132,23 +133,23 @@ impl Target {
         _ = fchmod(lock, mode);
     }
 
-    /// As the file that is replaced. A new one stays its writer's alone.
-    pub(super) fn keep_owner_and_mode(old: &Old, file: &File) -> Result<(), Fault> {
-        let new = file.metadata().map_err(Fault::io("write beside it"))?;
+    /// Gives the new file the owner, the group and the mode of the old file.
+    pub(super) fn keep_owner_and_mode(old: &OldMetadata, file: &File) -> Result<(), Fault> {
+        let new = file.metadata().map_err(Fault::io("write the new file"))?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             fchown(file, Some(old.uid()), Some(old.gid())).map_err(|_| {
                 Fault::ReadOnly(
-                    "it belongs to another user or group, to whom the new file could not be given: \
-                     change it as its owner",
+                    "the file belongs to another user or group, and this process cannot keep its owner. \
+                     Change the file as its owner",
                 )
             })?;
         }
         let mode = Permissions::from_mode(old.mode() & 0o777);
-        file.set_permissions(mode).map_err(Fault::io("keep its permissions"))
+        file.set_permissions(mode).map_err(Fault::io("keep the permissions of the file"))
     }
 }
 
-/// The same name in the same folder.
+/// Compares the name and the folder.
 impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {
         let folders = fstat(&self.folder).ok().zip(fstat(&other.folder).ok());

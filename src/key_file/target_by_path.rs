@@ -1,4 +1,4 @@
-//! A file that is to be replaced, on a system whose files have no owner and mode to be kept.
+//! The file that a change replaces, on a system whose files have no owner and no mode.
 
 use std::{
     ffi::OsStr,
@@ -12,10 +12,10 @@ use super::error::Fault;
 #[derive(PartialEq)]
 pub(super) struct Target(PathBuf);
 
-pub(super) type Old = fs::Metadata;
+pub(super) type OldMetadata = fs::Metadata;
 
 impl Target {
-    /// Follows the symbolic links on the path. The file need not be there yet.
+    /// Finds the file and follows the symbolic links on the path. The file need not exist.
     pub(super) fn find(path: &Path) -> Result<Self, Fault> {
         match fs::canonicalize(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -26,12 +26,12 @@ impl Target {
                 let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
                 let folder = folder.map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => Fault::NoFolder,
-                    _ => Fault::io("find its folder")(error),
+                    _ => Fault::io("find the folder")(error),
                 })?;
                 Ok(Self(folder.join(path.file_name().ok_or(Fault::NotAFile)?)))
             }
             Ok(target) if !target.is_file() => Err(Fault::NotAFile),
-            found => found.map(Self).map_err(Fault::io("find it")),
+            found => found.map(Self).map_err(Fault::io("find the file")),
         }
     }
 
@@ -62,7 +62,7 @@ impl Target {
         fs::remove_file(self.entry(name))
     }
 
-    /// Puts an entry in the place of the file.
+    /// Renames an entry to the name of the file.
     pub(super) fn replace_by(&self, name: &OsStr) -> io::Result<()> {
         fs::rename(self.entry(name), &self.0)
     }
@@ -81,7 +81,7 @@ impl Target {
 
     pub(super) fn share_lock(&self, _: &OsStr, _: &File) {}
 
-    pub(super) fn keep_owner_and_mode(_: &Old, _: &File) -> Result<(), Fault> {
+    pub(super) fn keep_owner_and_mode(_: &OldMetadata, _: &File) -> Result<(), Fault> {
         Ok(())
     }
 }

@@ -3,9 +3,15 @@ use std::sync::Once;
 use metrics::{Label, Unit, counter, describe_counter, describe_histogram, histogram};
 
 use super::{Decision, Observe, metrics_ids::Ids};
-use crate::{client::Identity, rejection::Reason};
+use crate::{
+    client::Identity,
+    rejection::{Reason, Rejection},
+};
 
 /// Counts decisions with the facade `metrics`, with the feature `metrics`.
+///
+/// Any recorder of that facade works, such as `metrics-exporter-prometheus`. Install the recorder before the
+/// first request. Names and units follow the advice of Prometheus.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header, observe::Metrics};
@@ -16,43 +22,44 @@ use crate::{client::Identity, rejection::Reason};
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
-/// Any recorder of that facade takes them, such as `metrics-exporter-prometheus`; it should be installed
-/// before the first request. Names and units are those that Prometheus recommends.
-///
-/// | metric | is | labels |
+/// | metric | type | labels |
 /// |---|---|---|
-/// | [`api_key_requests_total`](Self::REQUESTS_TOTAL) | counter: one for every request that was decided | `outcome`, `reason`, `place`; `client` and `key_id` where asked for |
-/// | [`api_key_verify_duration_seconds`](Self::VERIFY_DURATION_SECONDS) | histogram, where [`latency`](Self::latency) is asked for: how long the verifier took | `outcome`, `reason` |
+/// | [`api_key_requests_total`](Self::REQUESTS_TOTAL) | counter of decisions, one for each request | `outcome`, `reason`, `location`, and `client` and `key_id` if you ask for them |
+/// | [`api_key_guard_rejections_total`](Self::GUARD_REJECTIONS_TOTAL) | counter of rejections by guards inside the layer | `outcome`, `reason`, and `client` and `key_id` if you ask for them |
+/// | [`api_key_verify_duration_seconds`](Self::VERIFY_DURATION_SECONDS) | histogram of the verifier's time, if you ask for [`latency`](Self::latency) | `outcome`, `reason` |
 ///
-/// | label | holds | on |
+/// | label | value | present for |
 /// |---|---|---|
 /// | `outcome` | [`Outcome::as_str`](super::Outcome::as_str) | all |
-/// | `reason` | [`Reason::as_str`] | rejected and reported ones |
-/// | `place` | where the key stood, such as `header x-api-key` | those with a key |
-/// | `client` | [`Identity::id`] | accepted ones |
-/// | `key_id` | the key's public id | those with a key whose id is known |
+/// | `reason` | [`Reason::as_str`] | rejections |
+/// | `location` | kind and name, such as `header x-api-key` | requests with a key |
+/// | `client` | [`Identity::id`] | accepted requests, and rejections by guards |
+/// | `key_id` | public id of the key | keys whose id is known |
 ///
-/// A label that has nothing to hold is left out, which is the same to Prometheus as an empty one.
+/// A label without a value is left out. Prometheus treats that as an empty label.
+///
+/// A request that a guard rejects is in both counters. `api_key_requests_total` counts it once, as
+/// `accepted`, because authentication succeeded.
 ///
 /// # Cardinality
 ///
-/// No label holds what a caller wrote: a place is a configured one, and an unknown key has no id. There
-/// are at most 5 outcomes, 13 reasons and as many places as the layer has. (`insufficient_scope` is not
-/// among them: a [`RequireScopeLayer`](crate::RequireScopeLayer) has no observer.) Ids are bounded: the
-/// first 1,000 different ones of each kind that are seen get a label of their own, and all further ones
-/// share `_other`. (If an id itself reads `_other`, its label has one more underscore.)
-/// [`max_ids`](Self::max_ids) sets another bound. It is counted in this value, which is to be shared, as
-/// `Arc<Metrics>`, by layers that are to have one bound together.
+/// No label holds text from the caller, because locations are configured and an unknown key has no id. There
+/// are at most 7 outcomes, 16 reasons, and as many locations as the layer has. The first 1,000 clients and the
+/// first 1,000 ids get a label each, and all further ones share `_other`. If an id itself reads `_other`, its
+/// label has one more underscore. [`max_ids`](Self::max_ids) sets another limit. The limit applies to one
+/// `Metrics`. Share it in an `Arc` if several layers share the limit.
 ///
-/// # Questions it answers
+/// # Example: questions for Prometheus
 ///
 /// ```promql
-/// # Is the old key silent, so that its overlap may end?
+/// # Is the old key unused, so that its overlap may end?
 /// sum by (key_id) (increase(api_key_requests_total{client="mobile-app"}[1d]))
-/// # Who is still sending keys in the URL?
-/// sum by (client) (rate(api_key_requests_total{place=~"query .*"}[1h]))
-/// # Is somebody guessing? Is the store down?
+/// # Which clients still send keys in the URL?
+/// sum by (client) (rate(api_key_requests_total{location=~"query .*"}[1h]))
+/// # Does an attacker guess keys? Is the store down?
 /// sum by (reason) (rate(api_key_requests_total{outcome="rejected"}[5m]))
+/// # Which clients exceed their limits?
+/// sum by (client) (rate(api_key_guard_rejections_total{outcome="limited"}[5m]))
 /// ```
 #[derive(Debug)]
 #[must_use]
@@ -65,13 +72,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The counter's name.
+    /// The name of the counter of decisions.
     pub const REQUESTS_TOTAL: &'static str = "api_key_requests_total";
 
-    /// The histogram's name, to give it buckets.
+    /// The name of the counter of rejections by guards.
+    pub const GUARD_REJECTIONS_TOTAL: &'static str = "api_key_guard_rejections_total";
+
+    /// The name of the histogram, for the configuration of its buckets.
     pub const VERIFY_DURATION_SECONDS: &'static str = "api_key_verify_duration_seconds";
 
-    /// Counts by outcome, reason and place.
+    /// Counts by outcome, reason and location.
     pub fn new() -> Self {
         Self { clients: None, keys: None, max_ids: 1000, latency: false, described: Once::new() }
     }
@@ -81,37 +91,57 @@ impl Metrics {
         Self { clients: Some(Ids::default()), ..self }
     }
 
-    /// Counts by the key's public id as well: an old key can be seen to fall silent before its overlap
-    /// ends, and a revoked one to be used still.
+    /// Counts by the public id of the key as well.
+    ///
+    /// Use it to see that an old key is unused before its overlap ends, or that a client still sends a
+    /// revoked key.
     pub fn by_key_id(self) -> Self {
         Self { keys: Some(Ids::default()), ..self }
     }
 
-    /// Gives a label of its own to at most so many different clients, and to as many keys. By default
-    /// 1,000.
+    /// Sets how many clients, and how many keys, get a label of their own. The default is 1,000.
     pub fn max_ids(self, max_ids: usize) -> Self {
         Self { max_ids, ..self }
     }
 
-    /// Measures how long the verifier takes, from the request's arrival to the decision: worth it where
-    /// that is asynchronous, since a [`Keyring`](crate::Keyring) answers within a microsecond. Requests
-    /// for which no verifier was asked are left out.
+    /// Measures the time from the arrival of the request to the decision, if the verifier was asked.
+    ///
+    /// Use it for an asynchronous verifier. A [`Keyring`](crate::Keyring) answers within a microsecond.
     pub fn latency(self) -> Self {
         Self { latency: true, ..self }
     }
 
-    fn describe(&self) {
-        describe_counter!(
-            Self::REQUESTS_TOTAL,
-            Unit::Count,
-            "Requests, by what was decided about their API key."
-        );
-        if self.latency {
-            describe_histogram!(
-                Self::VERIFY_DURATION_SECONDS,
-                Unit::Seconds,
-                "How long it took to verify an API key."
+    /// Describes the metrics, at the first event, because the recorder may be installed late.
+    fn describe_once(&self) {
+        self.described.call_once(|| {
+            describe_counter!(
+                Self::REQUESTS_TOTAL,
+                Unit::Count,
+                "Requests, by what was decided about their API key."
             );
+            describe_counter!(
+                Self::GUARD_REJECTIONS_TOTAL,
+                Unit::Count,
+                "Rejections by guards behind the verification of API keys."
+            );
+            if self.latency {
+                describe_histogram!(
+                    Self::VERIFY_DURATION_SECONDS,
+                    Unit::Seconds,
+                    "How long it took to verify an API key."
+                );
+            }
+        });
+    }
+
+    fn push_ids<C: Identity>(&self, labels: &mut Vec<Label>, decision: &Decision<'_, C>) {
+        for (name, ids, id) in [
+            ("client", &self.clients, decision.client().map(C::id)),
+            ("key_id", &self.keys, decision.key_id()),
+        ] {
+            if let (Some(ids), Some(id)) = (ids, id) {
+                labels.push(Label::new(name, ids.label(id, self.max_ids)));
+            }
         }
     }
 }
@@ -122,29 +152,35 @@ impl Default for Metrics {
     }
 }
 
-impl<C: Identity> Observe<C> for Metrics {
-    fn decided(&self, event: &Decision<'_, C>) {
-        // Not sooner, when the recorder may not be there yet.
-        self.described.call_once(|| self.describe());
+/// The labels that every metric has.
+fn labels_of<C>(decision: &Decision<'_, C>) -> Vec<Label> {
+    let reason = decision.rejection().map(|rejection| rejection.reason().as_str());
+    let outcome = Label::from_static_parts("outcome", decision.outcome().as_str());
+    let reason = reason.map(|reason| Label::from_static_parts("reason", reason));
+    [outcome].into_iter().chain(reason).collect()
+}
 
-        let reason = event.rejection().map(|rejection| rejection.reason());
-        let mut labels = vec![Label::from_static_parts("outcome", event.outcome().as_str())];
-        labels.extend(reason.map(|reason| Label::from_static_parts("reason", reason.as_str())));
-        if self.latency && (event.client().is_some() || reason.is_some_and(is_of_a_verifier)) {
-            histogram!(Self::VERIFY_DURATION_SECONDS, labels.clone()).record(event.elapsed());
+impl<C: Identity> Observe<C> for Metrics {
+    fn on_decision(&self, decision: &Decision<'_, C>) {
+        self.describe_once();
+        let mut labels = labels_of(decision);
+        let reason = decision.rejection().map(Rejection::reason);
+        if self.latency && (decision.client().is_some() || reason.is_some_and(is_of_a_verifier)) {
+            let histogram = histogram!(Self::VERIFY_DURATION_SECONDS, labels.clone());
+            histogram.record(decision.elapsed());
         }
-        labels.extend(event.place().map(|place| {
-            Label::new("place", format!("{} {}", place.kind().as_str(), place.name()))
+        labels.extend(decision.location().map(|location| {
+            Label::new("location", format!("{} {}", location.kind().as_str(), location.name()))
         }));
-        for (name, ids, id) in [
-            ("client", &self.clients, event.client().map(C::id)),
-            ("key_id", &self.keys, event.key_id()),
-        ] {
-            if let (Some(ids), Some(id)) = (ids, id) {
-                labels.push(Label::new(name, ids.label(id, self.max_ids)));
-            }
-        }
+        self.push_ids(&mut labels, decision);
         counter!(Self::REQUESTS_TOTAL, labels).increment(1);
+    }
+
+    fn on_guard(&self, decision: &Decision<'_, C>) {
+        self.describe_once();
+        let mut labels = labels_of(decision);
+        self.push_ids(&mut labels, decision);
+        counter!(Self::GUARD_REJECTIONS_TOTAL, labels).increment(1);
     }
 }
 
@@ -157,12 +193,16 @@ fn is_of_a_verifier(reason: Reason) -> bool {
         | Reason::Malformed
         | Reason::TooLong
         | Reason::Insecure
-        | Reason::InsufficientScope => false,
+        | Reason::InsufficientScope
+        | Reason::Forbidden
+        | Reason::Limited
+        | Reason::TooManyFailures => false,
         Reason::Unknown
         | Reason::SchemeInHeader
         | Reason::NotYetValid
         | Reason::Expired
         | Reason::Revoked
+        | Reason::Paused
         | Reason::Failed => true,
     }
 }

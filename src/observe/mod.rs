@@ -1,30 +1,33 @@
-//! Observers: what was decided, told to logs and metrics.
+//! Observers: receive decisions, for logs and metrics.
 //!
-//! An observer of your own:
+//! # Example: an observer of your own
 //!
 //! ```
-//! use tower_api_key::{ApiKeyLayer, Keyring, extract::header, observe::{Decision, Observe}};
+//! use tower_api_key::{ApiKeyLayer, Keyring, extract::header, observe::Decision};
 //!
-//! struct Log;
-//!
-//! impl Observe for Log {
-//!     fn decided(&self, event: &Decision<'_>) {
-//!         eprintln!("{} {:?} {}", event.outcome().as_str(), event.path(), event.key_id().unwrap_or("-"));
-//!     }
+//! fn log(decision: &Decision<'_>) {
+//!     let key_id = decision.key_id().unwrap_or("-");
+//!     eprintln!("{} {:?} {key_id}", decision.outcome().as_str(), decision.path());
 //! }
 //!
-//! let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?).observe(Log);
+//! let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?).observe(log);
 //! # Ok::<(), tower_api_key::error::ConfigError>(())
 //! ```
 //!
 //! The feature `tracing` brings `Tracing`, for logs, and the feature `metrics` brings `Metrics`, for
-//! counters. Several are told together as a tuple, one after another: `.observe((Tracing, Metrics::new()))`.
+//! counters. A tuple of observers calls one after another: `.observe((Tracing, Metrics::new()))`.
 //!
-//! An observer sees the request on its way in, and no response. For an access log that tells who was
-//! answered what there are [`ClientInResponseLayer`] and the [`Rejection`](crate::Rejection), both in the
+//! # What does an observer see?
+//!
+//! An observer receives one decision for every request, on its way in. `accepted` means that authentication
+//! succeeded. If a guard then rejects the request, the observer receives a second event by
+//! [`on_guard`](Observe::on_guard), with the outcome `forbidden` or `limited`. So a count of decisions is a
+//! count of requests.
+//!
+//! An observer sees no response. For an access log with the response, use
+//! [`PropagateClientLayer`](crate::PropagateClientLayer) and the [`Rejection`](crate::Rejection), both in the
 //! response's extensions.
 
-mod client_in_response;
 mod decision;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -38,29 +41,44 @@ mod tracing;
 use std::{sync::Arc, time::Instant};
 
 pub(crate) use self::decision::Verdict;
+pub use self::decision::{Decision, Outcome};
 #[cfg(feature = "metrics")]
 pub use self::metrics::Metrics;
 #[cfg(feature = "tracing")]
 pub use self::tracing::Tracing;
-pub use self::{
-    client_in_response::{ClientInResponseFuture, ClientInResponseLayer, ClientInResponseService},
-    decision::{Decision, Outcome},
-};
-use crate::client::Client;
+use crate::{client::Client, macros::pointers};
 
-/// Is told of every decision, before the inner service is called or the rejection is written.
+/// Receives every decision, before the layer calls the inner service or writes the rejection.
 ///
-/// `C` is the client's type. It runs on the request's way, so it should neither block nor panic: while it
-/// blocks, the request waits (and with it all that its thread would do), and a panic ends the request as
-/// one of the inner service would. Neither lets anybody in.
+/// `C` is the client's type. A closure that takes a [`&Decision`](Decision) is an observer. Name the type
+/// of its argument, because the compiler cannot infer it.
 ///
-/// `()` observes nothing and costs nothing; any other observer costs one reading of the clock, and one
-/// more for each [`Decision::elapsed`]. Of a tuple each is told, in order; a panic of one keeps those
-/// behind it from being told.
+/// An observer runs on the request's path, so it should neither block nor panic. If it blocks, the request
+/// waits, and so does all other work of its thread. A panic ends the request, as a panic of the inner
+/// service would. Neither accepts a request.
+///
+/// `()` ignores all events, at no cost. Any other observer costs one reading of the clock, and one more
+/// for each [`Decision::elapsed`]. If an observer in a tuple panics, the observers behind it are not called.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an observer of clients of the type `{C}`",
+    note = "implement `Observe<C>`, or use a closure `|decision: &Decision<'_, C>| …`"
+)]
 pub trait Observe<C = Client> {
-    /// Called once for every request that is decided. One that is dropped while its verifier is asked, such
-    /// as by a timeout or since its caller has gone, is told to nobody.
-    fn decided(&self, event: &Decision<'_, C>);
+    /// Receives the decision of the layer, once for every request.
+    ///
+    /// If a request is cancelled while its verification is pending, for example by a timeout, there is no
+    /// decision.
+    fn on_decision(&self, decision: &Decision<'_, C>);
+
+    /// Receives the rejection of a guard inside the layer, such as a
+    /// [`RequireScopeLayer`](crate::RequireScopeLayer).
+    ///
+    /// The same request was a decision before, so that a counter of requests does not count it here. The
+    /// outcome is [`Forbidden`](Outcome::Forbidden), [`Limited`](Outcome::Limited), or
+    /// [`Rejected`](Outcome::Rejected) for any other reason. The default ignores the rejection.
+    fn on_guard(&self, decision: &Decision<'_, C>) {
+        let _ = decision;
+    }
 
     #[doc(hidden)]
     fn start(&self) -> Option<Instant> {
@@ -70,7 +88,7 @@ pub trait Observe<C = Client> {
 
 impl<C> Observe<C> for () {
     #[inline]
-    fn decided(&self, _: &Decision<'_, C>) {}
+    fn on_decision(&self, _: &Decision<'_, C>) {}
 
     #[inline]
     fn start(&self) -> Option<Instant> {
@@ -78,32 +96,45 @@ impl<C> Observe<C> for () {
     }
 }
 
-macro_rules! pointers {
-    ($($pointer:ident)+) => {$(
-        impl<C, O: Observe<C> + ?Sized> Observe<C> for $pointer<O> {
-            fn decided(&self, event: &Decision<'_, C>) {
-                (**self).decided(event);
-            }
-
-            fn start(&self) -> Option<Instant> {
-                (**self).start()
-            }
-        }
-    )+};
+impl<C, F: Fn(&Decision<'_, C>)> Observe<C> for F {
+    fn on_decision(&self, decision: &Decision<'_, C>) {
+        self(decision);
+    }
 }
 
-pointers! { Box Arc }
+pointers! {
+    Observe<C>: [C, O: Observe<C> + ?Sized] Arc<O>, [C] Box<dyn Observe<C> + '_>,
+    [C] Box<dyn Observe<C> + Send + '_>, [C] Box<dyn Observe<C> + Send + Sync + '_>;
+    {
+        fn on_decision(&self, decision: &Decision<'_, C>) {
+            (**self).on_decision(decision);
+        }
+
+        fn on_guard(&self, decision: &Decision<'_, C>) {
+            (**self).on_guard(decision);
+        }
+
+        fn start(&self) -> Option<Instant> {
+            (**self).start()
+        }
+    }
+}
 
 macro_rules! tuples {
     ($(($($observer:ident)+))+) => {$(
         #[allow(non_snake_case, reason = "a tuple's fields are named after its types")]
         impl<C, $($observer: Observe<C>),+> Observe<C> for ($($observer,)+) {
-            fn decided(&self, event: &Decision<'_, C>) {
+            fn on_decision(&self, decision: &Decision<'_, C>) {
                 let ($($observer,)+) = self;
-                $($observer.decided(event);)+
+                $($observer.on_decision(decision);)+
             }
 
-            /// Of those that observe nothing, all together observe nothing.
+            fn on_guard(&self, decision: &Decision<'_, C>) {
+                let ($($observer,)+) = self;
+                $($observer.on_guard(decision);)+
+            }
+
+            /// Returns `None` if no observer of the tuple needs a start.
             fn start(&self) -> Option<Instant> {
                 let ($($observer,)+) = self;
                 None$(.or_else(|| $observer.start()))+

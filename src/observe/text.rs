@@ -1,4 +1,4 @@
-//! Text of others in a log: clipped, and nothing in it that a terminal or a reader of lines obeys.
+//! Text from callers and verifiers in a log. It is clipped, and a terminal or a reader of lines obeys none of it.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::client::is_hidden;
 
-/// What RFC 3986 allows in no path, and servers let pass all the same.
+/// The characters that RFC 3986 does not allow in a path, but servers pass on.
 const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -19,14 +19,14 @@ const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A path as it should have been written: percent-encoded, which is another spelling of the same.
-pub(super) fn path(path: &str, most: usize) -> Cow<'_, str> {
-    clipped(path, most, |path| utf8_percent_encode(path, NOT_IN_A_PATH).into())
+/// Percent-encodes a path, which does not change its meaning.
+pub(super) fn path(path: &str, max: usize) -> Cow<'_, str> {
+    clipped(path, max, |path| utf8_percent_encode(path, NOT_IN_A_PATH).into())
 }
 
-/// Any text, with what cannot be seen (and the backslash) written as Rust would.
-pub(super) fn printable(text: &str, most: usize) -> Cow<'_, str> {
-    clipped(text, most, |text| {
+/// Escapes invisible characters and the backslash, as Rust does.
+pub(super) fn printable(text: &str, max: usize) -> Cow<'_, str> {
+    clipped(text, max, |text| {
         if text.chars().all(is_plain) {
             return text.into();
         }
@@ -46,18 +46,14 @@ pub(super) fn printable(text: &str, most: usize) -> Cow<'_, str> {
     })
 }
 
-/// `escape_debug` knows what can be seen: no controls, not those of U+0080 to U+009F either, and no marks
-/// that reverse a line. It leaves letters without a shape alone.
+/// Returns whether a character is visible and harmless. `escape_debug` escapes controls, also those from U+0080
+/// to U+009F, and marks that reverse a line. It does not escape letters without a shape.
 fn is_plain(char: char) -> bool {
     matches!(char, ' '..='[' | ']'..='~') || (char.escape_debug().len() == 1 && !is_hidden(char))
 }
 
-fn clipped(
-    text: &str,
-    most: usize,
-    safe: impl for<'a> Fn(&'a str) -> Cow<'a, str>,
-) -> Cow<'_, str> {
-    match text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)) {
+fn clipped(text: &str, max: usize, safe: impl for<'a> Fn(&'a str) -> Cow<'a, str>) -> Cow<'_, str> {
+    match text.char_indices().nth(max).and_then(|(end, _)| text.get(..end)) {
         None => safe(text),
         Some(start) => format!("{}…", safe(start)).into(),
     }
@@ -68,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_well_written_stays_as_it_is_and_is_not_copied() {
+    fn harmless_text_is_unchanged_and_not_copied() {
         for good in ["/", "/a/%41;b=c,d/~e!$&'()*+:@-._", "*", ""] {
             assert!(matches!(path(good, 64), Cow::Borrowed(same) if same == good), "{good}");
         }
@@ -78,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stays_that_a_terminal_obeys_or_that_ends_a_line() {
+    fn text_has_no_control_and_no_line_break() {
         for (hostile, in_a_path, elsewhere) in [
             ("\x1b[2J", "%1B[2J", r"\u{1b}[2J"),
             ("\u{9b}2J", "%C2%9B2J", r"\u{9b}2J"),
@@ -94,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_clipped_between_two_characters() {
+    fn long_text_is_clipped_between_two_characters() {
         assert_eq!(printable("äöü", 3), "äöü");
         assert_eq!(printable("äöüß", 3), "äöü…");
         assert_eq!(path("/äöü", 3), "/%C3%A4%C3%B6…");

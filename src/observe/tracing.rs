@@ -9,7 +9,7 @@ use crate::{
     rejection::{Reason, Rejection},
 };
 
-/// Tells the log of every decision: exactly one structured event for each, with the feature `tracing`.
+/// Logs every decision as one structured event, with the feature `tracing`.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header, observe::Tracing};
@@ -19,49 +19,54 @@ use crate::{
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 ///
-/// The events' target is [`tower_api_key`](Self::TARGET), and their level says whose business they are:
+/// The target of the events is [`tower_api_key`](Self::TARGET). The message and the level depend on the
+/// decision:
 ///
-/// | decision | level |
-/// |---|---|
-/// | accepted, anonymous, exempt | `DEBUG` |
-/// | rejected, since there was no key, more than one, or one that opens nothing | `INFO` |
-/// | rejected, since the verifier failed | `ERROR` |
-/// | reported: it would be rejected, but the layer [only reports](crate::ApiKeyLayer::dangerous_report_only) | as if it were rejected |
+/// | decision | message | level |
+/// |---|---|---|
+/// | accepted, anonymous, exempt | `request accepted` | `DEBUG` |
+/// | rejected, by the layer or by a guard | `request rejected` | `INFO` |
+/// | reported, because the layer [only reports](crate::ApiKeyLayer::dangerous_report_only) | `request would be rejected (report-only)` | `INFO` |
+/// | a guard forbids the request | `request forbidden` | `INFO` |
+/// | a guard limits the request | `request limited` | `INFO` |
+/// | rejected or reported, because the verifier or a guard failed | `API key not verified` | `ERROR` |
 ///
-/// A stranger can cause as many refusals as they like, so that these are no warning: count them, with
-/// `Metrics`, and warn on the rate. `RUST_LOG=info,tower_api_key=debug` shows who was let in as well.
+/// An attacker can cause any number of rejections, so
+/// they are no warning. Count rejections with `Metrics`, and set an alert on the rate. Use
+/// `RUST_LOG=info,tower_api_key=debug` to log accepted requests as well.
+///
+/// If a guard rejects an accepted request, the log has both events.
 ///
 /// # Fields
 ///
-/// Names are those of OpenTelemetry's semantic conventions where there are some. These have no name for
-/// a client of ours (`client.*` is its address, `enduser.id` and `user.id` are a person's), so that the
-/// rest stands under `api_key`. What is not known is left out.
+/// The names follow the semantic conventions of OpenTelemetry, if they have a name. `client.*` is the address
+/// of the caller there, and `enduser.id` and `user.id` are a person's, so the other names begin with
+/// `api_key`. A field without a value is left out.
 ///
-/// | field | holds |
+/// | field | value |
 /// |---|---|
 /// | `api_key.outcome` | [`Outcome::as_str`] |
-/// | `api_key.reason` | why it was rejected, or would be: [`Reason::as_str`] |
-/// | `api_key.place` | where the key stood, such as `header x-api-key`: kind and configured name |
-/// | `api_key.client.id` | who was let in: [`Identity::id`] |
-/// | `api_key.id` | the key's public id, if one is known; of a refused key as well |
-/// | `api_key.duration` | how long the decision took, in seconds, with the verifier's own waiting |
-/// | `http.request.method` | one that RFC 9110 or RFC 5789 names, or `_OTHER` |
-/// | `http.request.method_original` | any other |
+/// | `api_key.reason` | reason of the rejection: [`Reason::as_str`] |
+/// | `api_key.location` | location of the key, as kind and configured name, such as `header x-api-key` |
+/// | `api_key.client.id` | the client: [`Identity::id`] |
+/// | `api_key.id` | public id of the accepted or rejected key, if it is known |
+/// | `api_key.duration` | time of the decision in seconds, including the wait for the verifier. A guard has none |
+/// | `http.request.method` | a method of RFC 9110 or RFC 5789, or `_OTHER` |
+/// | `http.request.method_original` | any other method |
 /// | `url.path` | the path, without the query |
-/// | `error.type` | `failed`, where the verifier failed; it is no error of ours when a caller is refused |
-/// | `exception.message` | what it failed with, and the sources of that |
+/// | `error.type` | `failed` if the verifier failed. A rejected caller is no error of the service |
+/// | `exception.message` | the error of the verifier, and its sources |
 ///
-/// What a caller wrote is clipped after 256 characters, and holds none that a terminal or a reader of
-/// lines obeys: in a path they are percent-encoded, as they should have been. Ids and messages are
-/// escaped as in Rust.
+/// Text from a caller is clipped after 256 characters. It holds no character that a terminal or a reader of
+/// lines obeys, because a path is percent-encoded, and ids and messages are escaped as in Rust.
 ///
-/// A message (of up to 1,024 characters) is your verifier's own text. If an error of yours shows a key,
-/// a password or a connection string, so does the log. The caller is told nothing of it.
+/// A message of up to 1,024 characters is the text of your own verifier. If your error shows a key, a password
+/// or a connection string, the log does as well. The caller does not see it.
 ///
 /// # On the request's span
 ///
-/// `api_key.outcome`, `api_key.reason`, `api_key.client.id` and `api_key.id` are also recorded on the
-/// span that is entered, if it declares them, so that every line of the request names the client.
+/// The decision of the layer also records `api_key.outcome`, `api_key.reason`, `api_key.client.id` and
+/// `api_key.id` on the current span, if the span declares them. So every line of the request names the client.
 /// With axum and tower-http:
 ///
 /// ```
@@ -75,7 +80,7 @@ use crate::{
 ///     info_span!(
 ///         "request",
 ///         http.request.method = %request.method(),
-///         url.path = request.uri().path(),        // not the whole URI: its query may hold the key
+///         url.path = request.uri().path(),        // not the URI, because its query can hold the key
 ///         api_key.client.id = Empty,
 ///         api_key.id = Empty,
 ///     )
@@ -83,7 +88,7 @@ use crate::{
 /// let app: Router = Router::new()
 ///     .route("/", get(async || "hello"))
 ///     .layer(auth.observe(Tracing))
-///     .layer(trace);                              // outside: the span is there before the decision
+///     .layer(trace);                              // outside, so that the span is there first
 /// # Ok::<(), tower_api_key::error::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,66 +99,84 @@ impl Tracing {
     pub const TARGET: &'static str = "tower_api_key";
 }
 
-const MOST_OF_A_FIELD: usize = 256;
-const MOST_OF_A_MESSAGE: usize = 1024;
+const MAX_FIELD_LEN: usize = 256;
+const MAX_MESSAGE_LEN: usize = 1024;
 
-/// The level of an event is part of its static description: one for each.
-macro_rules! tell {
-    ($level:ident, $said:ident, $event:ident, $message:literal) => {
+/// Emits an event. It is a macro, because the level of an event is part of its static description.
+macro_rules! emit {
+    ($level:ident, $fields:ident, $decision:ident, $message:literal) => {
         event!(
             target: Tracing::TARGET,
             Level::$level,
-            api_key.outcome = $said.outcome,
-            api_key.reason = $said.reason,
-            api_key.place = $event.place().map(|it| format!("{} {}", it.kind().as_str(), it.name())),
-            api_key.client.id = $said.client_id.as_deref(),
-            api_key.id = $said.key_id.as_deref(),
-            api_key.duration = $event.elapsed().as_secs_f64(),
-            http.request.method = known($event.method()).unwrap_or("_OTHER"),
-            http.request.method_original = other($event.method()).as_deref(),
-            url.path = &*text::path($event.path(), MOST_OF_A_FIELD),
-            error.type = $said.reason.filter(|reason| *reason == Reason::Failed.as_str()),
-            exception.message = $event.rejection().and_then(cause).as_deref(),
+            api_key.outcome = $fields.outcome,
+            api_key.reason = $fields.reason,
+            api_key.location = $fields.location.as_deref(),
+            api_key.client.id = $fields.client_id.as_deref(),
+            api_key.id = $fields.key_id.as_deref(),
+            api_key.duration = $fields.duration,
+            http.request.method = known($decision.method()).unwrap_or("_OTHER"),
+            http.request.method_original = other($decision.method()).as_deref(),
+            url.path = &*text::path($decision.path(), MAX_FIELD_LEN),
+            error.type = $fields.reason.filter(|reason| *reason == Reason::Failed.as_str()),
+            exception.message = $decision.rejection().and_then(cause).as_deref(),
             $message
         )
     };
 }
 
 impl<C: Identity> Observe<C> for Tracing {
-    fn decided(&self, event: &Decision<'_, C>) {
-        let said = Said::of(event);
-        said.record_on(&Span::current());
-        match event.rejection().map(Rejection::reason) {
-            None => tell!(DEBUG, said, event, "request let in"),
-            Some(Reason::Failed) => tell!(ERROR, said, event, "API key not verified"),
-            Some(_) if event.outcome() == Outcome::Reported => {
-                tell!(INFO, said, event, "request let by, which would have been turned away");
-            }
-            Some(_) => tell!(INFO, said, event, "request turned away"),
-        }
+    fn on_decision(&self, decision: &Decision<'_, C>) {
+        let duration = Some(decision.elapsed().as_secs_f64());
+        let fields = Fields { duration, ..Fields::of(decision) };
+        fields.record_on(&Span::current());
+        log(decision, &fields);
+    }
+
+    /// Leaves the span alone, which has the decision of the layer already.
+    fn on_guard(&self, decision: &Decision<'_, C>) {
+        log(decision, &Fields::of(decision));
     }
 }
 
-/// What the event and the span have in common.
-struct Said<'a> {
+fn log<C>(decision: &Decision<'_, C>, fields: &Fields<'_>) {
+    match (decision.rejection().map(Rejection::reason), decision.outcome()) {
+        (None, _) => emit!(DEBUG, fields, decision, "request accepted"),
+        (Some(Reason::Failed), _) => emit!(ERROR, fields, decision, "API key not verified"),
+        (_, Outcome::Reported) => {
+            emit!(INFO, fields, decision, "request would be rejected (report-only)");
+        }
+        (_, Outcome::Forbidden) => emit!(INFO, fields, decision, "request forbidden"),
+        (_, Outcome::Limited) => emit!(INFO, fields, decision, "request limited"),
+        _ => emit!(INFO, fields, decision, "request rejected"),
+    }
+}
+
+/// The fields that need some work. The event and the span share some of them.
+struct Fields<'a> {
     outcome: &'static str,
     reason: Option<&'static str>,
+    location: Option<String>,
     client_id: Option<Cow<'a, str>>,
     key_id: Option<Cow<'a, str>>,
+    /// In seconds.
+    duration: Option<f64>,
 }
 
-impl<'a> Said<'a> {
-    fn of<C: Identity>(event: &Decision<'a, C>) -> Self {
-        let safe = |id| text::printable(id, MOST_OF_A_FIELD);
+impl<'a> Fields<'a> {
+    fn of<C: Identity>(decision: &Decision<'a, C>) -> Self {
+        let safe = |id| text::printable(id, MAX_FIELD_LEN);
+        let location = decision.location();
         Self {
-            outcome: event.outcome().as_str(),
-            reason: event.rejection().map(|rejection| rejection.reason().as_str()),
-            client_id: event.client().map(|client| safe(client.id())),
-            key_id: event.key_id().map(safe),
+            outcome: decision.outcome().as_str(),
+            reason: decision.rejection().map(|rejection| rejection.reason().as_str()),
+            location: location.map(|it| format!("{} {}", it.kind().as_str(), it.name())),
+            client_id: decision.client().map(|client| safe(client.id())),
+            key_id: decision.key_id().map(safe),
+            duration: None,
         }
     }
 
-    /// A span that does not declare a field ignores it.
+    /// A span ignores a field that it does not declare.
     fn record_on(&self, span: &Span) {
         span.record("api_key.outcome", self.outcome);
         for (name, value) in [
@@ -168,7 +191,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// OpenTelemetry knows these methods by default.
+/// Returns the name of a method that OpenTelemetry knows by default.
 fn known(method: &Method) -> Option<&str> {
     let known = [
         Method::GET,
@@ -185,14 +208,15 @@ fn known(method: &Method) -> Option<&str> {
 }
 
 fn other(method: &Method) -> Option<Cow<'_, str>> {
-    known(method).is_none().then(|| text::printable(method.as_str(), MOST_OF_A_FIELD))
+    known(method).is_none().then(|| text::printable(method.as_str(), MAX_FIELD_LEN))
 }
 
-/// The error of a verifier that failed, and its sources; but not for ever, if they go in a circle.
+/// Returns the error of a verifier that failed, and its sources, up to a limit, because sources can form a
+/// circle.
 fn cause(rejection: &Rejection) -> Option<String> {
-    const MOST_SOURCES: usize = 8;
+    const MAX_SOURCES: usize = 8;
 
-    let errors = successors(rejection.source(), |&error| error.source()).take(MOST_SOURCES);
+    let errors = successors(rejection.source(), |&error| error.source()).take(MAX_SOURCES);
     let text = errors.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    (!text.is_empty()).then(|| text::printable(&text, MOST_OF_A_MESSAGE).into_owned())
+    (!text.is_empty()).then(|| text::printable(&text, MAX_MESSAGE_LEN).into_owned())
 }

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header::CONTENT
 use super::Respond;
 use crate::rejection::{Rejection, RejectionKind};
 
-/// A gRPC or gRPC-Web call, which is answered 200 with a `grpc-status` and no body: trailers-only,
-/// for gRPC in the one HEADERS frame that also ends the stream.
+/// A gRPC or gRPC-Web call. Its rejection is a 200 with a `grpc-status` and without a body, so that one
+/// HEADERS frame of gRPC ends the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grpc {
     Native,
@@ -17,7 +17,7 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 impl Grpc {
-    /// Only a POST is a call, so that a content type on another request turns no 401 into a 200.
+    /// Returns the kind of a call. Only a POST is a call, so that no other request gets a 200 for its content type.
     pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(CONTENT_TYPE).into_iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -33,13 +33,13 @@ impl Grpc {
         (method == Method::POST && matches!(rest, [] | [b'+', _, ..])).then_some(call)
     }
 
-    /// A status and a message: of ASCII without `%`, which is how percent-encoding leaves it.
-    pub(crate) fn answer(self, code: &'static str, message: &'static str) -> Response<Bytes> {
+    /// Writes a status and a message, which is percent-encoded already.
+    pub(super) fn answer(self, code: &'static str, message: HeaderValue) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type());
         headers.insert(STATUS, HeaderValue::from_static(code));
-        headers.insert(MESSAGE, HeaderValue::from_static(message));
+        headers.insert(MESSAGE, message);
         response
     }
 
@@ -52,7 +52,7 @@ impl Grpc {
     }
 }
 
-/// What follows these bytes, in any case.
+/// Returns the bytes after a start, which matches in any case.
 fn after<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (found, rest) = text.split_at_checked(start.len())?;
     found.eq_ignore_ascii_case(start).then_some(rest)
@@ -61,12 +61,14 @@ fn after<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
 impl Respond for Grpc {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
         let code = match rejection.kind() {
-            RejectionKind::Missing | RejectionKind::Refused => "16",
+            RejectionKind::Missing | RejectionKind::InvalidKey => "16",
             RejectionKind::Ambiguous => "3",
             RejectionKind::Failed => "14",
             RejectionKind::Forbidden | RejectionKind::Insecure => "7",
+            RejectionKind::Limited => "8",
         };
-        self.answer(code, rejection.message())
+        // No message has a `%`.
+        self.answer(code, HeaderValue::from_static(rejection.message()))
     }
 }
 
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_post_with_a_media_type_of_grpc_in_any_case_and_with_any_parameters_is_a_call() {
+    fn r35_only_a_post_with_a_media_type_of_grpc_in_any_case_and_with_any_parameters_is_a_call() {
         let of = |method, content_type: &str| {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
             Grpc::of(&method, &headers)

@@ -6,7 +6,7 @@ use http::Response;
 use super::{Body, Respond};
 use crate::rejection::Rejection;
 
-/// `{"error":"Unauthorized access"}`: the default.
+/// Writes `{"error":"Unauthorized access"}`. This is the default.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header, respond::Json};
@@ -23,7 +23,7 @@ pub struct Json {
 }
 
 impl Json {
-    /// Changes the text of the 401, for a missing and for a refused key alike.
+    /// Sets the text of the 401, for a missing and for a wrong key alike.
     pub fn message(self, text: &str) -> Self {
         Self { message: Some(text.into()), unauthorized: Body::default() }
     }
@@ -39,13 +39,13 @@ impl Respond for Json {
     }
 }
 
-/// A JSON string (RFC 8259 §7).
+/// Returns a JSON string (RFC 8259 §7).
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
         match char {
             '"' | '\\' => quoted.extend(['\\', char]),
-            // Writing to a string does not fail.
+            // Writing to a `String` does not fail.
             '\0'..='\x1F' => drop(write!(quoted, "\\u{:04x}", u32::from(char))),
             _ => quoted.push(char),
         }

@@ -1,38 +1,54 @@
-//! Responders: how a rejection looks to the caller.
+//! Responders: write a rejection as an HTTP response.
 //!
-//! [`Json`] is the default; [`Problem`] writes RFC 9457 problem details, [`Text`] plain text, and
-//! [`ApiKeyLayer::respond_with`](crate::ApiKeyLayer::respond_with) takes a closure. Whatever a
-//! responder writes, the layer sees to it that a 401 carries its challenge and that no rejection is
-//! cached, and puts the [`Rejection`] into the response's extensions. gRPC callers are answered in
-//! their own way (`grpc-status`), which no responder has to know of.
+//! [`Json`] is the default. [`Problem`] writes RFC 9457 problem details, and [`Text`] writes plain text. A
+//! closure is a responder as well. The layer adds the challenge to a 401 and `no-store` to every rejection,
+//! and puts the [`Rejection`] into the response's extensions. It writes the response to a gRPC request itself.
+//!
+//! A guard rejects with [`reject`] if it is inside the layer, and with a [`RejectionWriter`] if it is outside.
 //!
 //! ```
-//! use tower_api_key::{ApiKeyLayer, Keyring, extract::header, respond::Problem};
+//! use tower_api_key::{ApiKeyLayer, Keyring, Rejection, extract::header, respond::Problem};
 //!
-//! let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?)
-//!     .respond(Problem::default());
+//! let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?);
+//! let problem = layer.clone().respond(Problem::default());
+//! let html = layer.respond(|rejection: &Rejection| {
+//!     let mut response = http::Response::new(format!("<h1>{}</h1>", rejection.message()));
+//!     *response.status_mut() = rejection.status();
+//!     response
+//! });
 //! # Ok::<(), tower_api_key::error::ConfigError>(())
 //! ```
 
-mod from_fn;
+mod challenge;
 mod grpc;
+mod guard;
 mod json;
 mod problem;
 mod text;
+mod writer;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
-pub(crate) use self::{from_fn::FromFn, grpc::Grpc};
-pub use self::{json::Json, problem::Problem, text::Text};
-use crate::rejection::Rejection;
+pub(crate) use self::{grpc::Grpc, guard::GuardMark};
+pub use self::{
+    guard::{reject, server_error},
+    json::Json,
+    problem::Problem,
+    text::Text,
+    writer::RejectionWriter,
+};
+use crate::{macros::pointers, rejection::Rejection};
 
 /// Writes a rejection as a response.
 ///
-/// Say no more than [`Rejection::message`] does: a caller who is told that a key has expired has
-/// learned that it was one.
+/// Say no more than [`Rejection::message`] does. If a response says that a key has expired, an attacker
+/// learns that the key was valid once.
+///
+/// A closure that takes a [`&Rejection`](Rejection) and returns a response is a responder. Name the type
+/// of its argument, because the compiler cannot infer it.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -49,31 +65,43 @@ use crate::rejection::Rejection;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a responder",
+    note = "use `Json`, `Problem` or `Text`, or a closure `|rejection: &Rejection| …` that returns a response whose body is `Into<Bytes>`"
+)]
 pub trait Respond {
     /// Writes the response.
     fn respond(&self, rejection: &Rejection) -> Response<Bytes>;
 }
 
-macro_rules! pointers {
-    ($($pointer:ident)+) => {$(
-        impl<R: Respond + ?Sized> Respond for $pointer<R> {
-            fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-                (**self).respond(rejection)
-            }
-        }
-    )+};
+impl<F, T> Respond for F
+where
+    F: Fn(&Rejection) -> Response<T>,
+    T: Into<Bytes>,
+{
+    fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+        self(rejection).map(Into::into)
+    }
 }
 
-pointers! { Box Arc }
+pointers! {
+    Respond: [R: Respond + ?Sized] Arc<R>, [] Box<dyn Respond + '_>, [] Box<dyn Respond + Send + '_>,
+    [] Box<dyn Respond + Send + Sync + '_>;
+    {
+        fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
+            (**self).respond(rejection)
+        }
+    }
+}
 
-/// What the responders here have in common: the body of a 401 is written once, and others each time.
+/// Writes the response of a responder. The body of a 401 is written once, and any other body each time.
 #[derive(Clone, Debug, Default)]
 struct Body {
     unauthorized: OnceLock<Bytes>,
 }
 
 impl Body {
-    /// `write` is told whether the body is that of a 401, whose texts can be changed.
+    /// The argument of `write` is whether the body is that of a 401, whose texts a user can set.
     fn respond(
         &self,
         rejection: &Rejection,

@@ -4,8 +4,9 @@ use http::Response;
 use super::{Body, Respond, json::quoted};
 use crate::rejection::Rejection;
 
-/// Problem details (RFC 9457), as `application/problem+json`:
-/// `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}`.
+/// Writes problem details (RFC 9457), as `application/problem+json`.
+///
+/// The 401 is `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}`.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header, respond::Problem};
@@ -23,13 +24,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Changes the `detail` of the 401, for a missing and for a refused key alike.
+    /// Sets the `detail` of the 401, for a missing and for a wrong key alike.
     pub fn message(self, text: &str) -> Self {
         Self { detail: Some(text.into()), unauthorized: Body::default(), ..self }
     }
 
-    /// Changes the `type` of the 401, by default `about:blank` (RFC 9457 §4.2.1): a URI that tells
-    /// people what the problem is.
+    /// Sets the `type` of the 401, a URI for a description of the problem.
+    ///
+    /// The default is `about:blank` (RFC 9457 §4.2.1).
     pub fn type_uri(self, uri: &str) -> Self {
         Self { type_uri: Some(uri.into()), unauthorized: Body::default(), ..self }
     }

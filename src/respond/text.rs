@@ -4,7 +4,7 @@ use http::Response;
 use super::{Body, Respond};
 use crate::rejection::Rejection;
 
-/// `Unauthorized access`, as plain text.
+/// Writes `Unauthorized access`, as plain text.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::query, respond::Text};
@@ -21,7 +21,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// Changes the text of the 401, for a missing and for a refused key alike.
+    /// Sets the text of the 401, for a missing and for a wrong key alike.
     pub fn message(self, text: &str) -> Self {
         Self { message: Some(text.into()), unauthorized: Body::default() }
     }

@@ -7,32 +7,33 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{Later, Presented, Refusal, Verify};
+use super::{Never, PresentedKey, Verification, Verify, VerifyError};
 use crate::key::KeyDigest;
 
-/// What a closure may answer: `Option<C>`, or `Result<Option<C>, E>`. It is sealed.
+/// The result of a closure: `Option<C>` or `Result<Option<C>, E>`.
 ///
-/// `None` is an unknown key. An `E` is any error, which means that it could not be told (503), or a
-/// [`Refusal`] that says more.
+/// `None` means that the key is unknown. An `E` is a [`VerifyError`]. If it is another error,
+/// verification failed (503). The trait is sealed. [`from_fn`] and [`from_async_fn`] have examples.
 #[diagnostic::on_unimplemented(
-    message = "a verifier's closure cannot answer `{Self}`",
-    note = "answer `Option<Client>`: `Some(Client::new(\"…\"))` for a good key, `None` for an unknown one",
-    note = "or `Result<Option<Client>, E>`, where an `Err` means that it could not be told: 503",
-    note = "a bare `Result<Client, Refusal>` is for an `impl Verify`: here it is `Ok(Some(client))`"
+    message = "a verifier's closure cannot return `{Self}`",
+    note = "return `Option<Client>`: `Some(Client::new(\"…\"))` for a good key, `None` for an unknown one",
+    note = "or `Result<Option<Client>, E>`, where an `Err` means that verification failed (503)",
+    note = "a bare `Result<Client, VerifyError>` is for an `impl Verify`. Return `Ok(Some(client))` here"
 )]
-pub trait IntoAnswer: sealed::Sealed {
+pub trait IntoVerifyResult: sealed::Sealed {
     /// The client's type.
     type Client;
 
-    /// The answer of a verifier.
+    /// Converts the result of the closure into the result of a verifier.
     ///
     /// # Errors
     ///
-    /// The refusal, where it is one.
-    fn into_answer(self) -> Result<Self::Client, Refusal>;
+    /// If the closure returned `None` or an error.
+    fn into_result(self) -> Result<Self::Client, VerifyError>;
 }
 
 mod sealed {
+    #[allow(unnameable_types, reason = "other crates must not implement it")]
     pub trait Sealed {}
 
     impl<C> Sealed for Option<C> {}
@@ -40,26 +41,30 @@ mod sealed {
     impl<C, E> Sealed for Result<Option<C>, E> {}
 }
 
-impl<C> IntoAnswer for Option<C> {
+impl<C> IntoVerifyResult for Option<C> {
     type Client = C;
 
-    fn into_answer(self) -> Result<C, Refusal> {
-        self.ok_or_else(Refusal::unknown)
+    fn into_result(self) -> Result<C, VerifyError> {
+        self.ok_or_else(VerifyError::unknown)
     }
 }
 
-impl<C, E: Into<Refusal>> IntoAnswer for Result<Option<C>, E> {
+impl<C, E: Into<VerifyError>> IntoVerifyResult for Result<Option<C>, E> {
     type Client = C;
 
-    fn into_answer(self) -> Result<C, Refusal> {
-        self.map_err(Into::into)?.into_answer()
+    fn into_result(self) -> Result<C, VerifyError> {
+        self.map_err(Into::into)?.into_result()
     }
 }
 
-/// A verifier made of a closure. Made by [`from_fn`].
+/// A verifier that calls a closure. Created by [`from_fn`].
 pub struct FromFn<F>(Arc<F>);
 
-/// Verifies with a closure that answers at once.
+/// Verifies keys with a closure that returns at once.
+///
+/// The closure returns `Option<Client>` or `Result<Option<Client>, E>`.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Client, KeyDigest, extract::header, verify};
@@ -71,34 +76,36 @@ pub struct FromFn<F>(Arc<F>);
 #[must_use]
 pub fn from_fn<F, T>(verify: F) -> FromFn<F>
 where
-    F: Fn(Presented<'_>) -> T,
-    T: IntoAnswer,
+    F: Fn(&PresentedKey<'_>) -> T,
+    T: IntoVerifyResult,
 {
     FromFn(Arc::new(verify))
 }
 
 impl<F, T> Verify for FromFn<F>
 where
-    F: Fn(Presented<'_>) -> T,
-    T: IntoAnswer,
+    F: Fn(&PresentedKey<'_>) -> T,
+    T: IntoVerifyResult,
     T::Client: Clone + Send + Sync + 'static,
 {
-    type Answer = Result<T::Client, Refusal>;
+    type Client = T::Client;
+    type Future = Never<T::Client>;
 
-    fn verify(&self, key: Presented<'_>) -> Self::Answer {
-        (self.0)(key).into_answer()
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<T::Client> {
+        (self.0)(key).into_result().into()
     }
 }
 
-/// A verifier made of an asynchronous closure. Made by [`from_async_fn`].
+/// A verifier that calls an asynchronous closure. Created by [`from_async_fn`].
 pub struct FromAsyncFn<F>(Arc<F>);
 
-/// Verifies with a closure that looks a digest up, in a database for example.
+/// Verifies keys with an asynchronous closure, to ask a database for example.
 ///
-/// The closure gets the digest, and never the key. While its future is pending, the inner service
-/// that was made ready keeps its permit, if it has one. A future that never ends is not ended by
-/// this layer: set a deadline inside, whose error becomes a 503, as the
-/// [module's example](crate::verify) does.
+/// The closure gets the digest, and never the key. The layer has no timeout. Set a deadline inside the
+/// closure, as the [example of the module](crate::verify) does. Its error becomes a 503. While the future
+/// is pending, the inner service keeps the permit of the request.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Client, extract::header, verify};
@@ -110,11 +117,13 @@ pub struct FromAsyncFn<F>(Arc<F>);
 /// let layer = ApiKeyLayer::new(header("x-api-key"), check);
 /// ```
 ///
-/// It is called for every request, so that what it captures is cloned for each future. Errors of
-/// several kinds meet in a [`Refusal`]:
+/// # Example: return several kinds of errors
+///
+/// The layer calls the closure for every request, so clone captured values for each future. Convert all
+/// errors into a [`VerifyError`].
 ///
 /// ```
-/// # use tower_api_key::{Client, verify::{self, Refusal}};
+/// # use tower_api_key::{Client, verify::{self, VerifyError}};
 /// # #[derive(Clone)] struct Pool;
 /// # impl Pool { async fn find(&self, _: [u8; 32]) -> std::io::Result<Option<String>> { Ok(None) } }
 /// # let pool = Pool;
@@ -123,9 +132,9 @@ pub struct FromAsyncFn<F>(Arc<F>);
 ///     async move {
 ///         let Some(id) = pool.find(digest.to_bytes()).await? else { return Ok(None) };
 ///         if id.starts_with("former-") {
-///             return Err(Refusal::revoked());
+///             return Err(VerifyError::revoked());
 ///         }
-///         Ok::<_, Refusal>(Some(Client::new(id)))
+///         Ok::<_, VerifyError>(Some(Client::new(id)))
 ///     }
 /// });
 /// # let _ = tower_api_key::ApiKeyLayer::new(tower_api_key::extract::bearer(), check);
@@ -135,7 +144,7 @@ pub fn from_async_fn<F, Fut>(verify: F) -> FromAsyncFn<F>
 where
     F: Fn(KeyDigest) -> Fut,
     Fut: Future,
-    Fut::Output: IntoAnswer,
+    Fut::Output: IntoVerifyResult,
 {
     FromAsyncFn(Arc::new(verify))
 }
@@ -144,33 +153,34 @@ impl<F, Fut, T> Verify for FromAsyncFn<F>
 where
     F: Fn(KeyDigest) -> Fut,
     Fut: Future<Output = T>,
-    T: IntoAnswer,
+    T: IntoVerifyResult,
     T::Client: Clone + Send + Sync + 'static,
 {
-    type Answer = Later<AnswerFuture<Fut>>;
+    type Client = T::Client;
+    type Future = FromAsyncFnFuture<Fut>;
 
-    fn verify(&self, key: Presented<'_>) -> Self::Answer {
-        Later::Wait(AnswerFuture { future: (self.0)(key.digest()) })
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<T::Client, Self::Future> {
+        Verification::Pending(FromAsyncFnFuture { future: (self.0)(key.digest()) })
     }
 }
 
 pin_project! {
-    /// Makes an answer of what a closure's future gives.
-    pub struct AnswerFuture<F> {
+    /// The future of a [`FromAsyncFn`].
+    pub struct FromAsyncFnFuture<F> {
         #[pin]
         future: F,
     }
 }
 
-impl<F> Future for AnswerFuture<F>
+impl<F> Future for FromAsyncFnFuture<F>
 where
     F: Future,
-    F::Output: IntoAnswer,
+    F::Output: IntoVerifyResult,
 {
-    type Output = Result<<F::Output as IntoAnswer>::Client, Refusal>;
+    type Output = Result<<F::Output as IntoVerifyResult>::Client, VerifyError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().future.poll(cx).map(IntoAnswer::into_answer)
+        self.project().future.poll(cx).map(IntoVerifyResult::into_result)
     }
 }
 
@@ -198,8 +208,8 @@ impl<F> fmt::Debug for FromAsyncFn<F> {
     }
 }
 
-impl<F> fmt::Debug for AnswerFuture<F> {
+impl<F> fmt::Debug for FromAsyncFnFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnswerFuture(..)")
+        f.write_str("FromAsyncFnFuture(..)")
     }
 }

@@ -1,7 +1,10 @@
-//! Verifiers: whose key it is.
+//! Verifiers decide to which client a key belongs.
 //!
-//! A [`Keyring`] holds the digests of keys in memory. [`from_fn`](fn@from_fn) and [`from_async_fn`]
-//! ask your own code, [`or`](Verify::or) tries one after another, and the trait [`Verify`] is for types.
+//! A [`Keyring`](crate::Keyring) holds the digests of keys in memory. Use [`from_fn`](fn@from_fn) and [`from_async_fn`]
+//! to call your own code, and [`or`](Verify::or) to ask two verifiers. Implement [`Verify`] for your own
+//! type.
+//!
+//! # Example: look up keys in a database
 //!
 //! ```
 //! use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -10,7 +13,7 @@
 //! # #[derive(Clone)] struct Pool;
 //! # impl Pool { async fn find(&self, _: [u8; 32]) -> std::io::Result<Option<Client>> { Ok(None) } }
 //! # let pool = Pool;
-//! // A verifier sets its own deadline; an `Err` is answered 503, and nobody is let in.
+//! // The closure sets its own deadline. An `Err` becomes a 503.
 //! let lookup = verify::from_async_fn(move |digest: KeyDigest| {
 //!     let pool = pool.clone();
 //!     async move {
@@ -21,69 +24,84 @@
 //! let layer = ApiKeyLayer::new(bearer(), lookup);
 //! ```
 
-mod answer;
 mod from_fn;
-mod keyring;
+mod map_client;
 mod or;
+mod presented_key;
+mod verification;
+mod verify_error;
 
-use std::{error::Error, fmt, sync::Arc};
+use std::sync::Arc;
 
 pub use self::{
-    answer::{Answer, Later},
-    from_fn::{AnswerFuture, FromAsyncFn, FromFn, IntoAnswer, from_async_fn, from_fn},
-    keyring::{Keyring, Record},
+    from_fn::{FromAsyncFn, FromAsyncFnFuture, FromFn, IntoVerifyResult, from_async_fn, from_fn},
+    map_client::{MapClient, MapClientFuture, TryMapClient, TryMapClientFuture},
     or::Or,
+    presented_key::PresentedKey,
+    verification::{AtOnce, Never, Verification},
+    verify_error::VerifyError,
 };
-pub(crate) use answer::Resume;
+use crate::macros::pointers;
 
-use crate::{
-    head::Head,
-    key::{KeyDigest, KeyId},
-    place::Place,
-    rejection::{Reason, Rejection},
-};
-
-/// Says whose key it is.
+/// Verifies a key and returns its client.
 ///
-/// The [`Answer`] is a `Result<C, Refusal>` where it is known at once, and a [`Later`] where one has
-/// to wait. It does not borrow the key, which is taken out of the request before anybody waits.
+/// If the result is known at once, return [`Verification::Ready`]. Otherwise return
+/// [`Verification::Pending`] with a future. The future cannot borrow the key, because the layer strips
+/// the key from the request before it waits.
+///
+/// # Example: verify one key
+///
+/// `?` does not work inside [`verify`](Self::verify), because a [`Verification`] is no `Result`. Write a
+/// function that returns a `Result` and call `.into()`.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, Client, KeyDigest, extract::header};
-/// use tower_api_key::verify::{Presented, Refusal, Verify};
+/// use tower_api_key::verify::{Never, PresentedKey, Verification, Verify, VerifyError};
 ///
 /// struct OnlyOne(KeyDigest);
 ///
-/// impl Verify for OnlyOne {
-///     type Answer = Result<Client, Refusal>;
+/// impl OnlyOne {
+///     fn check(&self, key: &PresentedKey<'_>) -> Result<Client, VerifyError> {
+///         if key.digest() == self.0 { Ok(Client::new("me")) } else { Err(VerifyError::unknown()) }
+///     }
+/// }
 ///
-///     fn verify(&self, key: Presented<'_>) -> Self::Answer {
-///         if key.digest() == self.0 { Ok(Client::new("me")) } else { Err(Refusal::unknown()) }
+/// impl Verify for OnlyOne {
+///     type Client = Client;
+///     type Future = Never<Client>;
+///
+///     fn verify(&self, key: &PresentedKey<'_>) -> Verification<Client> {
+///         self.check(key).into()
 ///     }
 /// }
 ///
 /// let layer = ApiKeyLayer::new(header("x-api-key"), OnlyOne(KeyDigest::of("12345abcde")));
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot say whose key it is",
+    message = "`{Self}` cannot verify keys",
     label = "not a verifier",
-    note = "use a `Keyring`, or wrap a closure in `verify::from_fn(|presented| …)` or `verify::from_async_fn(|digest| …)`",
-    note = "building a keyring can fail: put a `?` behind `Keyring::single(…)` and `Keyring::from_env(…)`"
+    note = "use a `Keyring`, or wrap a closure in `verify::from_fn(|key| …)` or `verify::from_async_fn(|digest| …)`",
+    note = "building a keyring can fail, so write `?` after `Keyring::single(…)` and `Keyring::from_env(…)`"
 )]
 pub trait Verify {
-    /// `Result<C, Refusal>`, or a [`Later`] of such a future.
-    type Answer: Answer;
+    /// The type of the client. A handler finds it in the extensions of the request.
+    type Client: Clone + Send + Sync + 'static;
 
-    /// Verifies one key.
-    fn verify(&self, key: Presented<'_>) -> Self::Answer;
+    /// The future of a pending result. Use [`Never`] if the verifier always answers at once.
+    type Future: Future<Output = Result<Self::Client, VerifyError>>;
 
-    /// Asks the next verifier where this one answers [`unknown`](Refusal::unknown): never after
-    /// another refusal, and never after a failure.
+    /// Verifies a key and returns its client.
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<Self::Client, Self::Future>;
+
+    /// Asks a second verifier if this verifier returns [`unknown`](VerifyError::unknown).
     ///
-    /// A keyring says `unknown` of a revoked key once the key was
-    /// [pruned](crate::Keyring::prune). From then on the next verifier is asked about that key.
+    /// After any other error the second verifier is not asked. This verifier must answer at once, because
+    /// the second one borrows the key, so put the keyring before the database.
     ///
-    /// This one must answer at once, since the key is borrowed: put the keyring before the database.
+    /// If you [prune](crate::Keyring::prune) a revoked key, the keyring returns `unknown` for it. The
+    /// second verifier is then asked about this key.
+    ///
+    /// # Example: fall back to a database
     ///
     /// ```
     /// use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::bearer, verify::{self, Verify}};
@@ -96,168 +114,78 @@ pub trait Verify {
     /// let layer = ApiKeyLayer::new(bearer(), keys.or(elsewhere));
     /// # Ok::<(), tower_api_key::error::ConfigError>(())
     /// ```
-    fn or<C, V>(self, next: V) -> Or<Self, V>
+    fn or<V>(self, second: V) -> Or<Self, V>
     where
-        Self: Sized + Verify<Answer = Result<C, Refusal>>,
-        V: Verify,
-        V::Answer: Answer<Client = C>,
+        Self: Sized,
+        Self::Future: AtOnce,
+        V: Verify<Client = Self::Client>,
     {
-        Or::new(self, next)
-    }
-}
-
-macro_rules! pointers {
-    ($($pointer:ident)+) => {$(
-        impl<V: Verify + ?Sized> Verify for $pointer<V> {
-            type Answer = V::Answer;
-
-            fn verify(&self, key: Presented<'_>) -> V::Answer {
-                (**self).verify(key)
-            }
-        }
-    )+};
-}
-
-pointers! { Box Arc }
-
-/// A key as a request presented it.
-#[derive(Clone, Copy)]
-pub struct Presented<'a> {
-    key: &'a [u8],
-    place: Option<&'a Place>,
-    head: Head<'a>,
-}
-
-impl<'a> Presented<'a> {
-    /// A key as the layer hands it on, to test a verifier with. It has no place.
-    #[must_use]
-    pub fn new(key: &'a [u8], head: Head<'a>) -> Self {
-        Self { key, place: None, head }
+        Or::new(self, second)
     }
 
-    pub(crate) fn at(self, place: Option<&'a Place>) -> Self {
-        Self { place, ..self }
-    }
-
-    /// The key itself: bytes from 0x20 to 0x7E, not blank at the edges, not over-long.
+    /// Converts each client into a type of your own, for handlers.
     ///
-    /// Keep it no longer than the call, and compare it with nothing: compare [`digest`](Self::digest)s.
-    #[must_use]
-    pub fn expose(&self) -> &'a [u8] {
-        self.key
+    /// # Example: read tenants in handlers
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::bearer, verify::Verify};
+    ///
+    /// #[derive(Clone)]
+    /// struct Tenant {
+    ///     slug: String,
+    /// }
+    ///
+    /// let keys = Keyring::single("12345abcde")?;
+    /// let tenants = keys.map_client(|client| Tenant { slug: client.id().to_owned() });
+    /// let layer = ApiKeyLayer::new(bearer(), tenants);
+    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// ```
+    fn map_client<F, C>(self, map: F) -> MapClient<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Client) -> C,
+        C: Clone + Send + Sync + 'static,
+    {
+        MapClient::new(self, map)
     }
 
-    /// The key's digest, computed anew on every call.
-    #[must_use]
-    pub fn digest(&self) -> KeyDigest {
-        KeyDigest::of(self.key)
-    }
-
-    /// Where it stood, if the extractor has told.
-    #[must_use]
-    pub fn place(&self) -> Option<&'a Place> {
-        self.place
-    }
-
-    /// The head of the request, with the key still in it.
-    #[must_use]
-    pub fn head(&self) -> Head<'a> {
-        self.head
-    }
-}
-
-impl fmt::Debug for Presented<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presented").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-/// A verifier's no, or that it could not tell.
-///
-/// All but [`failed`](Self::failed) are one and the same to the caller: 401. `?` on an error means
-/// failed: 503, and never an open door.
-///
-/// ```
-/// use tower_api_key::{ApiKeyLayer, Client, KeyDigest, extract::bearer};
-/// use tower_api_key::verify::{self, Presented, Refusal};
-///
-/// fn verify(key: Presented<'_>) -> Result<Option<Client>, Refusal> {
-///     let digest = key.digest();
-///     for line in std::fs::read_to_string("digests")?.lines() {        // `?`: failed
-///         if KeyDigest::parse(line)? == digest {                       // in constant time
-///             return Ok(Some(Client::new("listed")));
-///         }
-///     }
-///     Err(Refusal::unknown())                                          // or `Ok(None)`
-/// }
-///
-/// let layer = ApiKeyLayer::new(bearer(), verify::from_fn(verify));
-/// ```
-pub struct Refusal {
-    reason: Reason,
-    key_id: Option<KeyId>,
-    cause: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl Refusal {
-    fn because(reason: Reason) -> Self {
-        Self { reason, key_id: None, cause: None }
-    }
-
-    fn of_key(reason: Option<Reason>, key_id: Option<KeyId>) -> Self {
-        Self { reason: reason.unwrap_or(Reason::Unknown), key_id, cause: None }
-    }
-
-    /// The key is nobody's.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self::because(Reason::Unknown)
-    }
-
-    /// The key no longer works.
-    #[must_use]
-    pub fn expired() -> Self {
-        Self::because(Reason::Expired)
-    }
-
-    /// The key does not work yet.
-    #[must_use]
-    pub fn not_yet_valid() -> Self {
-        Self::because(Reason::NotYetValid)
-    }
-
-    /// The key was revoked.
-    #[must_use]
-    pub fn revoked() -> Self {
-        Self::because(Reason::Revoked)
-    }
-
-    /// It could not be told: 503. The cause is for operators: the source of the
-    /// [`Rejection`].
-    #[must_use]
-    pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { cause: Some(cause.into()), ..Self::because(Reason::Failed) }
-    }
-
-    /// Why.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    pub(crate) fn into_rejection(self) -> Rejection {
-        Rejection::new(self.reason).of_key(self.key_id).because(self.cause)
+    /// Converts each client into a type of your own, or rejects the key.
+    ///
+    /// A [`VerifyError`] rejects the key for its reason. After any other error the layer returns 503.
+    ///
+    /// # Example: reject clients without a tenant
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::bearer};
+    /// use tower_api_key::verify::{Verify, VerifyError};
+    ///
+    /// #[derive(Clone)]
+    /// struct Tenant(u32);
+    ///
+    /// let keys = Keyring::single("12345abcde")?;
+    /// let tenants = keys.try_map_client(|client| match client.id().strip_prefix("tenant-") {
+    ///     Some(number) => Ok(Tenant(number.parse()?)),          // an error: 503
+    ///     None => Err(VerifyError::unknown()),                  // 401
+    /// });
+    /// let layer = ApiKeyLayer::new(bearer(), tenants);
+    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// ```
+    fn try_map_client<F, C, E>(self, map: F) -> TryMapClient<Self, F>
+    where
+        Self: Sized,
+        F: Fn(Self::Client) -> Result<C, E>,
+        C: Clone + Send + Sync + 'static,
+        E: Into<VerifyError>,
+    {
+        TryMapClient::new(self, map)
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Refusal {
-    fn from(cause: E) -> Self {
-        Self::failed(cause)
-    }
-}
+pointers! { Verify: [V: Verify + ?Sized] Box<V>, [V: Verify + ?Sized] Arc<V>; {
+    type Client = V::Client;
+    type Future = V::Future;
 
-impl fmt::Debug for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Refusal").field(&self.reason).finish()
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<V::Client, V::Future> {
+        (**self).verify(key)
     }
-}
+} }

@@ -1,32 +1,34 @@
-use super::{Answer, Presented, Refusal, Verify};
+use super::{AtOnce, PresentedKey, Verification, Verify, verification::sealed::Absurd as _};
 use crate::rejection::Reason;
 
-/// Two verifiers, one after the other. Made by [`Verify::or`].
+/// A verifier that asks a second one about unknown keys. Created by [`Verify::or`].
 #[derive(Clone, Debug)]
 pub struct Or<A, B> {
     first: A,
-    next: B,
+    second: B,
 }
 
 impl<A, B> Or<A, B> {
-    pub(super) fn new(first: A, next: B) -> Self {
-        Self { first, next }
+    pub(super) fn new(first: A, second: B) -> Self {
+        Self { first, second }
     }
 }
 
-impl<A, B, C> Verify for Or<A, B>
+impl<A, B> Verify for Or<A, B>
 where
-    A: Verify<Answer = Result<C, Refusal>>,
-    B: Verify,
-    B::Answer: Answer<Client = C>,
-    C: Clone + Send + Sync + 'static,
+    A: Verify<Future: AtOnce>,
+    B: Verify<Client = A::Client>,
 {
-    type Answer = B::Answer;
+    type Client = A::Client;
+    type Future = B::Future;
 
-    fn verify(&self, key: Presented<'_>) -> B::Answer {
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<Self::Client, Self::Future> {
         match self.first.verify(key) {
-            Err(refusal) if refusal.reason() == Reason::Unknown => self.next.verify(key),
-            answer => Answer::at_once(answer),
+            Verification::Ready(Err(error)) if error.reason() == Reason::Unknown => {
+                self.second.verify(key)
+            }
+            Verification::Ready(result) => result.into(),
+            Verification::Pending(never) => never.absurd(),
         }
     }
 }

@@ -17,14 +17,14 @@ use http::{HeaderValue, Request, Response, header::COOKIE};
 use support::{KEY, OTHER, SPOTS, WRONG, ask, escaped, keys};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, Place,
+    ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring,
     error::ConfigErrorKind,
-    extract::{Extract, Header, bearer, first_of, header, query},
+    extract::{Extract, bearer, first_of, header, query},
     observe::{Decision, Observe},
-    verify::{self, Presented, Refusal},
+    verify::{self, PresentedKey, Verify as _, VerifyError},
 };
 
-fn by_header() -> ApiKeyLayer<Header, Keyring> {
+fn by_header() -> ApiKeyLayer<KeyLocation, Keyring> {
     ApiKeyLayer::new(header("x-api-key"), keys())
 }
 
@@ -63,7 +63,8 @@ fn rustsec_2022_0018_digests_are_equal_whole_or_not_at_all() {
             stored[at] ^= 1;
         }
         let stored = KeyDigest::from_bytes(stored);
-        let mine = move |key: Presented<'_>| (key.digest() == stored).then(|| Client::new("me"));
+        let mine =
+            move |key: &PresentedKey<'_>| (key.digest() == stored).then(|| Client::new("me"));
         let layer = ApiKeyLayer::new(header("x-api-key"), verify::from_fn(mine));
         let reply = ask(&layer, Request::get("/").header("x-api-key", KEY));
         assert_eq!(reply.seen.is_some(), at.is_none(), "byte {at:?}");
@@ -221,9 +222,9 @@ fn cve_2020_25017_several_values_are_refused_whichever_is_good() {
 /// denied key does not get in by coming twice.
 #[test]
 fn cve_2026_26308_values_are_neither_joined_nor_split() {
-    let denied = verify::from_fn(|key: Presented<'_>| match key.expose() {
-        b"true" => Err(Refusal::revoked()),
-        _ => Ok::<_, Refusal>(Some(Client::new("anybody else"))),
+    let denied = verify::from_fn(|key: &PresentedKey<'_>| match key.expose() {
+        b"true" => Err(VerifyError::revoked()),
+        _ => Ok::<_, VerifyError>(Some(Client::new("anybody else"))),
     });
     let layer = ApiKeyLayer::new(header("x-api-key"), denied);
     let twice = Request::get("/").header("x-api-key", "true").header("x-api-key", "true");
@@ -329,9 +330,9 @@ fn cve_2026_42208_a_store_never_sees_what_was_presented() {
 /// NocoDB went on accepting a deleted token for three days (CVE-2026-46554, GHSA-f76x-f9vj-92jv).
 #[test]
 fn cve_2026_46554_the_next_request_sees_that_a_key_is_gone() {
-    let revoke: fn(&Keyring) = |keys| assert_eq!(keys.revoke("mobile-app"), 1);
+    let revoke: fn(&Keyring) = |keys| assert_eq!(keys.revoke_client("mobile-app"), 1);
     let revoke_key: fn(&Keyring) = |keys| {
-        let id = keys.record_of(&KeyDigest::of(KEY)).unwrap().id().unwrap().to_owned();
+        let id = keys.record_by_digest(&KeyDigest::of(KEY)).unwrap().id().unwrap().to_owned();
         assert!(keys.revoke_key(&id));
     };
     let remove: fn(&Keyring) = |keys| assert!(keys.remove(&KeyDigest::of(KEY)).is_some());
@@ -386,7 +387,7 @@ fn cve_2024_47822_a_key_in_the_query_is_read_where_it_is_named_and_logged_nowher
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<String>>);
     impl Observe for Log {
-        fn decided(&self, event: &Decision<'_>) {
+        fn on_decision(&self, event: &Decision<'_>) {
             *self.0.lock().unwrap() += &format!("{event:?} {}", event.path());
         }
     }
@@ -434,9 +435,9 @@ fn cve_2022_31130_the_inner_service_never_gets_a_key() {
 fn rustsec_2023_0125_nothing_prints_a_key() {
     let printed = Arc::new(Mutex::new(String::new()));
     let print = Arc::clone(&printed);
-    let verifier = verify::from_fn(move |key: Presented<'_>| {
+    let verifier = verify::from_fn(move |key: &PresentedKey<'_>| {
         *print.lock().unwrap() += &format!("{key:?} {:?} {:?}", key.head(), key.digest());
-        Err::<Option<Client>, _>(Refusal::unknown())
+        Err::<Option<Client>, _>(VerifyError::unknown())
     });
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), verifier);
     let reply = ask(&layer, Request::get("/").header("x-api-key", KEY));
@@ -483,12 +484,12 @@ fn rustsec_2026_0229_what_is_too_long_is_neither_hashed_nor_looked_up() {
 #[test]
 fn rustsec_2026_0174_a_challenge_is_one_line_of_ascii() {
     for realm in ["caf\u{e9}", "a\r\nset-cookie: x=y", "\0", "\u{7f}", "\u{202e}"] {
-        let error = by_header().realm(realm).unwrap_err();
+        let error = by_header().try_realm(realm).unwrap_err();
         assert_eq!(error.kind(), ConfigErrorKind::Realm, "{realm:?}");
-        assert!(Place::try_header(realm).is_err() && Place::try_query(realm).is_err());
-        assert!(Place::try_cookie(realm).is_err() && Place::try_scheme(realm).is_err());
+        assert!(KeyLocation::try_header(realm).is_err() && KeyLocation::try_query(realm).is_err());
+        assert!(KeyLocation::try_cookie(realm).is_err() && KeyLocation::try_scheme(realm).is_err());
     }
-    let layer = ApiKeyLayer::new((query("k\"\\"), bearer()), keys()).realm("a \"b\" \\").unwrap();
+    let layer = ApiKeyLayer::new((query("k\"\\"), bearer()), keys()).realm("a \"b\" \\");
     let reply = ask(&layer, Request::get("/"));
     let lines: Vec<_> = reply.lines("www-authenticate");
     assert_eq!(
@@ -503,7 +504,7 @@ fn rustsec_2026_0174_a_challenge_is_one_line_of_ascii() {
 /// (tower-http #561): behind a limit on concurrency that panics.
 #[test]
 fn tower_http_561_the_service_that_was_made_ready_is_the_one_called() {
-    let now = verify::from_fn(|key: Presented<'_>| {
+    let now = verify::from_fn(|key: &PresentedKey<'_>| {
         (key.digest() == KeyDigest::of(KEY)).then(|| Client::new("me"))
     });
     let later = verify::from_async_fn(|digest| async move {

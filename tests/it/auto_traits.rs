@@ -24,26 +24,28 @@ use std::{
 
 use support::public_types;
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, ApiKeyService, Client, ClientOf, Identity, KeyDigest, Keyring,
-    NoClient, Place, Rejection, ResponseBody, ResponseFuture,
-    client_header::{ClientHeaderLayer, ClientHeaderService},
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, ClientOf, ClientRejection, Identity, KeyDigest,
+    KeyLocation, Keyring, KeyringBuilder, Rejection, ResponseBody, ResponseFuture,
     error::{ConfigError, ConfigErrorKind},
-    extract::{self, Cookie, Extract, Extracted, FirstOf, Found, Head, Header, Query, Scheme},
+    extract::{self, Extract, Extracted, FirstOf, Found, RequestHead},
     key::{KeyFormat, MintedKey},
     key_file::{
         KeyFile, KeyFileError, KeyFileErrorKind, KeyFileEvent, KeyFileOptions, KeyFileProblem,
         KeyFileStatus,
     },
-    observe::{
-        ClientInResponseFuture, ClientInResponseLayer, ClientInResponseService, Decision, Metrics,
-        Observe, Outcome, Tracing,
-    },
-    place::PlaceKind,
+    location::LocationKind,
+    observe::{Decision, Metrics, Observe, Outcome, Tracing},
+    propagate_client::{PropagateClientFuture, PropagateClientLayer, PropagateClientService},
+    record::Record,
     rejection::{Reason, RejectionKind},
-    respond::{Json, Problem, Respond, Text},
-    scope::{self, RequireScopeLayer, RequireScopeService},
-    test_util::GotIn,
-    verify::{self, AnswerFuture, FromAsyncFn, Later, Or, Presented, Record, Refusal, Verify},
+    require_scope::{self, RequireScopeLayer, RequireScopeService},
+    respond::{Json, Problem, RejectionWriter, Respond, Text},
+    set_client_header::{SetClientHeaderLayer, SetClientHeaderService},
+    test_util::Unprotected,
+    verify::{
+        self, FromAsyncFn, FromAsyncFnFuture, MapClient, MapClientFuture, Never, Or, PresentedKey,
+        TryMapClient, TryMapClientFuture, Verification, Verify, VerifyError,
+    },
 };
 
 /// In a row, types are all that is in the first brackets where their parameters `T` and `U` are, and
@@ -72,42 +74,43 @@ macro_rules! are {
 }
 
 /// A future of an answer.
-type Answer<T> = Ready<Result<T, Refusal>>;
+type Answer<T> = Ready<Result<T, VerifyError>>;
 
 are! {
     // Words, and a digest.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Hash, Debug]
-        ConfigErrorKind, KeyFileErrorKind, Outcome, PlaceKind, Reason, RejectionKind, KeyDigest;
+        ConfigErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing;
 
     // Values.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Clone, Debug]
-        Client, Place, GotIn, KeyFormat, ConfigError, Header, Query, Cookie, Scheme, Json, Problem, Text;
+        Client, KeyLocation, Unprotected, KeyFormat, ConfigError, Json, Problem, Text;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug] []
-        Record<T>, ClientOf<T>, FirstOf<(T, U)>, Or<T, U>;
+        Record<T>, ClientOf<T>, FirstOf<(T, U)>, Or<T, U>, MapClient<T, U>, TryMapClient<T, U>;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Debug] [] ResponseBody<T>, MintedKey;
-    [Eq] [] Client, Place, KeyFormat, ConfigError;
-    [Hash] [] Place;
+    [Eq] [] Client, KeyLocation, KeyFormat, ConfigError;
+    [Hash] [] KeyLocation;
     [Default] [] KeyFormat, Json, Problem, Text, Keyring<T>, KeyFileOptions, ResponseBody<T>;
 
     // What may hold an error, a responder or a closure of somebody else's.
     [Send, Sync, Unpin] [Clone, Debug]
-        Rejection, Anonymous, KeyFile, KeyFileError, KeyFileEvent, KeyFileOptions, KeyFileProblem,
+        RejectionWriter, Rejection, Anonymous, KeyFile, KeyFileError, KeyFileEvent, KeyFileOptions, KeyFileProblem,
         KeyFileStatus, Keyring<T>, extract::FromFn<T>, verify::FromFn<T>, FromAsyncFn<T>;
-    [Send, Sync, Unpin] [Debug] Refusal, NoClient, Metrics;
+    [Send, Sync, Unpin] [Debug] KeyringBuilder<T>, VerifyError, ClientRejection, Metrics;
     [Send, Sync, Unpin] [Clone, Debug] ApiKeyLayer<T, U, U>, ApiKeyService<T, U, U, U>;
 
     [Send, Sync, Unpin] [Clone, Debug]
-        RequireScopeLayer<T>, RequireScopeService<T, U>, ClientHeaderLayer<T>, ClientHeaderService<T, U>,
-        ClientInResponseLayer<T>, ClientInResponseService<T, U>;
+        RequireScopeLayer<T>, RequireScopeService<T, U>, SetClientHeaderLayer<T>, SetClientHeaderService<T, U>,
+        PropagateClientLayer<T>, PropagateClientService<T, U>;
 
     // Futures, and what is borrowed of a request.
     [Send, Sync, Unpin] [Debug]
-        ResponseFuture<T, U>, scope::ResponseFuture<T>, ClientInResponseFuture<T, U>, AnswerFuture<T>, Later<Answer<T>>, Extracted<'static>, Found<'static>,
+        ResponseFuture<T, U>, require_scope::ResponseFuture<T>, PropagateClientFuture<T, U>, FromAsyncFnFuture<T>, Verification<T, Answer<T>>, Never<T>, MapClientFuture<T, U>, TryMapClientFuture<T, U>, Extracted<'static>, Found<'static>,
         Decision<'static, T>;
-    [Send, Sync, Unpin] [Copy, Debug] Head<'static>, Presented<'static>;
+    [Send, Sync, Unpin] [Copy, Debug] RequestHead<'static>;
+    [Send, Unpin] [Clone, Debug] PresentedKey<'static>;
 
-    [Send, Sync] [Error] ConfigError, KeyFileError, NoClient, Rejection;
+    [Send, Sync] [Error] ConfigError, KeyFileError, ClientRejection, Rejection;
 }
 
 #[test]
@@ -125,8 +128,8 @@ const _: fn() = || {
     fn is_pointer<T: ?Sized>() {}
     is_extract::<Box<dyn Extract + Send + Sync>>();
     is_extract::<Arc<dyn Extract>>();
-    is_verify::<Box<dyn Verify<Answer = Result<Client, Refusal>> + Send + Sync>>();
-    is_verify::<Arc<dyn Verify<Answer = Later<Answer<Client>>>>>();
+    is_verify::<Box<dyn Verify<Client = Client, Future = verify::Never<Client>> + Send + Sync>>();
+    is_verify::<Arc<dyn Verify<Client = Client, Future = Answer<Client>>>>();
     is_respond::<Box<dyn Respond + Send + Sync>>();
     is_respond::<Arc<dyn Respond>>();
     is_observe::<Box<dyn Observe + Send + Sync>>();
@@ -153,7 +156,7 @@ const _: fn() = || {
     impl<T: Display> Has<Shown> for T {}
     <MintedKey as Has<_>>::no_text();
     <KeyDigest as Has<_>>::no_text();
-    <Presented<'_> as Has<_>>::no_text();
+    <PresentedKey<'_> as Has<_>>::no_text();
     <Found<'_> as Has<_>>::no_text();
     <Keyring as Has<_>>::no_text();
 };

@@ -1,4 +1,4 @@
-//! The feature `axum`: the client as a handler's argument, and no key in `OriginalUri`.
+//! The feature `axum`: the client as an argument of a handler, and no key in `OriginalUri`.
 
 #![cfg(feature = "axum")]
 
@@ -19,8 +19,8 @@ use axum::{
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, Client, ClientOf, Keyring, NoClient, Rejection,
-    extract::{Header, header, query},
+    Anonymous, ApiKeyLayer, Client, ClientOf, ClientRejection, KeyLocation, Keyring, Rejection,
+    extract::{header, query},
     rejection::Reason,
     respond::{Problem, Text},
 };
@@ -36,11 +36,11 @@ fn keys() -> Keyring {
     Keyring::single(KEY).unwrap()
 }
 
-fn layer() -> ApiKeyLayer<Header, Keyring> {
+fn layer() -> ApiKeyLayer<KeyLocation, Keyring> {
     ApiKeyLayer::new(header("x-api-key"), keys())
 }
 
-fn tenants() -> ApiKeyLayer<Header, Keyring<Tenant>> {
+fn tenants() -> ApiKeyLayer<KeyLocation, Keyring<Tenant>> {
     let keys = Keyring::new();
     keys.insert(KEY, Tenant { slug: "acme" }).unwrap();
     ApiKeyLayer::new(header("x-api-key"), keys)
@@ -94,7 +94,7 @@ async fn get_text(app: &Router, uri: &str, key: Option<&str>) -> (u16, String) {
 // ===== the argument =====
 
 #[tokio::test]
-async fn a_handler_takes_the_client() {
+async fn a_handler_receives_the_client() {
     let app = routes().layer(layer());
     for uri in ["/client", "/maybe-client"] {
         assert_eq!(get_text(&app, uri, Some(KEY)).await, (200, "default".to_owned()));
@@ -104,7 +104,7 @@ async fn a_handler_takes_the_client() {
 }
 
 #[tokio::test]
-async fn a_handler_takes_a_client_of_the_user_s_own_type() {
+async fn a_handler_receives_a_custom_client_type() {
     let app = routes().layer(tenants());
     for uri in ["/tenant", "/maybe-tenant"] {
         assert_eq!(get_text(&app, uri, Some(KEY)).await, (200, "acme".to_owned()));
@@ -113,7 +113,7 @@ async fn a_handler_takes_a_client_of_the_user_s_own_type() {
 }
 
 #[tokio::test]
-async fn a_handler_takes_the_client_beside_state_and_a_body() {
+async fn a_handler_receives_the_client_with_state_and_a_body() {
     async fn submit(
         client: Client,
         axum::extract::State(word): axum::extract::State<&'static str>,
@@ -132,7 +132,7 @@ async fn a_handler_takes_the_client_beside_state_and_a_body() {
 // ===== optional routes =====
 
 #[tokio::test]
-async fn r37_an_optional_route_takes_a_client_or_none_and_no_wrong_key() {
+async fn r37_an_optional_route_accepts_a_client_or_no_key_and_rejects_a_wrong_key() {
     let app = routes().layer(layer().optional());
     assert_eq!(get_text(&app, "/maybe-client", None).await, (200, "nobody".to_owned()));
     assert_eq!(get_text(&app, "/maybe-client", Some(" ")).await, (200, "nobody".to_owned()));
@@ -150,16 +150,16 @@ async fn r37_an_optional_route_takes_a_client_or_none_and_no_wrong_key() {
 /// The answer to a handler that wants a client on an optional route is the one of a layer that is
 /// not optional: status, headers and body, however that is configured.
 #[tokio::test]
-async fn r37_a_client_wanted_on_an_optional_route_is_the_layer_s_own_401() {
-    type Change = fn(ApiKeyLayer<Header, Keyring>) -> ApiKeyLayer<Header, Keyring>;
+async fn r37_a_handler_that_needs_a_client_on_an_optional_route_returns_the_401_of_the_layer() {
+    type Change = fn(ApiKeyLayer<KeyLocation, Keyring>) -> ApiKeyLayer<KeyLocation, Keyring>;
     let changes: [Change; 6] = [
         |layer| layer,
-        |layer| layer.realm("the \"reports\"").unwrap(),
+        |layer| layer.realm("the \"reports\""),
         |layer| layer.respond(Problem::default().message("A key, please")),
         |layer| layer.respond(Text::default()),
         |layer| layer.no_cache_headers(),
         |layer| {
-            layer.respond_with(|rejection| {
+            layer.respond(|rejection: &Rejection| {
                 let mut response = Response::new(format!("<h1>{}</h1>", rejection.message()));
                 *response.status_mut() = rejection.status();
                 response.headers_mut().insert("x-mine", "yes".parse().unwrap());
@@ -186,7 +186,7 @@ async fn r37_a_client_wanted_on_an_optional_route_is_the_layer_s_own_401() {
 }
 
 #[tokio::test]
-async fn r37_the_layer_s_401_from_a_handler_carries_its_rejection() {
+async fn r37_the_401_from_a_handler_has_the_rejection_in_its_extensions() {
     let app = routes().layer(layer().optional());
     let response = app.oneshot(request("/client", None)).await.unwrap();
     let rejection = response.extensions().get::<Rejection>().unwrap();
@@ -194,7 +194,7 @@ async fn r37_the_layer_s_401_from_a_handler_carries_its_rejection() {
 }
 
 #[tokio::test]
-async fn r34_a_grpc_call_without_a_key_on_an_optional_route_is_answered_as_grpc() {
+async fn r34_a_grpc_call_without_a_key_on_an_optional_route_gets_a_grpc_status() {
     let call = Request::post("/client").header("content-type", "application/grpc");
     let app = routes().layer(layer().optional());
     let (status, headers, body) = ask(&app, call.body(Body::empty()).unwrap()).await;
@@ -205,7 +205,7 @@ async fn r34_a_grpc_call_without_a_key_on_an_optional_route_is_answered_as_grpc(
 }
 
 #[tokio::test]
-async fn r41_a_client_planted_from_outside_is_nobody_on_every_way_in() {
+async fn r41_a_client_that_was_inserted_outside_is_removed_on_every_path() {
     async fn plant(mut request: Request<Body>, next: Next) -> axum::response::Response {
         request.extensions_mut().insert(Client::new("admin"));
         next.run(request).await
@@ -219,7 +219,7 @@ async fn r41_a_client_planted_from_outside_is_nobody_on_every_way_in() {
 }
 
 #[tokio::test]
-async fn a_client_counts_more_than_an_outer_layer_s_anonymous_mark() {
+async fn a_client_takes_precedence_over_the_mark_of_an_outer_layer() {
     // Outside optional, inside strict: who has come in has a key.
     let inner = routes().layer(ApiKeyLayer::new(query("k"), keys()));
     let app = inner.layer(layer().optional());
@@ -288,7 +288,7 @@ async fn is_a_mistake_that_names_its_fix(app: &Router, uri: &str) {
 }
 
 #[tokio::test]
-async fn without_a_layer_a_client_is_a_500_that_names_the_fix_and_an_option_is_none() {
+async fn without_a_layer_a_handler_returns_a_500_that_names_the_fix() {
     let app = routes();
     is_a_mistake_that_names_its_fix(&app, "/client").await;
     is_a_mistake_that_names_its_fix(&app, "/tenant").await;
@@ -302,14 +302,14 @@ async fn without_a_layer_a_client_is_a_500_that_names_the_fix_and_an_option_is_n
 }
 
 #[tokio::test]
-async fn on_an_exempt_path_a_client_is_a_500_that_names_the_fix_and_an_option_is_none() {
+async fn on_an_exempt_path_a_handler_returns_a_500_that_names_the_fix() {
     let app = routes().layer(layer().exempt_path("/client").exempt_path("/maybe-client"));
     is_a_mistake_that_names_its_fix(&app, "/client").await;
     assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "nobody".to_owned()));
 }
 
 #[tokio::test]
-async fn a_client_of_another_type_is_a_500_that_names_the_fix_and_an_option_is_none() {
+async fn a_handler_of_another_client_type_returns_a_500_that_names_the_fix() {
     let app = routes().layer(layer());
     let (status, _, body) = ask(&app, request("/tenant", Some(KEY))).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -319,7 +319,7 @@ async fn a_client_of_another_type_is_a_500_that_names_the_fix_and_an_option_is_n
 }
 
 #[tokio::test]
-async fn a_handler_of_another_type_on_an_optional_route_tells_a_client_no_401() {
+async fn a_handler_of_another_client_type_on_an_optional_route_returns_no_401() {
     // A good key came, and the handler asks for a type that no layer gives: the mistake is ours.
     let app = routes().layer(layer().optional());
     let (status, ..) = ask(&app, request("/tenant", Some(KEY))).await;
@@ -334,7 +334,7 @@ async fn the_extractors_work_without_a_router() {
     assert_eq!(taken.unwrap().id(), "ci");
     let (mut parts, ()) = Request::new(()).into_parts();
     let missed = <Client as FromRequestParts<()>>::from_request_parts(&mut parts, &()).await;
-    let missed: NoClient = missed.unwrap_err();
+    let missed: ClientRejection = missed.unwrap_err();
     assert_eq!(missed.into_response().status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
@@ -355,7 +355,7 @@ async fn uris(
 }
 
 #[tokio::test]
-async fn r23_a_key_in_the_query_is_gone_from_original_uri_too() {
+async fn r23_original_uri_has_no_key_in_the_query() {
     let places = || (header("x-api-key"), query("api_key"));
     let layer = || ApiKeyLayer::new(places(), keys());
     let routes = || Router::new().route("/jobs/{id}", get(uris));
@@ -395,7 +395,7 @@ async fn r23_a_key_in_the_query_is_gone_from_original_uri_too() {
 }
 
 #[tokio::test]
-async fn r24_on_optional_and_exempt_paths_a_key_is_gone_from_original_uri_too() {
+async fn r24_original_uri_has_no_key_on_optional_and_exempt_paths() {
     let layer = || ApiKeyLayer::new((header("x-api-key"), query("api_key")), keys());
     let nest = |layer| {
         Router::new()
@@ -427,7 +427,7 @@ async fn r24_on_optional_and_exempt_paths_a_key_is_gone_from_original_uri_too() 
 }
 
 #[tokio::test]
-async fn a_forwarded_key_stays_in_original_uri() {
+async fn original_uri_keeps_a_forwarded_key() {
     let layer = ApiKeyLayer::new(query("api_key"), keys()).forward_key();
     let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer));
     let (_, body) = get_text(&app, &format!("/api/a?api_key={KEY}"), None).await;
@@ -436,7 +436,7 @@ async fn a_forwarded_key_stays_in_original_uri() {
 }
 
 #[tokio::test]
-async fn original_uri_without_a_query_place_is_left_alone() {
+async fn original_uri_is_unchanged_without_a_query_location() {
     let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer()));
     let body = get_text(&app, "/api/a?x-api-key=1&b=%zz", Some(KEY)).await.1;
     assert_eq!(
@@ -446,7 +446,7 @@ async fn original_uri_without_a_query_place_is_left_alone() {
 }
 
 #[tokio::test]
-async fn r23_a_slow_verifier_leaves_no_key_behind_either() {
+async fn r23_original_uri_has_no_key_during_a_pending_verification() {
     let later = tower_api_key::verify::from_async_fn(|_| async {
         tokio::task::yield_now().await;
         Some(Client::new("default"))
@@ -458,7 +458,7 @@ async fn r23_a_slow_verifier_leaves_no_key_behind_either() {
 }
 
 #[tokio::test]
-async fn anonymous_is_there_for_guards_of_the_user_s_own() {
+async fn anonymous_is_available_to_custom_guards() {
     async fn members(request: Request<Body>, next: Next) -> axum::response::Response {
         match request.extensions().get::<Anonymous>() {
             Some(anonymous) => anonymous.reject().map(Body::from),
@@ -472,11 +472,12 @@ async fn anonymous_is_there_for_guards_of_the_user_s_own() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_closure_found_in_another_pair_leaves_original_uri_too() {
-    let find = tower_api_key::extract::from_fn(tower_api_key::Place::query("api_key"), |head| {
-        let mut pairs = head.uri().query().unwrap_or_default().split('&');
-        pairs.find_map(|pair| pair.strip_prefix("API_KEY=")).into()
-    });
+async fn original_uri_has_no_key_that_a_closure_found() {
+    let find =
+        tower_api_key::extract::from_fn(tower_api_key::KeyLocation::query("api_key"), |head| {
+            let mut pairs = head.uri().query().unwrap_or_default().split('&');
+            pairs.find_map(|pair| pair.strip_prefix("API_KEY=")).into()
+        });
     let layer = ApiKeyLayer::new(find, keys());
     let app = Router::new().nest("/api", Router::new().route("/a", get(uris)).layer(layer));
     let body = get_text(&app, &format!("/api/a?b&API_KEY={KEY}"), None).await.1;
@@ -484,7 +485,7 @@ async fn a_key_that_a_closure_found_in_another_pair_leaves_original_uri_too() {
 }
 
 #[tokio::test]
-async fn a_handler_without_its_client_answers_as_the_layer_of_that_client_type_would() {
+async fn a_handler_without_its_client_rejects_as_the_layer_of_its_client_type() {
     #[derive(Clone)]
     struct Tenant;
     let tenants: Keyring<Tenant> = Keyring::new();

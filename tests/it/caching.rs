@@ -1,4 +1,4 @@
-//! What a cache between the layer and its callers is told: R29 for rejections is in `refusals.rs`.
+//! Headers for caches between the layer and its callers. R29 for rejections is in `rejections.rs`.
 
 use crate::support;
 
@@ -11,7 +11,7 @@ use tower_api_key::{
 };
 
 fn layer() -> ApiKeyLayer<impl Extract, Keyring> {
-    let places = (
+    let locations = (
         header("X-Api-Key"),
         cookie("sid"),
         query("api_key"),
@@ -19,7 +19,7 @@ fn layer() -> ApiKeyLayer<impl Extract, Keyring> {
         bearer(),
         scheme("Token"),
     );
-    ApiKeyLayer::new(first_of(places), keys()).exempt_path("/open")
+    ApiKeyLayer::new(first_of(locations), keys()).exempt_path("/open")
 }
 
 const VARY: [&[&str]; 8] = [
@@ -33,7 +33,7 @@ const VARY: [&[&str]; 8] = [
     &["x-api-keys, cookies"],
 ];
 
-/// Who may store the response, by what it says itself.
+/// The caches that may store the response, by its own headers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum For {
     Unsaid,
@@ -129,7 +129,7 @@ const CASES: [Case; 7] = [
     },
 ];
 
-fn answered(lines: [(&'static str, &[&str]); 3]) -> Response<Full<bytes::Bytes>> {
+fn responding(lines: [(&'static str, &[&str]); 3]) -> Response<Full<bytes::Bytes>> {
     let mut response = Response::new(Full::default());
     for (name, values) in lines {
         for value in values {
@@ -144,7 +144,7 @@ fn members(lines: &[&str]) -> Vec<String> {
     lines.iter().flat_map(|line| line.split(',')).map(|it| it.trim().to_lowercase()).collect()
 }
 
-/// What must stand there, told apart from how the library finds it.
+/// The expected headers, computed without the library.
 fn wanted_vary(theirs: &[&str]) -> Vec<String> {
     let mut wanted = members(theirs);
     if !wanted.contains(&"*".to_owned()) {
@@ -157,9 +157,9 @@ fn wanted_vary(theirs: &[&str]) -> Vec<String> {
     wanted
 }
 
-// `private` and `Vary` on successes. Other gateways set neither.
+// Successful responses have `private` and `Vary`. Other gateways set neither.
 #[test]
-fn r30_all_that_is_sent_merges_with_what_the_inner_service_has_said() {
+fn r30_cache_headers_merge_with_those_of_the_inner_service() {
     for optional in [false, true] {
         let layer = if optional { layer().optional() } else { layer() };
         for case in CASES.iter().filter(|case| optional || case.name != "anonymous") {
@@ -168,7 +168,7 @@ fn r30_all_that_is_sent_merges_with_what_the_inner_service_has_said() {
                     for (cache, said) in CACHE_CONTROL {
                         for referrer in REFERRER {
                             let reply = ask_of(&layer, (case.request)(method), |_| {
-                                answered([
+                                responding([
                                     ("vary", vary),
                                     ("cache-control", cache),
                                     ("referrer-policy", referrer),
@@ -211,7 +211,7 @@ fn r30_all_that_is_sent_merges_with_what_the_inner_service_has_said() {
 }
 
 #[test]
-fn r30_it_can_be_switched_off() {
+fn r30_no_cache_headers_turns_the_headers_off() {
     let layer = layer().no_cache_headers().optional();
     for case in &CASES {
         assert!(ask(&layer, (case.request)("GET")).head.headers.is_empty(), "{}", case.name);
@@ -219,7 +219,7 @@ fn r30_it_can_be_switched_off() {
 }
 
 #[test]
-fn r30_responses_of_every_status_get_it() {
+fn r30_responses_of_every_status_get_cache_headers() {
     for status in [200, 204, 206, 301, 304, 401, 404, 500] {
         let reply = ask_of(&layer(), Request::get(format!("/p?api_key={KEY}")), |_| {
             Response::builder().status(status).body(Full::default()).unwrap()
@@ -231,7 +231,7 @@ fn r30_responses_of_every_status_get_it() {
 }
 
 #[test]
-fn r30_a_layer_without_header_places_varies_by_nothing() {
+fn r30_a_layer_without_header_locations_adds_no_vary() {
     let layer = ApiKeyLayer::new(query("api_key"), keys()).optional();
     let by_key = ask(&layer, Request::get(format!("/?api_key={KEY}")));
     assert_eq!((by_key.lines("vary").len(), by_key.lines("cache-control")), (0, vec!["private"]));
@@ -239,10 +239,10 @@ fn r30_a_layer_without_header_places_varies_by_nothing() {
     assert!(anonymous.head.headers.is_empty());
 }
 
-// A shared cache keeps no response to `Authorization` (RFC 9111 §3.5), unless a field overrides that which
-// only this cache may know: nginx gave one client's body to another after `X-Accel-Expires`.
+// A shared cache keeps no response to `Authorization` (RFC 9111 §3.5), unless a field of this cache
+// overrides the rule. After `X-Accel-Expires`, nginx gave one client's body to another.
 #[test]
-fn vary_names_authorization_wherever_a_scheme_is_read_whatever_the_response_says_to_caches() {
+fn vary_names_authorization_if_a_scheme_is_read_and_the_response_allows_caching() {
     for (name, line) in [
         ("x-other", "says nothing"),
         ("cache-control", "public"),
@@ -275,7 +275,7 @@ fn vary_names_authorization_wherever_a_scheme_is_read_whatever_the_response_says
     }
 }
 
-// nginx before 1.23 reads the last line alone, and gave one client's response to all who had no cookie.
+// nginx before 1.23 reads only the last line, and gave one client's response to all callers without a cookie.
 #[test]
 fn r30_vary_is_one_line() {
     for (theirs, sent) in [
@@ -286,15 +286,15 @@ fn r30_vary_is_one_line() {
         (&["*", "origin"], "*, origin"),
     ] {
         let reply = ask_of(&layer(), Request::get("/p").header("x-api-key", KEY), |_| {
-            answered([("vary", theirs), ("cache-control", &[]), ("referrer-policy", &[])])
+            responding([("vary", theirs), ("cache-control", &[]), ("referrer-policy", &[])])
         });
         assert_eq!(reply.lines("vary"), [sent], "{theirs:?}");
     }
 }
 
-// A path is open to all; what a predicate opens for one caller is not another's.
+// An exempt path is exempt for all callers. A predicate can exempt one caller and not another.
 #[test]
-fn r30_what_a_predicate_opened_is_for_that_caller_alone() {
+fn r30_a_response_after_exempt_if_is_private() {
     let layer = layer().exempt_if(|head| head.headers().contains_key("x-internal"));
     let reply = ask(&layer, Request::get("/report").header("x-internal", "1"));
     assert_eq!((reply.status(), reply.lines("cache-control")), (200, vec!["private"]));
@@ -303,7 +303,7 @@ fn r30_what_a_predicate_opened_is_for_that_caller_alone() {
 }
 
 #[test]
-fn r30_a_grpc_call_and_a_preflight_get_nothing() {
+fn r30_grpc_requests_and_preflights_get_no_cache_headers() {
     let layer = layer().pass_preflight();
     let call =
         Request::post("/p").header("content-type", "application/grpc").header("x-api-key", KEY);
@@ -312,17 +312,17 @@ fn r30_a_grpc_call_and_a_preflight_get_nothing() {
     let preflight =
         preflight.header("access-control-request-method", "PUT").header("x-api-key", KEY);
     assert!(ask(&layer, preflight).head.headers.is_empty());
-    // A content type alone makes no gRPC call: what may be cached is told so.
+    // A content type alone makes no gRPC request, so the response gets cache headers.
     let get =
         Request::get("/p").header("content-type", "application/grpc").header("x-api-key", KEY);
     assert_eq!(ask(&layer, get).lines("cache-control"), ["private"]);
 }
 
 #[test]
-fn r30_a_header_line_that_is_no_text_is_kept() {
+fn r30_a_header_line_that_is_not_text_stays() {
     let reply: Reply = ask_of(&layer(), Request::get("/p").header("x-api-key", KEY), |_| {
         let mut response =
-            answered([("vary", &[]), ("cache-control", &[]), ("referrer-policy", &[])]);
+            responding([("vary", &[]), ("cache-control", &[]), ("referrer-policy", &[])]);
         let headers = response.headers_mut();
         headers.append("vary", http::HeaderValue::from_bytes(b"\xff, cookie").unwrap());
         headers.append("cache-control", http::HeaderValue::from_bytes(b"\xff").unwrap());

@@ -1,4 +1,4 @@
-//! Challenges, read by a parser of its own: every 401 carries one a place.
+//! Challenges, read by an independent parser. Every 401 has one challenge for each location.
 
 use crate::support;
 
@@ -6,10 +6,10 @@ use http::{Request, header::WWW_AUTHENTICATE, request};
 use proptest::prelude::*;
 use support::{Any, KEY, Reply, WRONG, ask, escaped, keys, strict, value};
 use tower_api_key::{
-    ApiKeyLayer, Place,
+    ApiKeyLayer, KeyLocation,
     error::ConfigErrorKind,
     extract::{bearer, cookie, first_of, header, query, scheme},
-    place::PlaceKind,
+    location::LocationKind,
     respond::{Problem, Text},
 };
 
@@ -23,7 +23,7 @@ struct Challenge {
 }
 
 impl Challenge {
-    /// A whole line that is one challenge and nothing else.
+    /// Parses a line that is exactly one challenge.
     fn parse(line: &str) -> Option<Self> {
         let (scheme, mut rest) = token(line)?;
         let mut params = Vec::new();
@@ -60,7 +60,7 @@ fn token(text: &str) -> Option<(&str, &str)> {
     (end > 0).then(|| text.split_at(end))
 }
 
-/// What stands between the quotes (RFC 9110 §5.6.4), and what follows the second.
+/// Returns the text between the quotes (RFC 9110 §5.6.4), and the rest behind them.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -86,7 +86,7 @@ fn challenges_of(reply: &Reply) -> Vec<Challenge> {
 }
 
 #[test]
-fn the_parser_itself_knows_a_bad_challenge() {
+fn the_test_parser_detects_a_bad_challenge() {
     let good = Challenge::parse(r#"ApiKey realm="a \"b\\", in=header"#).unwrap();
     assert_eq!(good.param("realm"), Some(r#"a "b\"#));
     assert_eq!((good.param("in"), good.param("name")), (Some("header"), None));
@@ -106,11 +106,12 @@ fn the_parser_itself_knows_a_bad_challenge() {
     }
 }
 
-// One challenge line a place, with the place named, quoted and escaped.
+// Each location has one challenge line, with its name quoted and escaped.
 #[test]
-fn r1_r3_every_401_challenges_for_each_place_in_a_line_of_its_own_and_bearer_first() {
-    let places = (header("X-Api-Key"), query("api_key"), scheme("Token"), cookie("sid"), bearer());
-    let layer = ApiKeyLayer::new(first_of(places), strict());
+fn r1_r3_every_401_has_one_challenge_line_for_each_location_and_bearer_first() {
+    let locations =
+        (header("X-Api-Key"), query("api_key"), scheme("Token"), cookie("sid"), bearer());
+    let layer = ApiKeyLayer::new(first_of(locations), strict());
     for request in [
         HTTP(),
         HTTP().header("x-api-key", WRONG),
@@ -139,7 +140,7 @@ fn r1_r3_every_401_challenges_for_each_place_in_a_line_of_its_own_and_bearer_fir
 }
 
 #[test]
-fn r5_only_a_bearer_challenge_carries_an_error_code_and_it_always_has_a_realm() {
+fn r5_only_a_bearer_challenge_has_an_error_code_and_every_challenge_has_a_realm() {
     let layer = ApiKeyLayer::new((bearer(), header("x-api-key"), scheme("Token")), strict());
     let by_bearer = |value: &[u8]| HTTP().header("authorization", [b"Bearer ", value].concat());
     for (request, status, code) in [
@@ -182,12 +183,12 @@ fn r5_only_a_bearer_challenge_carries_an_error_code_and_it_always_has_a_realm() 
 }
 
 #[test]
-fn r2_a_realm_is_quoted_and_what_cannot_stand_in_a_header_is_an_error() {
+fn r2_a_realm_is_quoted_and_an_invalid_realm_is_an_error() {
     let layer = || ApiKeyLayer::new((header("x-api-key"), bearer()), keys());
     for realm in
         ["", "api", "two words", "a \"b\"", "\\", "\"", "a\\\"b", "a, b=\"c\"", "\t", "{}%"]
     {
-        let reply = ask(&layer().realm(realm).unwrap(), HTTP());
+        let reply = ask(&layer().realm(realm), HTTP());
         for challenge in challenges_of(&reply) {
             assert_eq!(challenge.param("realm"), Some(realm));
         }
@@ -200,7 +201,7 @@ fn r2_a_realm_is_quoted_and_what_cannot_stand_in_a_header_is_an_error() {
         ("caf\u{e9}", 3),
         ("\u{1f512}", 0),
     ] {
-        let error = layer().realm(realm).unwrap_err();
+        let error = layer().try_realm(realm).unwrap_err();
         assert_eq!((error.kind(), error.position()), (ConfigErrorKind::Realm, Some(at)));
         assert!(!error.to_string().contains("caf"));
     }
@@ -210,15 +211,15 @@ proptest! {
     #![proptest_config(support::cases(1000))]
 
     #[test]
-    fn r2_any_realm_comes_back_as_it_was_or_is_refused_when_the_layer_is_built(
+    fn r2_any_realm_round_trips_or_is_an_error_when_the_layer_is_built(
         realm in prop_oneof![any::<String>(), "[ -~\t]{0,20}", "[\"\\\\,= a]{0,8}"],
     ) {
         let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), cookie("sid")), keys());
-        let can_stand = realm.chars().all(|char| matches!(char, '\t' | ' '..='~'));
-        match layer.realm(realm.clone()) {
-            Err(error) => prop_assert!(!can_stand && error.kind() == ConfigErrorKind::Realm),
+        let is_valid = realm.chars().all(|char| matches!(char, '\t' | ' '..='~'));
+        match layer.try_realm(realm.clone()) {
+            Err(error) => prop_assert!(!is_valid && error.kind() == ConfigErrorKind::Realm),
             Ok(layer) => {
-                prop_assert!(can_stand);
+                prop_assert!(is_valid);
                 let challenges = challenges_of(&ask(&layer, HTTP()));
                 prop_assert_eq!(challenges.len(), 3);
                 for challenge in challenges {
@@ -229,25 +230,25 @@ proptest! {
     }
 
     #[test]
-    fn r1_any_name_of_a_place_comes_back_as_it_was(name in "[!-~]{1,12}") {
+    fn r1_any_name_of_a_location_round_trips(name in "[!-~]{1,12}") {
         let layer = ApiKeyLayer::new(query(&name), keys());
         let challenges = challenges_of(&ask(&layer, HTTP()));
         prop_assert_eq!(challenges.len(), 1);
         prop_assert_eq!(challenges[0].param("name"), Some(name.as_str()));
         prop_assert_eq!(challenges[0].param("in"), Some("query"));
-        if let Ok(place) = Place::try_cookie(&name) {
-            let layer = ApiKeyLayer::new(cookie(place.name()), keys());
-            let told = challenges_of(&ask(&layer, HTTP()));
-            prop_assert_eq!(told[0].param("name"), Some(name.as_str()));
+        if let Ok(location) = KeyLocation::try_cookie(&name) {
+            let layer = ApiKeyLayer::new(cookie(location.name()), keys());
+            let challenges = challenges_of(&ask(&layer, HTTP()));
+            prop_assert_eq!(challenges[0].param("name"), Some(name.as_str()));
             let layer = ApiKeyLayer::new(scheme(&name), keys());
-            let told = challenges_of(&ask(&layer, HTTP()));
-            prop_assert!(told[0].scheme.eq_ignore_ascii_case(&name));
+            let challenges = challenges_of(&ask(&layer, HTTP()));
+            prop_assert!(challenges[0].scheme.eq_ignore_ascii_case(&name));
         }
     }
 }
 
 // --------------------------------------------------------------------------------------------
-// Layers of any places and configuration.
+// Layers with any locations and configuration.
 
 #[derive(Clone, Copy, Debug)]
 enum Sent {
@@ -258,39 +259,39 @@ enum Sent {
     Twice,
 }
 
-/// One to five places of any kinds and names, none of them twice.
-fn places() -> impl Strategy<Value = Vec<Place>> {
+/// One to five different locations of any kinds and names.
+fn locations() -> impl Strategy<Value = Vec<KeyLocation>> {
     let token = || "[!#$%&'*+.^_`|~0-9a-zA-Z-]{1,10}";
-    let place = prop_oneof![
-        2 => token().prop_filter_map("reserved", |name| Place::try_header(&name).ok()),
-        2 => "[!-~]{1,10}".prop_map(|name| Place::query(&name)),
-        2 => token().prop_map(|name| Place::cookie(&name)),
-        2 => token().prop_map(|name| Place::scheme(&name)),
-        1 => Just(Place::bearer()),
+    let location = prop_oneof![
+        2 => token().prop_filter_map("reserved", |name| KeyLocation::try_header(&name).ok()),
+        2 => "[!-~]{1,10}".prop_map(|name| KeyLocation::query(&name)),
+        2 => token().prop_map(|name| KeyLocation::cookie(&name)),
+        2 => token().prop_map(|name| KeyLocation::scheme(&name)),
+        1 => Just(KeyLocation::bearer()),
     ];
-    prop::collection::vec(place, 1..6).prop_map(|mut places| {
+    prop::collection::vec(location, 1..6).prop_map(|mut locations| {
         let mut seen = std::collections::HashSet::new();
-        places.retain(|place| seen.insert(place.clone()));
-        places
+        locations.retain(|location| seen.insert(location.clone()));
+        locations
     })
 }
 
-fn extractor(place: &Place) -> Any {
-    match place.kind() {
-        PlaceKind::Header => Box::new(header(place.name())),
-        PlaceKind::Query => Box::new(query(place.name())),
-        PlaceKind::Cookie => Box::new(cookie(place.name())),
-        PlaceKind::Scheme => Box::new(scheme(place.name())),
-        other => panic!("a kind of place without an extractor here: {other:?}"),
+fn extractor(location: &KeyLocation) -> Any {
+    match location.kind() {
+        LocationKind::Header => Box::new(header(location.name())),
+        LocationKind::Query => Box::new(query(location.name())),
+        LocationKind::Cookie => Box::new(cookie(location.name())),
+        LocationKind::Scheme => Box::new(scheme(location.name())),
+        other => panic!("a kind of location without an extractor here: {other:?}"),
     }
 }
 
-fn put(request: request::Builder, place: &Place, key: &str) -> request::Builder {
-    let name = place.name();
-    match place.kind() {
-        PlaceKind::Header => request.header(name, key),
-        PlaceKind::Cookie => request.header("cookie", format!("{name}={key}")),
-        PlaceKind::Scheme => request.header("authorization", format!("{name} {key}")),
+fn put(request: request::Builder, location: &KeyLocation, key: &str) -> request::Builder {
+    let name = location.name();
+    match location.kind() {
+        LocationKind::Header => request.header(name, key),
+        LocationKind::Cookie => request.header("cookie", format!("{name}={key}")),
+        LocationKind::Scheme => request.header("authorization", format!("{name} {key}")),
         _ => {
             let uri = request.uri_ref().unwrap().to_string();
             let before = if uri.contains('?') { '&' } else { '?' };
@@ -304,8 +305,8 @@ proptest! {
     #![proptest_config(support::cases(1000))]
 
     #[test]
-    fn r1_r3_r5_any_layer_challenges_for_its_places_and_for_nothing_else(
-        (places, at) in (places(), any::<prop::sample::Index>()),
+    fn r1_r3_r5_any_layer_challenges_for_exactly_its_locations(
+        (locations, at) in (locations(), any::<prop::sample::Index>()),
         realm in "[ -~\t]{0,16}",
         sent in prop::sample::select(
             &[Sent::Nothing, Sent::Wrong, Sent::Malformed, Sent::TooLong, Sent::Twice][..]
@@ -315,12 +316,12 @@ proptest! {
         let two = |one: Any, two: Any| -> Any {
             if takes_first { Box::new(first_of((one, two))) } else { Box::new((one, two)) }
         };
-        let find = places.iter().map(extractor).reduce(two).unwrap();
-        let mut layer = ApiKeyLayer::new(find, keys()).realm(realm.clone()).unwrap();
+        let find = locations.iter().map(extractor).reduce(two).unwrap();
+        let mut layer = ApiKeyLayer::new(find, keys()).realm(realm.clone());
         layer = match responder {
             0 => layer.respond(Problem::default()),
             1 => layer.respond(Text::default()),
-            2 => layer.respond_with(|rejection| {
+            2 => layer.respond(|rejection: &tower_api_key::Rejection| {
                 let mut response = http::Response::new("no");
                 *response.status_mut() = rejection.status();
                 response
@@ -332,8 +333,8 @@ proptest! {
             layer = layer.optional();
         }
 
-        let place = at.get(&places);
-        let put = |request, key| put(request, place, key);
+        let location = at.get(&locations);
+        let put = |request, key| put(request, location, key);
         let request = match sent {
             Sent::Nothing => HTTP(),
             Sent::Wrong => put(HTTP(), WRONG),
@@ -351,10 +352,10 @@ proptest! {
         let code = match sent {
             Sent::Nothing => None,
             Sent::Twice => Some("invalid_request"),
-            _ => place.is_bearer().then_some("invalid_token"),
+            _ => location.is_bearer().then_some("invalid_token"),
         };
         let (bearers, others): (Vec<_>, Vec<_>) =
-            places.iter().partition(|place| place.is_bearer());
+            locations.iter().partition(|location| location.is_bearer());
         let expected: Vec<_> = bearers
             .into_iter()
             .map(|_| {
@@ -362,9 +363,9 @@ proptest! {
                 let params = code.map_or(owned(&[realm]), |code| owned(&[realm, ("error", code)]));
                 Challenge { scheme: "Bearer".to_owned(), params }
             })
-            .chain(others.into_iter().filter(|_| !is_ambiguous).map(|place| {
-                let (kind, name) = (place.kind(), place.name());
-                if kind == PlaceKind::Scheme {
+            .chain(others.into_iter().filter(|_| !is_ambiguous).map(|location| {
+                let (kind, name) = (location.kind(), location.name());
+                if kind == LocationKind::Scheme {
                     let params = owned(&[("realm", &realm)]);
                     return Challenge { scheme: name.to_owned(), params };
                 }

@@ -36,15 +36,15 @@ use tower::{
     service_fn, timeout::TimeoutLayer, util::option_layer,
 };
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, ResponseBody,
-    extract::{Extract, Header, bearer, header, query},
-    verify::{self, Later, Refusal, Verify},
+    ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, ResponseBody,
+    extract::{Extract, bearer, header, query},
+    verify::{self, Verify, VerifyError},
 };
 
 const KEY: &str = "12345abcde";
 const UNAUTHORIZED: &str = r#"{"error":"Unauthorized access"}"#;
 
-type KeyLayer = ApiKeyLayer<Header, Keyring>;
+type KeyLayer = ApiKeyLayer<KeyLocation, Keyring>;
 
 fn keys() -> Keyring {
     Keyring::single(KEY).unwrap()
@@ -395,7 +395,7 @@ async fn option_layer_takes_the_layer_with_its_body_made_axum_s() {
 /// A layer whose types have no names, as a function of a user's own returns it.
 fn from_a_function() -> ApiKeyLayer<
     impl Extract,
-    impl Verify<Answer = Later<impl Future<Output = Result<Client, Refusal>> + Send>>,
+    impl Verify<Client = Client, Future = impl Future<Output = Result<Client, VerifyError>> + Send>,
 > {
     let find = verify::from_async_fn(|digest| async move {
         tokio::task::yield_now().await;

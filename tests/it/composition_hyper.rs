@@ -31,15 +31,15 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, ResponseBody,
-    extract::{Cookie, Header, Query, bearer, cookie, header, query},
+    ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, ResponseBody,
+    extract::{bearer, cookie, header, query},
     verify,
 };
 
 const KEY: &str = "12345abcde";
 const UNAUTHORIZED: &str = r#"{"error":"Unauthorized access"}"#;
 
-type KeyLayer = ApiKeyLayer<(Header, Query, Cookie), Keyring>;
+type KeyLayer = ApiKeyLayer<(KeyLocation, KeyLocation, KeyLocation), Keyring>;
 
 fn layer() -> KeyLayer {
     let places = (header("x-api-key"), query("api_key"), cookie("sid"));

@@ -25,8 +25,8 @@ use tonic_health::pb::{
 };
 use tower::ServiceBuilder;
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, Rejection,
-    extract::{Header, bearer, header},
+    ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, Rejection,
+    extract::{bearer, header},
     respond::Text,
     verify,
 };
@@ -34,7 +34,7 @@ use tower_api_key::{
 const KEY: &str = "12345abcde";
 const GUARDED: &str = "guarded";
 
-type KeyLayer = ApiKeyLayer<Header, Keyring>;
+type KeyLayer = ApiKeyLayer<KeyLocation, Keyring>;
 
 fn keys() -> Keyring {
     Keyring::single(KEY).unwrap()
@@ -486,7 +486,7 @@ async fn an_interceptor_inside_sees_the_client_and_no_key_and_may_refuse_in_turn
         }
     };
     let keys = Keyring::new();
-    keys.insert(KEY, Client::new("default").scopes(["health:read"])).unwrap();
+    keys.insert(KEY, Client::new("default").with_scopes(["health:read"])).unwrap();
     keys.insert("key-without-scope", Client::new("other")).unwrap();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys);
 

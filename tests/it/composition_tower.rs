@@ -25,14 +25,14 @@ use tower::{
     },
 };
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, ApiKeyService, Client, Keyring, Rejection, ResponseBody,
-    extract::{Header, Query, header, query},
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, KeyLocation, Keyring, Rejection, ResponseBody,
+    extract::{header, query},
     verify,
 };
 
 const KEY: &str = "12345abcde";
 
-type KeyLayer = ApiKeyLayer<Header, Keyring>;
+type KeyLayer = ApiKeyLayer<KeyLocation, Keyring>;
 
 fn layer() -> KeyLayer {
     ApiKeyLayer::new(header("x-api-key"), Keyring::single(KEY).unwrap())
@@ -297,7 +297,7 @@ async fn the_layer_twice_on_one_place_refuses_since_the_outer_has_taken_the_key(
 async fn two_layers_on_two_places_want_two_keys_and_the_inner_names_the_client() {
     let second = Keyring::new();
     second.insert("second-key", Client::new("second")).unwrap();
-    let second: ApiKeyLayer<Query, Keyring> = ApiKeyLayer::new(query("k"), second);
+    let second: ApiKeyLayer<KeyLocation, Keyring> = ApiKeyLayer::new(query("k"), second);
     let service = ServiceBuilder::new().layer(layer()).layer(second).service_fn(who);
     let request = |uri: &str| Request::get(uri).header("x-api-key", KEY).body(String::new());
     for (uri, status) in [
@@ -335,7 +335,7 @@ async fn one_layer_guards_many_services_with_one_set_of_keys() {
     let services: [ApiKeyService<_, _, _>; 2] = [(); 2].map(|()| layer.layer(service_fn(who)));
     for (revoked, status) in [(false, StatusCode::OK), (true, StatusCode::UNAUTHORIZED)] {
         if revoked {
-            assert_eq!(keys.revoke("ci"), 1);
+            assert_eq!(keys.revoke_client("ci"), 1);
         }
         for service in services.clone() {
             assert_eq!(service.oneshot(with_key(KEY)).await.unwrap().status(), status);

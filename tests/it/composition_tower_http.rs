@@ -21,8 +21,8 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Rejection,
-    extract::{Header, Query, header, query},
+    ApiKeyLayer, Client, KeyLocation, Keyring, Rejection,
+    extract::{header, query},
     respond::Text,
     verify,
 };
@@ -40,7 +40,7 @@ const KEY: &str = "12345abcde";
 
 type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-fn layer() -> ApiKeyLayer<(Header, Query), Keyring> {
+fn layer() -> ApiKeyLayer<(KeyLocation, KeyLocation), Keyring> {
     ApiKeyLayer::new((header("x-api-key"), query("k")), Keyring::single(KEY).unwrap())
 }
 

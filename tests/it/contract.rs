@@ -1,4 +1,4 @@
-//! The names that other code is written against, each used as its users would.
+//! The agreed names, each used like its users do.
 
 use std::{convert::Infallible, io, time::Duration};
 
@@ -7,12 +7,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_api_key::{
-    ApiKeyLayer, ApiKeyService, Client, ClientHeaderLayer, Identity, KeyDigest, Keyring, Place,
-    Rejection, RequireScopeLayer, ResponseBody, ResponseFuture,
-    extract::{self, Extract, Extracted, Head, bearer, cookie, first_of, header, query, scheme},
+    ApiKeyLayer, ApiKeyService, Client, Identity, KeyDigest, KeyLocation, Keyring, Rejection,
+    RequireScopeLayer, ResponseBody, ResponseFuture, SetClientHeaderLayer,
+    extract::{
+        self, Extract, Extracted, RequestHead, bearer, cookie, first_of, header, query, scheme,
+    },
     observe::{Decision, Observe},
     respond::{Json, Problem, Respond, Text},
-    verify::{self, Answer, Later, Presented, Refusal},
+    verify::{self, PresentedKey, Verification, Verify, VerifyError},
 };
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -29,7 +31,7 @@ impl Identity for Tenant {
 struct Silent;
 
 impl<C> Observe<C> for Silent {
-    fn decided(&self, _: &Decision<'_, C>) {}
+    fn on_decision(&self, _: &Decision<'_, C>) {}
 }
 
 struct Own;
@@ -42,7 +44,7 @@ impl Respond for Own {
 
 async fn handle(request: Request<String>) -> std::result::Result<Response<String>, Infallible> {
     let client = request.extensions().get::<Client>().map(Client::id);
-    Ok(Response::new(client.unwrap_or("nobody").to_owned()))
+    Ok(Response::new(client.unwrap_or("anonymous").to_owned()))
 }
 
 async fn status<L>(layer: L, request: http::request::Builder) -> StatusCode
@@ -57,16 +59,16 @@ where
 }
 
 #[tokio::test]
-async fn a_layer_with_everything_said_about_it() -> Result {
+async fn every_setting_of_a_layer_has_its_agreed_name() -> Result {
     let keys = Keyring::new();
-    keys.insert("sk_live_0", Client::new("mobile-app").scopes(["reports:read"]))?;
+    keys.insert("sk_live_0", Client::new("mobile-app").with_scopes(["reports:read"]))?;
     keys.insert_digest(KeyDigest::parse(&KeyDigest::of("ci-key").encode())?, Client::new("ci"))?;
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys.clone())
-        .realm("reports")?
+        .realm("reports")
         .respond(Problem::default())
         .respond(Text::default())
         .respond(Own)
-        .respond_with(|rejection| {
+        .respond(|rejection: &Rejection| {
             let mut response = Response::new("no");
             *response.status_mut() = rejection.status();
             response
@@ -81,11 +83,11 @@ async fn a_layer_with_everything_said_about_it() -> Result {
         .no_cache_headers()
         .retry_after(Duration::from_secs(10))
         .observe(Silent);
-    assert_eq!(layer.places().len(), 3);
+    assert_eq!(layer.locations().len(), 3);
 
     let asked = || Request::get("/").header("authorization", "Bearer ci-key");
     assert_eq!(status(layer.clone(), asked()).await, StatusCode::OK);
-    assert_eq!(keys.revoke("ci"), 1);
+    assert_eq!(keys.revoke_client("ci"), 1);
     assert_eq!(status(layer.clone(), asked()).await, StatusCode::UNAUTHORIZED);
     assert_eq!(status(layer.clone(), Request::get("/")).await, StatusCode::OK);
     let plain = Request::get("/").header("x-plain", "");
@@ -99,14 +101,14 @@ async fn a_layer_with_everything_said_about_it() -> Result {
 }
 
 #[tokio::test]
-async fn decisions_of_ones_own() -> Result {
+async fn closures_verify_keys() -> Result {
     let good = || Request::get("/").header("x-key", "k");
     let find = || {
-        extract::from_fn(Place::header("x-key"), |head: Head<'_>| {
+        extract::from_fn(KeyLocation::header("x-key"), |head: RequestHead<'_>| {
             head.headers().get("x-key").into()
         })
     };
-    let known = |key: Presented<'_>| (key.expose() == b"k").then(|| Client::new("me"));
+    let known = |key: &PresentedKey<'_>| (key.expose() == b"k").then(|| Client::new("me"));
     let layer = ApiKeyLayer::new(find(), verify::from_fn(known));
     assert_eq!(status(layer, good()).await, StatusCode::OK);
 
@@ -124,28 +126,28 @@ async fn decisions_of_ones_own() -> Result {
     tenants.insert("k", Tenant("acme"))?;
     let layer = ApiKeyLayer::new(first_of((cookie("sid"), scheme("Key"), find())), tenants.clone());
     assert_eq!(status(layer, good()).await, StatusCode::OK);
-    assert_eq!(tenants.revoke("acme"), 1);
+    assert_eq!(tenants.revoke_client("acme"), 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_route_that_wants_a_scope() -> Result {
+async fn a_route_requires_a_scope() -> Result {
     use axum::{Extension, Router, body::Body, routing::post};
 
     async fn submit(Extension(client): Extension<Client>) -> String {
         format!("hello {}", client.id())
     }
     let keys = Keyring::new();
-    keys.insert("k1", Client::new("writer").scopes(["jobs:write"]))?;
-    keys.insert("k2", Client::new("reader").scopes(["jobs:read"]))?;
+    keys.insert("k1", Client::new("writer").with_scopes(["jobs:write"]))?;
+    keys.insert("k2", Client::new("reader").with_scopes(["jobs:read"]))?;
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys);
-    let like = RequireScopeLayer::any(["jobs:write", "admin"])?.respond_like(&layer);
-    let own = RequireScopeLayer::all(["jobs:write"])?.client_type::<Tenant>().respond(Own);
+    let like = RequireScopeLayer::any(["jobs:write", "admin"]);
+    let own = RequireScopeLayer::all(["jobs:write"]).client_type::<Tenant>().respond(Own);
     let app = Router::new()
         .route("/own", post(submit).layer(own))
         .route("/like", post(submit).layer(like))
-        .route("/jobs", post(submit).layer(RequireScopeLayer::all(["jobs:write"])?))
-        .layer(ClientHeaderLayer::new("x-client-id").scopes("x-client-scopes"))
+        .route("/jobs", post(submit).layer(RequireScopeLayer::all(["jobs:write"])))
+        .layer(SetClientHeaderLayer::new("x-client-id").scopes("x-client-scopes"))
         .layer(layer);
     for (path, key, status) in [
         ("/jobs", "k1", 200),
@@ -162,16 +164,27 @@ async fn a_route_that_wants_a_scope() -> Result {
 }
 
 #[test]
-fn types_and_traits_as_they_were_agreed() -> Result {
+fn types_implement_the_agreed_traits() -> Result {
     fn debug_clone_send_sync<T: std::fmt::Debug + Clone + Send + Sync + 'static>(_: &T) {}
-    fn is_answer<A: Answer<Client = Client>>() {}
-    is_answer::<std::result::Result<Client, Refusal>>();
-    is_answer::<Later<std::future::Ready<std::result::Result<Client, Refusal>>>>();
+    fn is_verify<V: Verify<Client = Client> + ?Sized>() {}
+    type Verified = std::result::Result<Client, VerifyError>;
+    is_verify::<dyn Verify<Client = Client, Future = verify::Never<Client>>>();
+    is_verify::<dyn Verify<Client = Client, Future = std::future::Ready<Verified>>>();
+    let _ = [
+        Verification::<Client>::Ready(Err(VerifyError::unknown())),
+        Verified::Ok(Client::new("me")).into(),
+    ];
+    let _ = VerifyError::from(tower_api_key::rejection::Reason::Revoked).with_key_id("k_1");
 
     let _: Box<dyn Extract> = Box::new((header("a"), query("b")));
     let _: fn(Option<&'static [u8]>) -> Extracted<'static> = Extracted::from;
-    let _ = [Refusal::unknown(), Refusal::expired(), Refusal::revoked(), Refusal::not_yet_valid()];
-    let _ = (Refusal::failed("down"), Refusal::from(io::Error::other("down")));
+    let _ = [
+        VerifyError::unknown(),
+        VerifyError::expired(),
+        VerifyError::revoked(),
+        VerifyError::not_yet_valid(),
+    ];
+    let _ = (VerifyError::failed("down"), VerifyError::from(io::Error::other("down")));
     let _ = ResponseBody::<Full<Bytes>>::default();
 
     let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?);

@@ -95,8 +95,8 @@ async fn without_keys_no_example_starts() {
             continue;
         }
         for (list, why) in [
-            (None, "not set, or not Unicode: set it to `client=key,client=sha256:…`"),
-            (Some(""), "there is no key in the list, which is `client=key,client=sha256:…`"),
+            (None, "not set, or not Unicode. Set it to `client=key,client=sha256:…`"),
+            (Some(""), "the list has no key. It is written `client=key,client=sha256:…`"),
             (Some("mobile-app"), "entry 1: an entry is `client=key` or `client=sha256:…`"),
             (Some("mobile-app="), "entry 1: the key is empty or blank"),
         ] {
@@ -650,7 +650,7 @@ async fn the_proxy_wants_to_know_its_upstream() {
 
 #[cfg(feature = "file")]
 #[tokio::test]
-async fn key_file_follows_its_file_and_refuses_no_good_request() {
+async fn key_file_follows_its_file_and_rejects_no_valid_request() {
     use std::time::{Duration, Instant};
     use tower_api_key::{Client, key::KeyFormat, key_file::KeyFile};
 
@@ -674,7 +674,7 @@ async fn key_file_follows_its_file_and_refuses_no_good_request() {
     };
     let by = |id: &str| (200, format!("You are mobile-app, by the key {id}.\n"));
     assert_eq!(whoami(&first).await, by(&first_id));
-    assert_eq!(example.line().await, format!("mobile-app {first_id} let in"));
+    assert_eq!(example.line().await, format!("mobile-app {first_id} accepted"));
 
     let second = keys.rotate(&first_id, WEEK).unwrap();
     let second_id = second.id().to_owned();
@@ -736,18 +736,18 @@ async fn observing_counts_exactly_and_its_log_names_the_client() {
         .collect();
     series.sort_unstable();
     let expected = [
-        r#"{outcome="accepted",place="header x-api-key",client="mobile-app"} 4"#,
-        r#"{outcome="accepted",place="scheme Bearer",client="ci"} 2"#,
+        r#"{outcome="accepted",location="header x-api-key",client="mobile-app"} 4"#,
+        r#"{outcome="accepted",location="scheme Bearer",client="ci"} 2"#,
         r#"{outcome="rejected",reason="ambiguous"} 1"#,
         r#"{outcome="rejected",reason="missing"} 5"#,
-        r#"{outcome="rejected",reason="unknown",place="header x-api-key"} 4"#,
+        r#"{outcome="rejected",reason="unknown",location="header x-api-key"} 4"#,
     ];
     assert_eq!(series, expected.map(|series| format!("api_key_requests_total{series}")));
     assert_eq!(scraped.matches(r#",key_id=""#).count(), 2, "{scraped}");
     assert!(scraped.contains("# TYPE api_key_requests_total counter"), "{scraped}");
 
     let first = example.line().await;
-    for part in ["DEBUG", r#"api_key.client.id="mobile-app""#, "tower_api_key: request let in"] {
+    for part in ["DEBUG", r#"api_key.client.id="mobile-app""#, "tower_api_key: request accepted"] {
         assert!(first.contains(part), "{first}");
     }
     let answered = example.line().await;
@@ -760,7 +760,7 @@ async fn observing_counts_exactly_and_its_log_names_the_client() {
     }
     let refused = example.line().await;
     let parts =
-        ["INFO", "request turned away", r#"api_key.reason="unknown""#, r#"url.path="/reports""#];
+        ["INFO", "request rejected", r#"api_key.reason="unknown""#, r#"url.path="/reports""#];
     assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
 }
 

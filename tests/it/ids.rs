@@ -1,4 +1,4 @@
-//! The ids of keys that were not minted, and the ids and names that a new client may have.
+//! The ids of keys that were not minted, and the valid ids and names of a client.
 
 use crate::support;
 
@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 
 use support::{KEY, OTHER};
 use tower_api_key::{
-    Client, KeyDigest, Keyring, error::ConfigErrorKind as Kind, key::KeyFormat, verify::Record,
+    Client, KeyDigest, Keyring, error::ConfigErrorKind as Kind, key::KeyFormat, record::Record,
 };
 
 fn id_of(keys: &Keyring, key: &str) -> String {
-    keys.record_of(&KeyDigest::of(key)).unwrap().id().unwrap().to_owned()
+    keys.record_by_digest(&KeyDigest::of(key)).unwrap().id().unwrap().to_owned()
 }
 
-/// The first key that a keyring gets.
+/// Returns the id of the first key in a new keyring.
 fn id_after(insert: impl FnOnce(&Keyring)) -> String {
     let keys = Keyring::new();
     insert(&keys);
@@ -21,7 +21,7 @@ fn id_after(insert: impl FnOnce(&Keyring)) -> String {
 }
 
 #[test]
-fn a_key_that_was_not_minted_has_the_same_id_in_every_process_and_by_every_way_in() {
+fn a_key_that_was_not_minted_has_the_same_id_in_every_process_and_by_every_method() {
     let client = || Client::new("ci");
     let digest = KeyDigest::of(KEY);
     for id in [
@@ -33,14 +33,14 @@ fn a_key_that_was_not_minted_has_the_same_id_in_every_process_and_by_every_way_i
         id_of(&format!("a={OTHER},b={KEY}").parse().unwrap(), KEY),
         id_of(&format!("b={},a={OTHER}", digest.encode()).parse().unwrap(), KEY),
     ] {
-        // Computed by hand: the first 64 bits of SHA-256 of the domain, the digest and four zeros.
+        // The first 64 bits of SHA-256 of the domain, the digest and four zeros, computed by hand.
         assert_eq!(id, "dFyn6J3q");
     }
     assert_ne!(id_of(&Keyring::single(OTHER).unwrap(), OTHER), "dFyn6J3q");
 }
 
 #[test]
-fn a_key_under_22_characters_has_an_id_that_does_not_tell_of_it() {
+fn a_key_under_22_characters_gets_a_random_id() {
     let short = "twenty-one-characters";
     let ids: BTreeSet<_> =
         (0..20).map(|_| id_after(|keys| keys.insert(short, Client::new("ci")).unwrap())).collect();
@@ -56,21 +56,21 @@ fn a_key_under_22_characters_has_an_id_that_does_not_tell_of_it() {
 }
 
 #[test]
-fn a_derived_id_that_another_key_has_gives_way_to_the_next_in_every_process() {
+fn a_key_whose_derived_id_is_in_use_gets_the_next_id_in_every_process() {
     let first = id_of(&Keyring::single(KEY).unwrap(), KEY);
-    let taken = || {
-        let taken = Record::new(KeyDigest::of(OTHER), Client::new("other"));
-        taken.with_id(&first).unwrap()
+    let other = || {
+        let record = Record::new(KeyDigest::of(OTHER), Client::new("other"));
+        record.with_id(&first).unwrap()
     };
     let ids: BTreeSet<_> = (0..3)
-        .map(|way| {
+        .map(|method| {
             let keys = Keyring::new();
-            keys.insert_record(taken()).unwrap();
+            keys.insert_record(other()).unwrap();
             let record = Record::new(KeyDigest::of(KEY), Client::new("ci"));
-            match way {
+            match method {
                 0 => keys.insert(KEY, Client::new("ci")).unwrap(),
                 1 => keys.insert_record(record).unwrap(),
-                _ => keys.replace([taken(), record]).unwrap(),
+                _ => keys.replace([other(), record]).unwrap(),
             }
             assert!(keys.revoke_key(&first));
             assert!(keys.contains_client("ci") && !keys.contains_client("other"));
@@ -82,7 +82,7 @@ fn a_derived_id_that_another_key_has_gives_way_to_the_next_in_every_process() {
 }
 
 #[test]
-fn a_minted_key_keeps_the_id_that_is_a_part_of_it() {
+fn a_minted_key_keeps_its_own_id() {
     let minted = KeyFormat::new("sk_live").unwrap().mint().unwrap();
     let id = minted.id().to_owned();
     let keys = Keyring::new();
@@ -93,7 +93,7 @@ fn a_minted_key_keeps_the_id_that_is_a_part_of_it() {
 // --------------------------------------------------------------------------------------------
 // Clients.
 
-/// One of each kind of character that cannot be seen.
+/// One character of each invisible kind.
 const HIDDEN: [char; 27] = [
     '\u{0}',
     '\u{9}',
@@ -125,7 +125,7 @@ const HIDDEN: [char; 27] = [
 ];
 
 #[test]
-fn a_new_client_whose_id_looks_like_another_is_refused() {
+fn a_new_client_whose_id_has_hidden_characters_is_rejected() {
     let mut ids =
         vec![(" admin".to_owned(), 0), ("admin ".to_owned(), 5), ("\u{a0}admin".into(), 0)];
     for char in HIDDEN {
@@ -159,7 +159,7 @@ fn a_new_client_whose_id_looks_like_another_is_refused() {
         assert_eq!(keys.issue(&KeyFormat::default(), named()).unwrap_err(), error);
         assert!(keys.is_empty());
     }
-    // A list is trimmed, and holds to the same.
+    // The rule applies to lists as well, after white space is trimmed.
     for list in ["ad\u{200b}min", "\u{200b}admin", "admin\u{feff}"] {
         let error = format!("{list}={KEY}").parse::<Keyring>().unwrap_err();
         assert_eq!((error.kind(), error.entry()), (Kind::HiddenInId, Some(1)), "{list:?}");
@@ -167,7 +167,7 @@ fn a_new_client_whose_id_looks_like_another_is_refused() {
 }
 
 #[test]
-fn a_client_may_have_an_id_and_a_name_in_any_script() {
+fn a_client_can_have_an_id_and_a_name_in_any_script() {
     for id in [
         "a",
         "mobile app",
@@ -183,7 +183,7 @@ fn a_client_may_have_an_id_and_a_name_in_any_script() {
         let keys = Keyring::new();
         keys.insert(KEY, Client::new(id).with_name(id)).unwrap();
         drop(keys.issue(&KeyFormat::default(), Client::new(id).with_name(id)).unwrap());
-        assert_eq!(keys.revoke(id), 2, "{id}");
+        assert_eq!(keys.revoke_client(id), 2, "{id}");
     }
 }
 
@@ -199,7 +199,7 @@ fn an_id_has_at_most_128_characters_and_a_name_256() {
 }
 
 #[test]
-fn a_client_that_was_accepted_once_stays_and_its_key_can_be_rotated() {
+fn an_existing_client_with_an_invalid_id_stays_and_its_key_can_be_rotated() {
     let keys = Keyring::new();
     for id in ["ad\u{200b}min", " admin", &"x".repeat(3000)] {
         let client = Client::new(id).with_name("\u{feff}");
@@ -207,6 +207,6 @@ fn a_client_that_was_accepted_once_stays_and_its_key_can_be_rotated() {
         let first = id_of(&keys, KEY);
         drop(keys.rotate(&first, std::time::Duration::from_secs(60)).unwrap());
         assert!(keys.issue(&KeyFormat::default(), client).is_err());
-        assert_eq!(keys.revoke(id), 2);
+        assert_eq!(keys.revoke_client(id), 2);
     }
 }

@@ -103,10 +103,10 @@ fn r49_keys_that_were_made_elsewhere_are_read() {
             assert_eq!(kind(format(other).parse(key)), Kind::ForeignKey, "{other} {key}");
         }
         // A keyring takes its id from it, and keeps it.
-        let keys = Keyring::new().format(format(prefix));
+        let keys = Keyring::builder().format(format(prefix)).build();
         keys.insert(key, Client::new("ci")).unwrap();
         let record = keys.record(id).unwrap();
-        assert_eq!((record.id(), record.key_format()), (Some(id), Some(&format(prefix))));
+        assert_eq!((record.id(), record.format()), (Some(id), Some(&format(prefix))));
         assert_eq!(outcome(&keys, key.as_bytes()), "200 ci");
     }
 }
@@ -448,8 +448,8 @@ fn r49_what_is_no_such_key_is_told_by_its_kind_and_never_by_its_value() {
 fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_key() {
     let (live, test) = (format("sk_live"), format("sk_test"));
     for (keys, formats) in [
-        (Keyring::new().format(live.clone()), &[&live][..]),
-        (Keyring::new().format(live.clone()).format(test.clone()), &[&live, &test]),
+        (Keyring::builder().format(live.clone()).build(), &[&live][..]),
+        (Keyring::builder().format(live.clone()).format(test.clone()).build(), &[&live, &test]),
     ] {
         let good: Vec<_> = formats
             .iter()
@@ -494,22 +494,24 @@ fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_k
 }
 
 #[test]
-fn r49_formats_are_of_the_handle_and_clones_made_before_do_not_have_them() {
-    let before = Keyring::new();
-    let after = before.clone().format(format("sk_live"));
-    before.insert("12345abcde", Client::new("old")).unwrap();
-    assert_eq!(outcome(&before, b"12345abcde"), "200 old");
-    assert_eq!(outcome(&after, b"12345abcde"), "401 unknown");
-    assert_eq!(outcome(&after.clone(), b"12345abcde"), "401 unknown");
-    let key = shown(before.issue(&format("sk_live"), Client::new("new")).unwrap());
-    for keys in [&before, &after] {
+fn r49_a_key_that_is_known_by_its_digest_is_rejected_if_it_has_none_of_the_formats() {
+    let plain = Keyring::new();
+    let strict = Keyring::builder().format(format("sk_live")).build();
+    plain.insert("12345abcde", Client::new("old")).unwrap();
+    strict.replace(plain.records()).unwrap();
+    assert_eq!(outcome(&plain, b"12345abcde"), "200 old");
+    assert_eq!(outcome(&strict, b"12345abcde"), "401 unknown");
+    assert_eq!(outcome(&strict.clone(), b"12345abcde"), "401 unknown");
+    let key = shown(strict.issue(&format("sk_live"), Client::new("new")).unwrap());
+    plain.replace(strict.records()).unwrap();
+    for keys in [&plain, &strict] {
         assert_eq!((outcome(keys, key.as_bytes()), keys.len()), ("200 new".to_owned(), 2));
     }
 }
 
 #[test]
 fn r49_what_has_another_form_is_neither_inserted_nor_issued_where_there_are_formats() {
-    let keys = Keyring::new().format(format("sk_live")).format(format("sk_test"));
+    let keys = Keyring::builder().format(format("sk_live")).format(format("sk_test")).build();
     let good = shown(format("sk_test").mint().unwrap());
     let typo = |key: &str| {
         let (rest, last) = key.split_at(key.len() - 1);
@@ -546,7 +548,7 @@ fn r49_what_has_another_form_is_neither_inserted_nor_issued_where_there_are_form
 #[test]
 fn issue_refuses_a_client_that_insert_would_refuse_and_changes_nothing() {
     let keys = Keyring::new();
-    for client in [Client::new(" "), Client::new("a\nb"), Client::new("ci").scopes(["a b"])] {
+    for client in [Client::new(" "), Client::new("a\nb"), Client::new("ci").with_scopes(["a b"])] {
         let inserted = keys.insert("12345abcde", client.clone()).unwrap_err();
         assert_eq!(keys.issue(&KeyFormat::default(), client).unwrap_err(), inserted);
         assert_eq!((keys.len(), keys.records().count()), (0, 0));
@@ -609,7 +611,7 @@ proptest! {
     fn r49_arbitrary_bytes_make_nothing_panic(key in vec(any::<u8>(), 0..100), prefix in ".{0,40}") {
         let format = KeyFormat::new(&prefix).unwrap_or_default();
         prop_assert!(format.parse(&key).is_err());
-        let keys = Keyring::new().format(format);
+        let keys = Keyring::builder().format(format).build();
         prop_assert!(keys.insert(&key, Client::new("ci")).is_err());
         let _ = Keyring::new().insert(&key, Client::new("ci"));
     }
@@ -621,7 +623,7 @@ proptest! {
         prop_assert!(format("a").parse(&key).is_err());
         let keys = Keyring::new();
         keys.insert(&key, Client::new("ci")).ok();
-        prop_assert!(keys.records().all(|record| record.key_format().is_none()));
+        prop_assert!(keys.records().all(|record| record.format().is_none()));
     }
 }
 
@@ -634,7 +636,7 @@ proptest! {
     fn r49_any_change_of_one_character_is_refused(prefix in prefixes()) {
         let format = format(&prefix);
         let key = shown(format.mint().unwrap());
-        let keys = Keyring::new().format(format.clone());
+        let keys = Keyring::builder().format(format.clone()).build();
         let refused = |changed: &str| {
             let parsed = format.parse(changed).map_err(|error| error.kind());
             matches!(parsed, Err(Kind::KeyLayout | Kind::ForeignKey | Kind::Checksum))

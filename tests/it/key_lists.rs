@@ -1,4 +1,4 @@
-//! Lists of keys, and texts that are certainly no key: each is refused by its number, never by its value.
+//! Key lists and obvious mistakes. An error names the number of the entry and never its value.
 
 use crate::support;
 
@@ -19,7 +19,7 @@ fn outcome(keys: &Keyring, key: &str) -> String {
 #[track_caller]
 fn assert_says_no_part_of(error: &ConfigError, value: &str) {
     let text = format!("{error} {error:?} {error:#?}");
-    // A key that is a word of the message is no secret.
+    // The placeholder is a word of the message and no secret.
     let parts = value.split([',', '=', '\n', ' ', '"', '\'']).filter(|part| *part != "placeholder");
     for part in parts.filter(|part| part.len() >= 10) {
         assert!(!text.contains(part), "{text}");
@@ -28,9 +28,8 @@ fn assert_says_no_part_of(error: &ConfigError, value: &str) {
 
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
-/// Every text is refused, whichever way it comes in.
 #[test]
-fn an_obvious_mistake_is_no_key_whichever_way_it_comes_in() {
+fn an_obvious_mistake_is_rejected_by_every_method() {
     let sums = [
         format!("{HEX}  -"),
         format!("{HEX} *key.txt"),
@@ -131,7 +130,7 @@ fn an_obvious_mistake_is_no_key_whichever_way_it_comes_in() {
         }
         let error = format!("ci={KEY},mobile-app={text}").parse::<Keyring>().unwrap_err();
         let in_a_list = match kind {
-            // A list has digests, and a base64 text without a client ends in such a key.
+            // In a list these texts have another meaning, and so another error.
             Kind::DigestAsKey if text.starts_with("SHA256:") => Kind::Digest,
             Kind::PlaceholderKey if text.trim_matches('=').is_empty() => Kind::ListEntry,
             kind => kind,
@@ -142,7 +141,7 @@ fn an_obvious_mistake_is_no_key_whichever_way_it_comes_in() {
 }
 
 #[test]
-fn an_obvious_mistake_in_a_list_is_named_by_its_entry() {
+fn the_error_of_a_mistake_in_a_list_names_the_entry() {
     for (list, kind, entry) in [
         // `openssl rand -base64 16`, without a client.
         ("MTIzNDU2Nzg5MDEyMzQ1Ng==", Kind::ListEntry, 1),
@@ -212,7 +211,7 @@ fn a_line_that_begins_with_a_number_sign_is_a_comment() {
         assert_eq!(outcome(&keys, OTHER), "401 unknown");
     }
     assert_eq!("#ci=abcdef0123456789".parse::<Keyring>().unwrap_err().kind(), Kind::EmptyList);
-    // Entries are counted without comments.
+    // Comments do not count as entries.
     let error = format!("# one\nci={KEY}\n# two\nci").parse::<Keyring>().unwrap_err();
     assert_eq!((error.kind(), error.entry()), (Kind::ListEntry, Some(2)));
 }
@@ -224,7 +223,7 @@ fn a_byte_order_mark_and_windows_line_breaks_are_no_part_of_an_entry() {
 }
 
 #[test]
-fn keys_that_people_have_given_out_stay_legal() {
+fn common_forms_of_keys_are_accepted() {
     let texts = [
         HEX,
         &HEX.to_uppercase(),
@@ -260,7 +259,7 @@ fn keys_that_people_have_given_out_stay_legal() {
         assert_eq!(outcome(&keys, key), "200 default", "{key}");
         let keys: Keyring = format!("mobile-app={key}\n").parse().unwrap();
         assert_eq!(outcome(&keys, key), "200 mobile-app", "{key}");
-        // A list by digests has any key.
+        // A digest can be of any key.
         let digest = KeyDigest::of(key).encode();
         let keys: Keyring = format!("mobile-app={digest}").parse().unwrap();
         assert_eq!(outcome(&keys, key), "200 mobile-app", "{key}");
@@ -271,7 +270,7 @@ proptest! {
     #![proptest_config(cases(2048))]
 
     #[test]
-    fn a_random_key_is_never_taken_for_a_mistake(
+    fn a_random_key_is_never_rejected_as_a_mistake(
         key in prop_oneof![
             "[0-9a-f]{32,64}",
             "[A-Za-z0-9+/]{22,86}={0,2}",
@@ -284,14 +283,14 @@ proptest! {
     }
 
     #[test]
-    fn no_list_is_too_strange_to_be_read(list in "\\PC*|[ -~\\n]*") {
+    fn no_list_causes_a_panic(list in "\\PC*|[ -~\\n]*") {
         drop(list.parse::<Keyring>());
         drop(Keyring::single(&list));
     }
 }
 
 #[test]
-fn of_random_keys_of_all_visible_characters_less_than_one_in_500_is_refused() {
+fn fewer_than_one_in_500_random_keys_of_visible_characters_is_rejected() {
     let mut seed = 42_u64;
     let mut random = || {
         // Xorshift, so that every run has the same keys.
@@ -301,24 +300,24 @@ fn of_random_keys_of_all_visible_characters_less_than_one_in_500_is_refused() {
         char::from(b'!' + u8::try_from((seed >> 20) % 94).unwrap())
     };
     let keys = (0..10_000).map(|_| (0..32).map(|_| random()).collect::<String>());
-    // A comma ends an entry.
+    // A comma would end the entry.
     let keys: Vec<_> = keys.filter(|key| !key.contains(',')).collect();
-    let refused = |key: &&String| format!("mobile-app={key}").parse::<Keyring>().is_err();
-    assert!(keys.iter().filter(refused).count() * 500 < keys.len());
+    let is_rejected = |key: &&String| format!("mobile-app={key}").parse::<Keyring>().is_err();
+    assert!(keys.iter().filter(is_rejected).count() * 500 < keys.len());
 }
 
 const VARIABLE: &str = "TOWER_API_KEY_TEST_LIST";
 const CHILD: &str = "TOWER_API_KEY_TEST_LIST_CHILD";
 
-/// A process of its own, because a process cannot safely change its environment.
+/// Runs in a child process, because a process cannot safely change its environment.
 #[test]
-fn a_variable_whose_value_begins_with_its_own_name_is_refused() {
+fn a_variable_whose_value_begins_with_its_own_name_is_rejected() {
     if std::env::var_os(CHILD).is_some() {
         println!("from_env: {}", Keyring::from_env(VARIABLE).unwrap_err());
         return;
     }
     for value in [format!("{VARIABLE}=ci={KEY}"), format!("export {VARIABLE}=ci={KEY}")] {
-        let test = "a_variable_whose_value_begins_with_its_own_name_is_refused";
+        let test = "key_lists::a_variable_whose_value_begins_with_its_own_name_is_rejected";
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args([test, "--exact", "--nocapture", "--test-threads=1"]);
         let output = child.env(CHILD, "1").env(VARIABLE, value).output().unwrap();
@@ -361,14 +360,14 @@ mod log {
     }
 
     #[test]
-    fn the_log_says_how_many_keys_and_clients_a_list_had() {
+    fn the_log_has_the_number_of_keys_and_clients_of_a_list() {
         let list = format!("ci={KEY},ci={OTHER},mobile-app={}", KeyDigest::of("third").encode());
         let lines = lines(|| drop(list.parse::<Keyring>().unwrap()));
         assert_eq!(lines, ["INFO tower_api_key::keyring message=keys loaded keys=3 clients=2"]);
     }
 
     #[test]
-    fn the_log_warns_of_a_short_key_by_its_id_alone() {
+    fn the_log_warning_for_a_short_key_has_only_its_id() {
         for (key, warnings) in [("twenty-one-characters", 1), ("twenty-two-characters.", 0)] {
             let mut id = String::new();
             let lines = lines(|| {
@@ -381,7 +380,7 @@ mod log {
                 assert!(line.contains(&id) && !line.contains(key), "{line}");
             }
         }
-        // A key that is refused gets no warning, and a digest does not tell how long its key is.
+        // A rejected key causes no warning, and the length of a digest's key is unknown.
         let keys = Keyring::single("short").unwrap();
         let lines = lines(|| {
             keys.insert("short", Client::new("ci")).unwrap_err();

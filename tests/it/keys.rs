@@ -87,11 +87,11 @@ fn r11_short_keys_and_every_byte_from_0x20_to_0x7e_are_allowed() {
 #[test]
 fn r11_a_keyring_without_keys_refuses_everything() {
     let revoked = keys();
-    revoked.revoke("mobile-app");
-    revoked.revoke("ci");
+    revoked.revoke_client("mobile-app");
+    revoked.revoke_client("ci");
     let pruned = keys();
-    pruned.revoke("mobile-app");
-    pruned.revoke("ci");
+    pruned.revoke_client("mobile-app");
+    pruned.revoke_client("ci");
     assert_eq!(pruned.prune(), 2);
     for (keys, told) in [
         (Keyring::<Client>::new(), "401 unknown"),
@@ -123,7 +123,7 @@ fn a_key_that_is_there_already_is_refused_whosever_it_is() {
     }
     assert_eq!((keys.len(), keys.contains_client("somebody-else")), (2, false));
     assert_eq!(outcome(&keys, KEY), "200 mobile-app");
-    assert_eq!(keys.revoke("mobile-app"), 1);
+    assert_eq!(keys.revoke_client("mobile-app"), 1);
     for client in ["mobile-app", "somebody-else"] {
         let error = keys.insert(KEY, Client::new(client)).unwrap_err();
         assert_eq!(error.kind(), Kind::RevokedKey);
@@ -153,7 +153,7 @@ fn a_client_that_logs_could_not_name_or_with_a_scope_that_is_none_is_refused() {
         (&["tab\t"], 0),
     ] {
         // Building the client does not fail, and a bad scope matches nothing.
-        let client = Client::new("ci").scopes(scopes.iter().copied());
+        let client = Client::new("ci").with_scopes(scopes.iter().copied());
         assert!(!client.has_scope(scopes[at]));
         assert!(scopes[..at].iter().all(|scope| client.has_scope(scope)));
         for error in [
@@ -165,7 +165,8 @@ fn a_client_that_logs_could_not_name_or_with_a_scope_that_is_none_is_refused() {
         }
     }
     assert!(keys.is_empty());
-    keys.insert(KEY, Client::new("caf\u{e9} \u{1f511}").scopes(["reports:read", "!#[]~"])).unwrap();
+    keys.insert(KEY, Client::new("caf\u{e9} \u{1f511}").with_scopes(["reports:read", "!#[]~"]))
+        .unwrap();
 }
 
 #[test]
@@ -291,8 +292,8 @@ fn r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door() {
     }
     let test = "r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door";
     let list = "client=key,client=sha256:…";
-    let unset = format!("{VARIABLE}: not set, or not Unicode: set it to `{list}`");
-    let empty = format!("{VARIABLE}: there is no key in the list, which is `{list}`");
+    let unset = format!("{VARIABLE}: not set, or not Unicode. Set it to `{list}`");
+    let empty = format!("{VARIABLE}: the list has no key. It is written `{list}`");
     let blank = format!("{VARIABLE}: entry 1: the key is empty or blank");
     for (value, told) in [
         (None, &*unset),
@@ -330,8 +331,8 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
         (Kind::QueryName, "query_name"),
         (Kind::CookieName, "cookie_name"),
         (Kind::Scheme, "scheme"),
-        (Kind::DuplicatePlace, "duplicate_place"),
-        (Kind::NoPlace, "no_place"),
+        (Kind::DuplicateLocation, "duplicate_location"),
+        (Kind::NoLocation, "no_location"),
         (Kind::Realm, "realm"),
         (Kind::BlankKey, "blank_key"),
         (Kind::KeyTooLong, "key_too_long"),
@@ -392,7 +393,7 @@ fn the_next_request_sees_a_change_through_whichever_handle_it_was_made() {
     assert_eq!(outcome(), "401 unknown");
     handle.insert(KEY, Client::new("ci")).unwrap();
     assert_eq!((outcome(), keys.len()), ("200 ci".to_owned(), 1));
-    assert_eq!(keys.revoke("ci"), 1);
+    assert_eq!(keys.revoke_client("ci"), 1);
     assert_eq!((outcome(), handle.len()), ("401 revoked".to_owned(), 0));
     assert_eq!(handle.prune(), 1);
     assert_eq!(outcome(), "401 unknown");
@@ -406,13 +407,17 @@ fn the_next_request_sees_a_change_through_whichever_handle_it_was_made() {
 #[test]
 fn revoke_takes_all_keys_of_one_client_and_says_how_many() {
     let keys = keys();
-    keys.insert("second-key-of-ci", Client::new("ci").scopes(["a"])).unwrap();
+    keys.insert("second-key-of-ci", Client::new("ci").with_scopes(["a"])).unwrap();
     keys.insert("third-key-of-ci", Client::new("ci").with_name("CI")).unwrap();
     for unknown in ["", "CI", "c", "ci ", "ci2", OTHER, "nobody"] {
-        assert_eq!((keys.revoke(unknown), keys.contains_client(unknown)), (0, false), "{unknown}");
+        assert_eq!(
+            (keys.revoke_client(unknown), keys.contains_client(unknown)),
+            (0, false),
+            "{unknown}"
+        );
     }
     assert_eq!((keys.len(), keys.contains_client("ci")), (4, true));
-    assert_eq!((keys.revoke("ci"), keys.revoke("ci")), (3, 0));
+    assert_eq!((keys.revoke_client("ci"), keys.revoke_client("ci")), (3, 0));
     assert_eq!((keys.len(), keys.contains_client("ci")), (1, false));
     for key in [OTHER, "second-key-of-ci", "third-key-of-ci"] {
         assert_eq!(outcome(&keys, key), "401 revoked");
@@ -432,7 +437,7 @@ fn remove_takes_one_key_and_gives_back_whose_it_was() {
         ("401 unknown".into(), "200 ci".into())
     );
     assert!(keys.contains_client("ci"));
-    assert_eq!((keys.revoke("ci"), keys.contains_client("ci"), keys.len()), (1, false, 1));
+    assert_eq!((keys.revoke_client("ci"), keys.contains_client("ci"), keys.len()), (1, false, 1));
     keys.insert(OTHER, Client::new("ci")).unwrap();
     assert_eq!(keys.remove(&KeyDigest::of(OTHER)).unwrap().id(), "ci");
     assert!(!keys.contains_client("ci"));
@@ -441,7 +446,7 @@ fn remove_takes_one_key_and_gives_back_whose_it_was() {
 #[test]
 fn retain_keeps_whom_is_wanted_and_its_closure_may_use_the_keyring() {
     let keys = keys();
-    keys.insert("key-of-a-third", Client::new("third").scopes(["keep"])).unwrap();
+    keys.insert("key-of-a-third", Client::new("third").with_scopes(["keep"])).unwrap();
     let mut asked = Vec::new();
     let gone = keys.retain(|client| {
         asked.push(client.id().to_owned());
@@ -460,7 +465,14 @@ fn retain_keeps_whom_is_wanted_and_its_closure_may_use_the_keyring() {
     assert_eq!(keys.retain(|client| client.has_scope("keep")), 2);
     assert_eq!(keys.retain(|_| true), 0);
     // What revoking knows has followed.
-    assert_eq!((keys.revoke("mobile-app"), keys.revoke("inside"), keys.revoke("third")), (0, 0, 1));
+    assert_eq!(
+        (
+            keys.revoke_client("mobile-app"),
+            keys.revoke_client("inside"),
+            keys.revoke_client("third")
+        ),
+        (0, 0, 1)
+    );
     assert_eq!(keys.retain(|_| unreachable!()), 0);
 }
 
@@ -472,7 +484,7 @@ fn the_clients_can_be_listed_and_never_the_keys() {
     ids.sort();
     assert_eq!(ids, ["ci", "ci", "mobile-app"]);
     let listed = keys.clients();
-    assert_eq!(keys.revoke("ci"), 2);
+    assert_eq!(keys.revoke_client("ci"), 2);
     assert_eq!(listed.count(), 3, "a list holds no lock and does not change any more");
     assert_eq!(keys.clients().count(), 1);
 }
@@ -480,17 +492,17 @@ fn the_clients_can_be_listed_and_never_the_keys() {
 #[test]
 fn r42_a_client_holds_what_it_was_given_and_neither_key_nor_digest() {
     let keys = Keyring::new();
-    keys.insert(KEY, Client::new("ci").with_name("CI").scopes(["a", "b"]).with_key_id("k_1"))
+    keys.insert(KEY, Client::new("ci").with_name("CI").with_scopes(["a", "b"]).with_key_id("k_1"))
         .unwrap();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys);
     let reply = ask(&layer, Request::get("/").header("x-api-key", KEY));
     let client = reply.client().unwrap();
     assert_eq!((client.id(), client.name(), client.key_id()), ("ci", Some("CI"), Some("k_1")));
-    assert_eq!(client.granted().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(client.scopes().collect::<Vec<_>>(), ["a", "b"]);
     // Whichever of its keys it has used.
-    let same = Client::new("ci").with_name("CI").scopes(["a", "b"]);
+    let same = Client::new("ci").with_name("CI").with_scopes(["a", "b"]);
     assert_eq!((client, client), (&same, &same.clone().with_key_id("k_2")));
-    for other in [same.clone().with_name("other"), same.scopes(["a"]), Client::new("ci")] {
+    for other in [same.clone().with_name("other"), same.with_scopes(["a"]), Client::new("ci")] {
         assert_ne!(*client, other);
     }
 }
@@ -531,7 +543,7 @@ impl Identity for Tenant {
 fn r5_a_client_type_of_ones_own_has_no_scope_and_tells_no_key_unless_it_says_so() {
     let tenant = Tenant("a".to_owned());
     assert!(!tenant.has_scope("") && !tenant.has_scope("a"));
-    assert!(tenant.granted().is_empty());
+    assert!(tenant.scopes().is_empty());
     assert_eq!(tenant.key_id(), None);
 }
 
@@ -543,7 +555,10 @@ fn a_client_type_of_ones_own_is_revoked_by_its_id_before_and_after_the_first_rev
         keys.insert(key, tenant(id)).unwrap();
     }
     assert_eq!(keys.remove(&KeyDigest::of("key-4")), Some(tenant("c")));
-    assert_eq!((keys.revoke("c"), keys.revoke("a"), keys.revoke("a")), (0, 2, 0));
+    assert_eq!(
+        (keys.revoke_client("c"), keys.revoke_client("a"), keys.revoke_client("a")),
+        (0, 2, 0)
+    );
 
     keys.insert("key-5", tenant("b")).unwrap();
     assert_eq!(keys.insert("key-1", tenant("a")).unwrap_err().kind(), Kind::RevokedKey);
@@ -551,9 +566,9 @@ fn a_client_type_of_ones_own_is_revoked_by_its_id_before_and_after_the_first_rev
     keys.insert("key-6", tenant("a")).unwrap();
     assert!(keys.contains_client("a") && keys.contains_client("b") && !keys.contains_client("c"));
     assert_eq!(keys.retain(|tenant| tenant.0 != "a"), 1);
-    assert_eq!((keys.revoke("a"), keys.len()), (0, 2));
+    assert_eq!((keys.revoke_client("a"), keys.len()), (0, 2));
     assert_eq!(keys.remove(&KeyDigest::of("key-3")), Some(tenant("b")));
-    assert_eq!((keys.revoke("b"), keys.len()), (1, 0));
+    assert_eq!((keys.revoke_client("b"), keys.len()), (1, 0));
     assert!(!keys.contains_client("b"));
 }
 
@@ -572,8 +587,8 @@ fn revoking_misses_no_key_even_after_an_identity_has_panicked() {
     for number in 0..10 {
         keys.insert(format!("key-{number}"), Fragile(Arc::clone(&calls))).unwrap();
     }
-    assert!(catch_unwind(AssertUnwindSafe(|| keys.revoke("nobody"))).is_err());
-    assert_eq!(keys.revoke("fragile"), 10);
+    assert!(catch_unwind(AssertUnwindSafe(|| keys.revoke_client("nobody"))).is_err());
+    assert_eq!(keys.revoke_client("fragile"), 10);
     assert!(keys.is_empty());
 }
 
@@ -656,7 +671,7 @@ fn once_revoke_has_returned_no_request_gets_in_any_more() {
                 );
                 thread::yield_now();
             }
-            assert_eq!(keys.revoke("ci"), 1);
+            assert_eq!(keys.revoke_client("ci"), 1);
             revoked.store(round, SeqCst);
         }
         drop(ending);
@@ -717,14 +732,14 @@ fn a_request_does_not_wait_for_a_change_that_is_stuck_half_way() {
     keys.insert(OTHER, Stuck(Arc::clone(&gate))).unwrap();
 
     let changing = keys.clone();
-    let change = thread::spawn(move || changing.revoke("nobody"));
+    let change = thread::spawn(move || changing.revoke_client("nobody"));
     gate.reached.wait();
     // The change is inside, and holds whatever it holds.
     let reading = keys.clone();
     let read = at_once(move || [KEY, OTHER, WRONG].map(|key| outcome(&reading, key)));
     gate.opened.wait();
     assert_eq!(read, ["200 -", "200 -", "401 unknown"]);
-    assert_eq!((change.join().unwrap(), keys.revoke("stuck")), (0, 2));
+    assert_eq!((change.join().unwrap(), keys.revoke_client("stuck")), (0, 2));
 }
 
 #[test]
@@ -745,6 +760,6 @@ fn changes_from_many_threads_add_up() {
         }
     });
     assert_eq!(keys.len(), 4 * 160);
-    let zero = keys.revoke("client-0");
-    assert_eq!((zero, keys.revoke("client-1"), keys.len()), (320, 320, 0));
+    let zero = keys.revoke_client("client-0");
+    assert_eq!((zero, keys.revoke_client("client-1"), keys.len()), (320, 320, 0));
 }

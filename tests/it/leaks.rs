@@ -30,13 +30,16 @@ use support::{
 };
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, Place,
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, KeyDigest, KeyLocation, Keyring, KeyringBuilder,
     error::ConfigErrorKind,
-    extract::{self, Extract, Extracted, Head, bearer, cookie, first_of, header, query, scheme},
+    extract::{
+        self, Extract, Extracted, RequestHead, bearer, cookie, first_of, header, query, scheme,
+    },
     key::KeyFormat,
     observe::{Decision, Observe},
-    respond::{Json, Problem, Respond, Text},
-    verify::{self, Later, Presented, Record, Refusal, Verify},
+    record::Record,
+    respond::{Json, Problem, RejectionWriter, Respond, Text},
+    verify::{self, PresentedKey, Verification, Verify, VerifyError},
 };
 use tower_http::trace::{DefaultMakeSpan, MakeSpan};
 
@@ -68,7 +71,7 @@ fn the_search_itself_finds_what_it_looks_for() {
 
 fn canary_keys() -> Keyring {
     let keys = Keyring::new();
-    keys.insert(CANARY, Client::new("mobile-app").scopes(["a"])).unwrap();
+    keys.insert(CANARY, Client::new("mobile-app").with_scopes(["a"])).unwrap();
     keys.insert_digest(KeyDigest::of(SECOND), Client::new("ci").with_key_id("k_1")).unwrap();
     keys
 }
@@ -115,19 +118,19 @@ impl Sweep {
 struct Nosy(Arc<Sweep>);
 
 impl Observe for Nosy {
-    fn decided(&self, event: &Decision<'_>) {
+    fn on_decision(&self, event: &Decision<'_>) {
         self.0.print(event);
         self.0.print(&event.outcome());
-        self.0.print(&(event.client(), event.key_id(), event.place(), event.path()));
+        self.0.print(&(event.client(), event.key_id(), event.location(), event.path()));
     }
 }
 
 impl Extract for Nosy {
-    fn places(&self) -> Vec<Place> {
-        vec![Place::header("x-own"), Place::query("own")]
+    fn locations(&self) -> Vec<KeyLocation> {
+        vec![KeyLocation::header("x-own"), KeyLocation::query("own")]
     }
 
-    fn extract<'a>(&'a self, head: Head<'a>) -> Extracted<'a> {
+    fn extract<'a>(&'a self, head: RequestHead<'a>) -> Extracted<'a> {
         self.0.print(&head);
         let extracted = Extracted::from(head.headers().get("x-own"));
         self.0.print(&extracted);
@@ -139,18 +142,20 @@ impl Extract for Nosy {
 }
 
 impl Verify for Nosy {
-    type Answer = Result<Client, Refusal>;
+    type Client = Client;
+    type Future = verify::Never<Client>;
 
-    fn verify(&self, key: Presented<'_>) -> Self::Answer {
-        self.0.print(&key);
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<Self::Client, Self::Future> {
+        self.0.print(key);
         self.0.print(&key.head());
         self.0.print(&key.digest());
-        let refusal = Refusal::unknown();
+        let refusal = VerifyError::unknown();
         self.0.print(&refusal);
         let client = Client::new("nosy");
-        self.0
-            .print(&Later::<std::future::Ready<Result<Client, Refusal>>>::Now(Ok(client.clone())));
-        if key.expose() == CANARY.as_bytes() { Ok(client) } else { Err(refusal) }
+        let known = if key.expose() == CANARY.as_bytes() { Ok(client) } else { Err(refusal) };
+        let known = known.into();
+        self.0.print(&known);
+        known
     }
 }
 
@@ -197,7 +202,7 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
 
     // Closures that have captured a key say nothing of what they hold.
     let captured = CANARY.to_owned();
-    let from_fn = verify::from_fn(move |key: Presented<'_>| {
+    let from_fn = verify::from_fn(move |key: &PresentedKey<'_>| {
         (key.expose() == captured.as_bytes()).then(|| Client::new("x"))
     });
     traces.are_not_in_debug(&from_fn);
@@ -207,19 +212,19 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
     traces.are_not_in_debug(&from_async_fn);
     traces.are_not_in_debug(&keys.clone().or(from_async_fn.clone()));
     let captured = CANARY.to_owned();
-    let find = extract::from_fn(Place::header("x-own"), move |_| Some(captured.clone()).into());
+    let find =
+        extract::from_fn(KeyLocation::header("x-own"), move |_| Some(captured.clone()).into());
     traces.are_not_in_debug(&find);
     traces.are_not_in_debug(&(everywhere(), find));
 
     let captured = CANARY.to_owned();
     let layer = ApiKeyLayer::new(everywhere(), keys.or(from_async_fn))
         .realm("r")
-        .unwrap()
-        .respond_with(move |_| Response::new(captured.clone()))
+        .respond(move |_: &tower_api_key::Rejection| Response::new(captured.clone()))
         .exempt_if(|head| head.uri().query() == Some(CANARY))
         .exempt_path("/open");
     traces.are_not_in_debug(&layer);
-    traces.are_not_in_debug(&layer.places());
+    traces.are_not_in_debug(&layer.locations());
     // An inner service may hold what it likes, and print it where it is printed itself.
     let service =
         layer.layer(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(())))));
@@ -247,12 +252,12 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
 fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     use axum::extract::FromRequestParts;
     use tower_api_key::{
-        ClientHeaderLayer, ClientOf, RequireScopeLayer,
+        ClientOf, PropagateClientLayer, RequireScopeLayer, SetClientHeaderLayer,
         key_file::{KeyFile, KeyFileErrorKind},
-        observe::{ClientInResponseLayer, Metrics, Tracing},
-        place::PlaceKind,
+        location::LocationKind,
+        observe::{Metrics, Tracing},
         rejection::{Reason, Rejection, RejectionKind},
-        test_util::strangers_get_in,
+        test_util::unprotected,
     };
 
     let sweep = Sweep::of(Traces::new());
@@ -266,9 +271,17 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     }
     let waits = verify::from_async_fn(|_| async { None::<Client> });
     let asking = waits.clone();
+    let mapped = waits.clone().map_client(|client| client);
+    let try_mapped = waits.clone().try_map_client(Ok::<_, VerifyError>);
+    sweep.print(&mapped);
+    sweep.print(&try_mapped);
     let inside = Arc::clone(&sweep);
-    let asked = verify::from_fn(move |key: Presented<'_>| {
-        let Later::Wait(answer) = asking.verify(key) else { return None };
+    let asked = verify::from_fn(move |key: &PresentedKey<'_>| {
+        let Verification::Pending(answer) = asking.verify(key) else { return None };
+        inside.print(&answer);
+        let Verification::Pending(answer) = mapped.verify(key) else { return None };
+        inside.print(&answer);
+        let Verification::Pending(answer) = try_mapped.verify(key) else { return None };
         inside.print(&answer);
         None::<Client>
     });
@@ -280,7 +293,7 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     sweep.print(&cookie("sid"));
     sweep.print(&bearer());
     sweep.print(&first_of((bearer(), scheme("Token"))));
-    sweep.print(&extract::from_fn(Place::header("x-own"), |_| Some(CANARY).into()));
+    sweep.print(&extract::from_fn(KeyLocation::header("x-own"), |_| Some(CANARY).into()));
     sweep.print(&verify::from_fn(|_| None::<Client>));
     sweep.print(&waits);
     sweep.print(&keys);
@@ -288,25 +301,26 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     sweep.print(&Json::default());
     sweep.print(&Problem::default());
     sweep.print(&Text::default());
+    sweep.print(&RejectionWriter::default().with_responder(nosy()));
     let layer = ApiKeyLayer::new(everywhere(), keys.clone()).optional();
     sweep.print(&layer);
     let inner = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new("hello"))));
     let mut service = layer.layer(inner);
     sweep.print(&service);
-    let scoped = RequireScopeLayer::all(["a"]).unwrap();
+    let scoped = RequireScopeLayer::all(["a"]);
     sweep.print(&scoped);
     let mut scoped = scoped.layer(inner);
     sweep.print(&scoped);
     sweep.print(&scoped.call(full("GET").body(()).unwrap()));
-    sweep.print(&ClientHeaderLayer::new("x-client"));
-    sweep.print(&ClientHeaderLayer::new("x-client").layer(inner));
-    sweep.print(&ClientInResponseLayer::new());
-    let mut telling = ClientInResponseLayer::new().layer(inner);
+    sweep.print(&SetClientHeaderLayer::new("x-client"));
+    sweep.print(&SetClientHeaderLayer::new("x-client").layer(inner));
+    sweep.print(&PropagateClientLayer::new());
+    let mut telling = PropagateClientLayer::new().layer(inner);
     sweep.print(&telling);
     sweep.print(&telling.call(full("GET").body(()).unwrap()));
     sweep.print(&Metrics::new().by_client().by_key_id());
     sweep.print(&Tracing);
-    let everybody = strangers_get_in(&inner, [full("GET").body(()).unwrap()]);
+    let everybody = unprotected(&inner, [full("GET").body(()).unwrap()]);
     sweep.print(&support::block_on(everybody)[0]);
     let future = service.call(full("GET").body(()).unwrap());
     sweep.print(&future);
@@ -315,13 +329,15 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     // What handlers, logs and callers of the keyring are given.
     let reply = ask(&layer, Request::get("/"));
     sweep.print(reply.seen().extensions.get::<Anonymous>().unwrap());
-    sweep.print(&Client::new("ci").with_key_id("k_1"));
+    sweep.print(&Client::new("ci").with_key_id("k_1").with_metadata(CANARY, CANARY));
+    let builder: KeyringBuilder = Keyring::builder();
+    sweep.print(&builder);
     sweep.print(&ClientOf(Client::new("ci")));
     sweep.print(&Rejection::new(Reason::Unknown));
     sweep.print(&Reason::Unknown);
-    sweep.print(&RejectionKind::Refused);
-    sweep.print(&Place::query("api_key"));
-    sweep.print(&PlaceKind::Query);
+    sweep.print(&RejectionKind::InvalidKey);
+    sweep.print(&KeyLocation::query("api_key"));
+    sweep.print(&LocationKind::Query);
     sweep.print(&KeyDigest::of(CANARY));
     sweep.print(&Record::new(KeyDigest::of(CANARY), Client::new("ci")));
     let format = KeyFormat::new("sk_live").unwrap();
@@ -368,20 +384,20 @@ const MINTED: &str = "sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o0XLaBU";
 fn r26_what_is_made_of_a_minted_key_prints_its_id_and_no_more() {
     let format = KeyFormat::new("sk_live").unwrap();
     let minted = [(); 2].map(|()| format.mint().unwrap());
-    let issuing = Keyring::new().format(format.clone());
+    let issuing = Keyring::builder().format(format.clone()).build();
     let issued = issuing.issue(&format, Client::new("ci")).unwrap();
     let rotated = issuing.rotate(issued.id(), Duration::MAX).unwrap();
     let printed = [format!("{minted:?}"), format!("{issued:#?}"), format!("{rotated:x?}")];
     for minted in minted.into_iter().chain([issued, rotated]) {
-        let record = Record::of(&minted, Client::new("ci")).note("a note");
+        let record = Record::of(&minted, Client::new("ci")).with_note("a note");
         let record = record
-            .expires_at(SystemTime::now() + Duration::from_secs(3_600))
-            .format(format.clone());
+            .with_expires(SystemTime::now() + Duration::from_secs(3_600))
+            .with_format(format.clone());
         let id = minted.id().to_owned();
         let (debug, mut texts) = (format!("{record:?} {record:#?}"), printed.to_vec());
         texts.push(format!("{minted:?} {minted:#?} {minted:x?} {minted:#X?}"));
         texts.push(format!("{:?} {:?}", minted.digest(), Some(minted.digest())));
-        let keys = Keyring::new().format(format.clone());
+        let keys = Keyring::builder().format(format.clone()).build();
         keys.insert_record(record).unwrap();
         texts.push(format!("{keys:?} {:?}", keys.records().collect::<Vec<_>>()));
         keys.revoke_key(&id);
@@ -405,7 +421,7 @@ fn r26_what_is_made_of_a_minted_key_prints_its_id_and_no_more() {
 fn r26_a_minted_key_that_is_refused_shows_its_id_to_the_operator_alone() {
     let sweep = Sweep::of(Traces::of_minted(MINTED));
     let traces = &sweep.traces;
-    let keys = Keyring::new().format(KeyFormat::new("sk_live").unwrap());
+    let keys = Keyring::builder().format(KeyFormat::new("sk_live").unwrap()).build();
     keys.insert(MINTED, Client::new("ci")).unwrap();
     let layer = ApiKeyLayer::new(everywhere(), keys.clone()).observe(Nosy(Arc::clone(&sweep)));
     let get = |key: &str| ask(&layer, Request::get("/p").header("x-api-key", key));
@@ -437,7 +453,9 @@ fn r26_no_error_about_minted_keys_and_records_repeats_what_was_given() {
     let (live, test) = (KeyFormat::new("sk_live").unwrap(), KeyFormat::new("sk_test").unwrap());
     let (typo, cut) = (MINTED.replace("4e5F", "4e5G"), &MINTED[..MINTED.len() - 1]);
     let keys = Keyring::new();
-    let strict = keys.clone().format(test.clone());
+    let built =
+        |format: &KeyFormat| -> Keyring { Keyring::builder().format(format.clone()).build() };
+    let strict = built(&test);
     let client = || Client::new("ci");
     keys.insert(MINTED, client()).unwrap();
     let record = |key: &str| Record::new(KeyDigest::of(key), client());
@@ -447,7 +465,7 @@ fn r26_no_error_about_minted_keys_and_records_repeats_what_was_given() {
         canary.are_not_in_error(error);
         minted.are_not_in_error(error);
     };
-    let over = record(CANARY).not_before(now + Duration::from_secs(1)).expires_at(now);
+    let over = record(CANARY).with_not_before(now + Duration::from_secs(1)).with_expires(now);
     for (error, kind) in [
         (KeyFormat::new(format!("{CANARY}-")).unwrap_err(), KeyPrefix),
         (KeyFormat::new(format!("{MINTED}_")).unwrap_err(), KeyPrefix),
@@ -457,7 +475,7 @@ fn r26_no_error_about_minted_keys_and_records_repeats_what_was_given() {
         (test.parse(MINTED).unwrap_err(), ForeignKey),
         (strict.insert(CANARY, client()).unwrap_err(), KeyLayout),
         (strict.insert(MINTED, client()).unwrap_err(), ForeignKey),
-        (keys.clone().format(live.clone()).insert(&typo, client()).unwrap_err(), Checksum),
+        (built(&live).insert(&typo, client()).unwrap_err(), Checksum),
         (keys.insert(MINTED, client()).unwrap_err(), DuplicateKey),
         // Whoever takes the key for its id.
         (record(CANARY).with_id(MINTED).unwrap_err(), KeyId),
@@ -522,7 +540,7 @@ fn r26_no_error_of_a_configuration_repeats_what_was_configured() {
         keys.insert(format!("{CANARY}\n"), client()).unwrap_err(),
         keys.insert(format!("{CANARY}\0{SECOND}"), client()).unwrap_err(),
         keys.insert(CANARY.repeat(50), client()).unwrap_err(),
-        keys.insert("fine", Client::new("ci").scopes([format!("{CANARY} x")])).unwrap_err(),
+        keys.insert("fine", Client::new("ci").with_scopes([format!("{CANARY} x")])).unwrap_err(),
         keys.insert("fine", Client::new(format!("{CANARY}\n"))).unwrap_err(),
         KeyDigest::parse(&format!("{digest}0")).unwrap_err(),
         KeyDigest::parse(CANARY).unwrap_err(),
@@ -534,12 +552,12 @@ fn r26_no_error_of_a_configuration_repeats_what_was_configured() {
         format!("a={CANARY} ").parse::<Keyring>().unwrap_err(),
         Keyring::from_env("TOWER_API_KEY_TEST_THAT_IS_NOT_SET").unwrap_err(),
         // Whoever takes the name for the key.
-        Place::try_header(&format!("{CANARY} x")).unwrap_err(),
-        Place::try_query(&format!("{CANARY} x")).unwrap_err(),
-        Place::try_cookie(&format!("{CANARY} x")).unwrap_err(),
-        Place::try_scheme(&format!("{CANARY} x")).unwrap_err(),
+        KeyLocation::try_header(&format!("{CANARY} x")).unwrap_err(),
+        KeyLocation::try_query(&format!("{CANARY} x")).unwrap_err(),
+        KeyLocation::try_cookie(&format!("{CANARY} x")).unwrap_err(),
+        KeyLocation::try_scheme(&format!("{CANARY} x")).unwrap_err(),
         ApiKeyLayer::try_new((header(CANARY), header(CANARY)), canary_keys()).unwrap_err(),
-        ApiKeyLayer::new(bearer(), canary_keys()).realm(format!("{CANARY}\n")).unwrap_err(),
+        ApiKeyLayer::new(bearer(), canary_keys()).try_realm(format!("{CANARY}\n")).unwrap_err(),
     ] {
         traces.are_not_in_error(&error);
     }
@@ -553,7 +571,7 @@ fn r26_no_panic_message_repeats_what_was_configured() {
         || drop(query(&format!("{CANARY} x"))),
         || drop(cookie(&format!("{CANARY} x"))),
         || drop(scheme(&format!("{CANARY} x"))),
-        || drop(Place::header(&format!("{CANARY} x"))),
+        || drop(KeyLocation::header(&format!("{CANARY} x"))),
         || drop(ApiKeyLayer::new((query(CANARY), query(CANARY)), Keyring::<Client>::new())),
         || {
             drop(
@@ -576,7 +594,7 @@ fn r26_no_response_repeats_what_was_presented() {
     let layer = ApiKeyLayer::new(everywhere(), Keyring::<Client>::new());
     let strict = (header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token"));
     let strict = ApiKeyLayer::new(strict, canary_keys());
-    let failing = verify::from_fn(|key: Presented<'_>| {
+    let failing = verify::from_fn(|key: &PresentedKey<'_>| {
         let key = String::from_utf8_lossy(key.expose());
         Err::<Option<Client>, _>(io::Error::other(format!("SELECT … WHERE key = '{key}'")))
     });
@@ -674,7 +692,7 @@ impl Write for Log {
 struct Logging;
 
 impl Observe for Logging {
-    fn decided(&self, event: &Decision<'_>) {
+    fn on_decision(&self, event: &Decision<'_>) {
         let error = event.rejection().map(|rejection| rejection as &dyn Error);
         tracing::info!(?event, error, client = ?event.client(), "decided");
     }
@@ -691,7 +709,7 @@ fn r26_a_whole_run_logged_at_trace_level_shows_no_key() {
         .with_writer(move || writer.clone())
         .finish();
 
-    let verifier = canary_keys().or(verify::from_fn(|key: Presented<'_>| {
+    let verifier = canary_keys().or(verify::from_fn(|key: &PresentedKey<'_>| {
         tracing::debug!(?key, head = ?key.head(), "asked");
         if key.expose() == &CANARY.as_bytes()[1..] {
             Err(io::Error::other("down"))

@@ -43,7 +43,7 @@ use tower_api_key::{
     extract::{bearer, cookie, first_of, header, query, scheme},
     observe::{Decision, Observe},
     respond::Problem,
-    verify::{self, Presented, Verify},
+    verify::{self, PresentedKey, Verify},
 };
 use tower_http::trace::{
     DefaultMakeSpan, DefaultOnBodyChunk, DefaultOnEos, DefaultOnRequest, DefaultOnResponse,
@@ -68,7 +68,7 @@ impl Write for Log {
 struct Logging;
 
 impl Observe for Logging {
-    fn decided(&self, event: &Decision<'_>) {
+    fn on_decision(&self, event: &Decision<'_>) {
         let error = event.rejection().map(|rejection| rejection as &dyn Error);
         tracing::info!(?event, error, client = ?event.client(), key = event.key_id(), "decided");
     }
@@ -93,15 +93,15 @@ fn open() -> Router {
 
 fn guarded() -> Router {
     let keys = Keyring::new();
-    keys.insert(CANARY, Client::new("mobile-app").scopes(["a"])).unwrap();
+    keys.insert(CANARY, Client::new("mobile-app").with_scopes(["a"])).unwrap();
     keys.insert_digest(KeyDigest::of(SECOND), Client::new("former")).unwrap();
-    keys.revoke("former");
+    keys.revoke_client("former");
     let slow = verify::from_async_fn(|digest| async move {
         tracing::debug!(?digest, "asked");
         tokio::task::yield_now().await;
         if digest == KeyDigest::of(&CANARY[1..]) { Err("down") } else { Ok(None::<Client>) }
     });
-    let at_once = verify::from_fn(|key: Presented<'_>| {
+    let at_once = verify::from_fn(|key: &PresentedKey<'_>| {
         tracing::debug!(?key, digest = ?key.digest(), head = ?key.head(), "asked");
         None::<Client>
     });

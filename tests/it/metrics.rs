@@ -1,4 +1,4 @@
-//! `observe::Metrics`: exact counts, and labels that nobody outside can choose.
+//! `observe::Metrics`: exact counts, and labels that a caller cannot choose.
 
 #![cfg(feature = "metrics")]
 
@@ -14,7 +14,8 @@ use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring, RequireScopeLayer,
     extract::{Extract, bearer, header, query},
     observe::{Metrics, Observe},
-    verify::{self, Answer, Presented, Record, Refusal, Verify},
+    record::Record,
+    verify::{self, PresentedKey, Verify, VerifyError},
 };
 
 /// What a scrape would find.
@@ -29,7 +30,7 @@ impl Scraped {
     where
         E: Extract,
         V: Verify,
-        O: Observe<<V::Answer as Answer>::Client>,
+        O: Observe<V::Client>,
     {
         metrics::with_local_recorder(&self.0, || ask(layer, request));
     }
@@ -66,12 +67,12 @@ fn get(key: &str) -> request::Builder {
 }
 
 #[test]
-fn requests_are_counted_by_outcome_reason_and_place() {
+fn requests_are_counted_by_outcome_reason_and_location() {
     let scraped = Scraped::new();
-    let verifier = keys().or(verify::from_fn(|key: Presented<'_>| match key.expose() {
-        b"expired" => Err(Refusal::expired()),
-        b"early" => Err(Refusal::not_yet_valid()),
-        b"broken" => Err(Refusal::failed("down")),
+    let verifier = keys().or(verify::from_fn(|key: &PresentedKey<'_>| match key.expose() {
+        b"expired" => Err(VerifyError::expired()),
+        b"early" => Err(VerifyError::not_yet_valid()),
+        b"broken" => Err(VerifyError::failed("down")),
         _ => Ok(None),
     }));
     let layer = ApiKeyLayer::new((header("X-Api-Key"), query("api_key"), bearer()), verifier)
@@ -99,26 +100,26 @@ fn requests_are_counted_by_outcome_reason_and_place() {
     assert_eq!(
         scraped.series(),
         [
-            r#"{outcome="accepted",place="header x-api-key"} 3"#,
-            r#"{outcome="accepted",place="query api_key"} 1"#,
-            r#"{outcome="accepted",place="scheme Bearer"} 1"#,
+            r#"{outcome="accepted",location="header x-api-key"} 3"#,
+            r#"{outcome="accepted",location="query api_key"} 1"#,
+            r#"{outcome="accepted",location="scheme Bearer"} 1"#,
             r#"{outcome="anonymous"} 1"#,
             r#"{outcome="exempt"} 2"#,
             r#"{outcome="rejected",reason="ambiguous"} 1"#,
-            r#"{outcome="rejected",reason="expired",place="header x-api-key"} 1"#,
-            r#"{outcome="rejected",reason="failed",place="header x-api-key"} 2"#,
-            r#"{outcome="rejected",reason="malformed",place="scheme Bearer"} 1"#,
+            r#"{outcome="rejected",reason="expired",location="header x-api-key"} 1"#,
+            r#"{outcome="rejected",reason="failed",location="header x-api-key"} 2"#,
+            r#"{outcome="rejected",reason="malformed",location="scheme Bearer"} 1"#,
             r#"{outcome="rejected",reason="missing"} 4"#,
-            r#"{outcome="rejected",reason="not_yet_valid",place="header x-api-key"} 1"#,
-            r#"{outcome="rejected",reason="revoked",place="header x-api-key"} 2"#,
-            r#"{outcome="rejected",reason="too_long",place="header x-api-key"} 1"#,
-            r#"{outcome="rejected",reason="unknown",place="header x-api-key"} 5"#,
+            r#"{outcome="rejected",reason="not_yet_valid",location="header x-api-key"} 1"#,
+            r#"{outcome="rejected",reason="revoked",location="header x-api-key"} 2"#,
+            r#"{outcome="rejected",reason="too_long",location="header x-api-key"} 1"#,
+            r#"{outcome="rejected",reason="unknown",location="header x-api-key"} 5"#,
         ]
     );
 }
 
 #[test]
-fn an_old_key_is_seen_to_fall_silent() {
+fn the_use_of_an_old_key_is_visible_by_its_id() {
     let scraped = Scraped::new();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys())
         .observe(Metrics::new().by_client().by_key_id());
@@ -137,7 +138,7 @@ fn an_old_key_is_seen_to_fall_silent() {
     for key in [OTHER, "key-to-be-revoked", WRONG] {
         scraped.ask(&layer, get(key));
     }
-    let place = r#"place="header x-api-key""#;
+    let place = r#"location="header x-api-key""#;
     assert_eq!(
         scraped.series(),
         [
@@ -152,11 +153,11 @@ fn an_old_key_is_seen_to_fall_silent() {
 }
 
 #[test]
-fn so_many_ids_have_a_label_and_all_others_share_one() {
+fn ids_beyond_the_limit_share_a_label() {
     let scraped = Scraped::new();
     // A verifier that takes any key, and names its client after it.
     let any = || {
-        verify::from_fn(|key: Presented<'_>| {
+        verify::from_fn(|key: &PresentedKey<'_>| {
             let id = String::from_utf8(key.expose().into()).unwrap();
             Some(Client::new(&*id).with_key_id(id))
         })
@@ -171,7 +172,7 @@ fn so_many_ids_have_a_label_and_all_others_share_one() {
     assert_eq!(
         scraped.series(),
         [("_other", 6), ("a", 4), ("b", 4)].map(|(id, count)| format!(
-            r#"{{outcome="accepted",place="header x-api-key",client="{id}",key_id="{id}"}} {count}"#
+            r#"{{outcome="accepted",location="header x-api-key",client="{id}",key_id="{id}"}} {count}"#
         ))
     );
 
@@ -183,14 +184,14 @@ fn so_many_ids_have_a_label_and_all_others_share_one() {
     let series = scraped.series();
     assert_eq!(series.len(), 1001);
     assert!(series.contains(
-        &r#"{outcome="accepted",place="header x-api-key",key_id="_other"} 10"#.to_owned()
+        &r#"{outcome="accepted",location="header x-api-key",key_id="_other"} 10"#.to_owned()
     ));
 }
 
 #[test]
-fn a_client_that_is_called_like_the_shared_label_has_a_label_of_its_own() {
+fn a_client_with_the_name_of_the_shared_label_has_a_label_of_its_own() {
     let scraped = Scraped::new();
-    let any = verify::from_fn(|key: Presented<'_>| {
+    let any = verify::from_fn(|key: &PresentedKey<'_>| {
         Some(Client::new(String::from_utf8(key.expose().into()).unwrap()))
     });
     let metrics = Metrics::new().by_client().max_ids(4);
@@ -202,14 +203,14 @@ fn a_client_that_is_called_like_the_shared_label_has_a_label_of_its_own() {
         scraped.series(),
         [("___other", 1), ("__other", 2), ("_other", 1), ("_others", 1), ("other", 1)].map(
             |(id, count)| format!(
-                r#"{{outcome="accepted",place="header x-api-key",client="{id}"}} {count}"#
+                r#"{{outcome="accepted",location="header x-api-key",client="{id}"}} {count}"#
             )
         )
     );
 }
 
 #[test]
-fn r54_no_label_holds_what_a_caller_wrote() {
+fn r54_no_label_has_text_from_a_caller() {
     let scraped = Scraped::new();
     let layer = ApiKeyLayer::new((header("x-api-key"), query("api_key")), keys())
         .observe(Metrics::new().by_client().by_key_id().latency());
@@ -237,33 +238,38 @@ fn r54_no_label_holds_what_a_caller_wrote() {
     assert_eq!(
         counters,
         [
-            r#"{outcome="accepted",place="header x-api-key",client="mobile-app",key_id="OldKey01"} 50"#,
-            r#"{outcome="rejected",reason="malformed",place="header x-api-key"} 50"#,
-            r#"{outcome="rejected",reason="malformed",place="query api_key"} 50"#,
+            r#"{outcome="accepted",location="header x-api-key",client="mobile-app",key_id="OldKey01"} 50"#,
+            r#"{outcome="rejected",reason="malformed",location="header x-api-key"} 50"#,
+            r#"{outcome="rejected",reason="malformed",location="query api_key"} 50"#,
             r#"{outcome="rejected",reason="missing"} 50"#,
-            r#"{outcome="rejected",reason="unknown",place="header x-api-key"} 50"#,
-            r#"{outcome="rejected",reason="unknown",place="query api_key"} 50"#,
+            r#"{outcome="rejected",reason="unknown",location="header x-api-key"} 50"#,
+            r#"{outcome="rejected",reason="unknown",location="query api_key"} 50"#,
         ]
     );
 }
 
-/// So that it is not among the reasons that bound the number of series.
 #[test]
-fn a_client_without_the_scope_was_let_in_by_the_layer_that_counts() {
+fn a_request_that_a_guard_forbids_is_counted_as_accepted_once_and_in_a_metric_of_its_own() {
     let scraped = Scraped::new();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new());
     let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("never")));
-    let write = RequireScopeLayer::all(["jobs:write"]).unwrap();
+    let write = RequireScopeLayer::all(["jobs:write"]);
     let service = layer.layer(write.layer(inner));
     let answer = metrics::with_local_recorder(&scraped.0, || {
         support::block_on(service.oneshot(get(KEY).body(()).unwrap())).unwrap()
     });
     assert_eq!(answer.status(), 403);
-    assert_eq!(scraped.series(), [r#"{outcome="accepted",place="header x-api-key"} 1"#]);
+    assert_eq!(
+        scraped.series(),
+        [
+            r#"api_key_guard_rejections_total{outcome="forbidden",reason="insufficient_scope"} 1"#,
+            r#"{outcome="accepted",location="header x-api-key"} 1"#,
+        ]
+    );
 }
 
 #[test]
-fn the_verifiers_time_is_measured_where_it_was_asked() {
+fn the_time_of_the_verifier_is_measured_if_the_verifier_was_asked() {
     let scraped = Scraped::new();
     let later = verify::from_async_fn(|digest| async move {
         tokio::time::sleep(std::time::Duration::from_millis(3)).await;
@@ -313,7 +319,7 @@ fn the_verifiers_time_is_measured_where_it_was_asked() {
 }
 
 #[test]
-fn metrics_say_what_they_are_though_the_recorder_comes_later() {
+fn metrics_are_described_to_a_recorder_that_is_installed_late() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::default().latency());
     let scraped = Scraped::new();
     scraped.ask(&layer, get(KEY));

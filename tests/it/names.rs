@@ -1,4 +1,4 @@
-//! Names of places, from literals and from configuration: told to be bad before the first request.
+//! Names of locations. A bad name is an error before the first request.
 
 use crate::support;
 
@@ -7,30 +7,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http::Request;
 use support::{Any, KEY, ask, keys};
 use tower_api_key::{
-    ApiKeyLayer, ApiKeyService, Client, Keyring, Place,
+    ApiKeyLayer, ApiKeyService, Client, KeyLocation, Keyring,
     error::{ConfigError, ConfigErrorKind},
     extract::{
-        self, Cookie, Extract, Extracted, Head, Header, Query, Scheme, bearer, cookie, first_of,
-        header, query, scheme,
+        self, Extract, Extracted, RequestHead, bearer, cookie, first_of, header, query, scheme,
     },
-    place::PlaceKind,
+    location::LocationKind,
 };
 
 #[test]
 fn a_header_is_named_in_any_case() {
     for name in ["x-api-key", "X-Api-Key", "X-API-KEY"] {
         let layer = ApiKeyLayer::new(header(name), keys());
-        assert_eq!(layer.places()[0].name(), "x-api-key");
+        assert_eq!(layer.locations()[0].name(), "x-api-key");
         assert_eq!(ask(&layer, Request::get("/").header("x-Api-kEy", KEY)).status(), 200);
     }
 }
 
 #[test]
-fn bad_names_are_told_before_the_first_request_and_never_repeated() {
+fn a_bad_name_is_an_error_that_does_not_repeat_the_name() {
     use ConfigErrorKind as Kind;
 
     fn kind<T>(name: &str, made: Result<T, ConfigError>) -> ConfigErrorKind {
-        let error = made.err().unwrap_or_else(|| panic!("{name:?} was taken"));
+        let error = made.err().unwrap_or_else(|| panic!("{name:?} was accepted"));
         for text in [error.to_string(), format!("{error:?}")] {
             assert!(name.trim().len() < 8 || !text.contains(name), "{text}");
         }
@@ -38,27 +37,30 @@ fn bad_names_are_told_before_the_first_request_and_never_repeated() {
     }
 
     for name in ["", " ", "with blank", "with:colon", "with\nbreak", "caf\u{e9}-header"] {
-        assert_eq!(kind(name, Header::try_new(name)), Kind::HeaderName);
-        assert_eq!(kind(name, Place::try_header(name)), Kind::HeaderName);
-        assert_eq!(kind(name, Cookie::try_new(name)), Kind::CookieName);
-        assert_eq!(kind(name, Place::try_cookie(name)), Kind::CookieName);
-        assert_eq!(kind(name, Scheme::try_new(name)), Kind::Scheme);
-        assert_eq!(kind(name, Place::try_scheme(name)), Kind::Scheme);
+        assert_eq!(kind(name, KeyLocation::try_header(name)), Kind::HeaderName);
+        assert_eq!(kind(name, KeyLocation::try_header(name)), Kind::HeaderName);
+        assert_eq!(kind(name, KeyLocation::try_cookie(name)), Kind::CookieName);
+        assert_eq!(kind(name, KeyLocation::try_cookie(name)), Kind::CookieName);
+        assert_eq!(kind(name, KeyLocation::try_scheme(name)), Kind::Scheme);
+        assert_eq!(kind(name, KeyLocation::try_scheme(name)), Kind::Scheme);
     }
     for name in ["", " ", "with blank", "with\nbreak", "caf\u{e9}-query"] {
-        assert_eq!(kind(name, Query::try_new(name)), Kind::QueryName);
-        assert_eq!(kind(name, Place::try_query(name)), Kind::QueryName);
+        assert_eq!(kind(name, KeyLocation::try_query(name)), Kind::QueryName);
+        assert_eq!(kind(name, KeyLocation::try_query(name)), Kind::QueryName);
     }
     for name in ["authorization", "Authorization", "COOKIE", "cookie"] {
-        assert_eq!(kind("", Header::try_new(name)), Kind::ReservedHeader);
-        let text = Header::try_new(name).unwrap_err().to_string();
+        assert_eq!(kind("", KeyLocation::try_header(name)), Kind::ReservedHeader);
+        let text = KeyLocation::try_header(name).unwrap_err().to_string();
         assert!(["bearer()", "scheme(", "cookie("].iter().all(|it| text.contains(it)), "{text}");
     }
     for good in ["a", "api_key", "api[key]", "k\"\\&=+%"] {
-        assert!(Query::try_new(good).is_ok(), "{good}");
+        assert!(KeyLocation::try_query(good).is_ok(), "{good}");
     }
     for good in ["__Host-key", "a", "!#$%&'*+-.^_`|~09azAZ"] {
-        assert!(Cookie::try_new(good).is_ok() && Scheme::try_new(good).is_ok(), "{good}");
+        assert!(
+            KeyLocation::try_cookie(good).is_ok() && KeyLocation::try_scheme(good).is_ok(),
+            "{good}"
+        );
     }
 }
 
@@ -71,10 +73,10 @@ fn a_bad_literal_panics_at_start_up() {
         || drop(query("")),
         || drop(cookie("a=b")),
         || drop(scheme("two words")),
-        || drop(Place::header("")),
-        || drop(Place::query("a b")),
-        || drop(Place::cookie("")),
-        || drop(Place::scheme("")),
+        || drop(KeyLocation::header("")),
+        || drop(KeyLocation::query("a b")),
+        || drop(KeyLocation::cookie("")),
+        || drop(KeyLocation::scheme("")),
         || drop(ApiKeyLayer::new((query("a"), query("a")), Keyring::<Client>::new())),
         || drop(ApiKeyService::new((), (bearer(), scheme("bearer")), Keyring::<Client>::new())),
     ] as [fn(); 12]
@@ -84,7 +86,7 @@ fn a_bad_literal_panics_at_start_up() {
 }
 
 #[test]
-fn one_place_named_twice_is_refused() {
+fn a_duplicate_location_is_an_error() {
     fn any(extract: impl Extract + Send + Sync + 'static) -> Any {
         Box::new(extract)
     }
@@ -96,10 +98,10 @@ fn one_place_named_twice_is_refused() {
         any((scheme("Token"), scheme("token"))),
         any((header("a"), (header("b"), header("a")))),
         any(first_of((query("k"), bearer(), query("k")))),
-        any((header("a"), extract::from_fn(Place::header("A"), |_| Extracted::Absent))),
+        any((header("a"), extract::from_fn(KeyLocation::header("A"), |_| Extracted::Absent))),
     ] {
         let error = ApiKeyLayer::try_new(twice, keys()).unwrap_err();
-        assert_eq!(error.kind(), ConfigErrorKind::DuplicatePlace);
+        assert_eq!(error.kind(), ConfigErrorKind::DuplicateLocation);
     }
     for fine in [
         any((header("k"), (query("k"), cookie("k"), scheme("k")))),
@@ -112,32 +114,32 @@ fn one_place_named_twice_is_refused() {
 }
 
 #[test]
-fn an_extractor_without_a_place_is_refused() {
+fn an_extractor_without_a_location_is_an_error() {
     struct Nowhere;
     impl Extract for Nowhere {
-        fn places(&self) -> Vec<Place> {
+        fn locations(&self) -> Vec<KeyLocation> {
             Vec::new()
         }
 
-        fn extract<'a>(&'a self, _: Head<'a>) -> Extracted<'a> {
+        fn extract<'a>(&'a self, _: RequestHead<'a>) -> Extracted<'a> {
             Extracted::Absent
         }
     }
     let error = ApiKeyLayer::try_new(Nowhere, keys()).unwrap_err();
-    assert_eq!(error.kind(), ConfigErrorKind::NoPlace);
+    assert_eq!(error.kind(), ConfigErrorKind::NoLocation);
 }
 
 #[test]
-fn places_say_what_an_openapi_document_needs() {
+fn locations_provide_the_fields_of_an_openapi_document() {
     let all = (header("X-Api-Key"), query("api_key"), cookie("sid"), bearer(), scheme("Token"));
     let layer = ApiKeyLayer::new(all, keys());
-    let told: Vec<_> = layer
-        .places()
+    let fields: Vec<_> = layer
+        .locations()
         .iter()
-        .map(|place| (place.kind().as_str(), place.name(), place.is_bearer()))
+        .map(|location| (location.kind().as_str(), location.name(), location.is_bearer()))
         .collect();
     assert_eq!(
-        told,
+        fields,
         [
             ("header", "x-api-key", false),
             ("query", "api_key", false),
@@ -146,14 +148,14 @@ fn places_say_what_an_openapi_document_needs() {
             ("scheme", "Token", false),
         ]
     );
-    assert!(Place::scheme("bEARER").is_bearer());
-    assert_eq!(Place::scheme("bEARER"), Place::bearer());
-    assert_eq!(Place::header("X-Key"), Place::header("x-key"));
-    assert_eq!(Place::query("a").kind(), PlaceKind::Query);
+    assert!(KeyLocation::scheme("bEARER").is_bearer());
+    assert_eq!(KeyLocation::scheme("bEARER"), KeyLocation::bearer());
+    assert_eq!(KeyLocation::header("X-Key"), KeyLocation::header("x-key"));
+    assert_eq!(KeyLocation::query("a").kind(), LocationKind::Query);
 }
 
 #[test]
-fn a_header_that_has_another_meaning_takes_no_key() {
+fn a_header_with_another_meaning_cannot_be_a_location() {
     for name in [
         "proxy-authorization",
         "Proxy-Authorization",
@@ -175,7 +177,9 @@ fn a_header_that_has_another_meaning_takes_no_key() {
         "set-cookie",
         "origin",
     ] {
-        for error in [Header::try_new(name).map(drop), Place::try_header(name).map(drop)] {
+        for error in
+            [KeyLocation::try_header(name).map(drop), KeyLocation::try_header(name).map(drop)]
+        {
             let error = error.expect_err(name);
             assert_eq!(error.kind(), ConfigErrorKind::TakenHeader, "{name}");
             assert!(error.to_string().contains("`x-api-key`"), "{error}");
@@ -183,6 +187,6 @@ fn a_header_that_has_another_meaning_takes_no_key() {
         assert!(catch_unwind(|| header(name)).is_err(), "{name}");
     }
     for name in ["x-api-key", "x-host", "x-goog-api-key", "ocp-apim-subscription-key", "api-key"] {
-        assert!(Header::try_new(name).is_ok(), "{name}");
+        assert!(KeyLocation::try_header(name).is_ok(), "{name}");
     }
 }

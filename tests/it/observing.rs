@@ -1,4 +1,4 @@
-//! An observer is told of each decision once, with what there is to know, before anything else is.
+//! An observer receives each decision once, with its details, before the service is called.
 
 use crate::support;
 
@@ -25,10 +25,12 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_api_key::{
-    ApiKeyLayer, Client, Identity, KeyDigest, Keyring, Rejection,
+    ApiKeyLayer, Client, Identity, KeyDigest, Keyring, PropagateClientLayer, Rejection,
     extract::{bearer, header, query},
-    observe::{ClientInResponseLayer, ClientInResponseService, Decision, Observe},
-    verify::{self, Presented, Record, Refusal},
+    observe::{Decision, Observe, Outcome},
+    propagate_client::PropagateClientService,
+    record::Record,
+    verify::{self, PresentedKey, Verify as _, VerifyError},
 };
 
 /// Notes every decision as a line of text.
@@ -42,7 +44,7 @@ impl Notes {
 }
 
 impl<C: Identity> Observe<C> for Notes {
-    fn decided(&self, event: &Decision<'_, C>) {
+    fn on_decision(&self, event: &Decision<'_, C>) {
         let rejection = event.rejection();
         self.0.lock().unwrap().push(format!(
             "{} {} {}: client {}, key {}, {}, {}",
@@ -51,7 +53,7 @@ impl<C: Identity> Observe<C> for Notes {
             event.path(),
             event.client().map_or("-", C::id),
             event.key_id().unwrap_or("-"),
-            event.place().map_or("nowhere".to_owned(), ToString::to_string),
+            event.location().map_or("nowhere".to_owned(), ToString::to_string),
             rejection.map_or("no rejection", |it| it.reason().as_str()),
         ));
     }
@@ -64,7 +66,7 @@ fn preflight() -> request::Builder {
 }
 
 #[test]
-fn each_decision_is_told_once_with_what_there_is_to_know() {
+fn an_observer_receives_each_decision_once_with_its_details() {
     let notes = Notes::default();
     let keys = Keyring::new();
     for (key, id, client) in [
@@ -77,9 +79,9 @@ fn each_decision_is_told_once_with_what_there_is_to_know() {
         keys.insert_record(record).unwrap();
     }
     assert!(keys.revoke_key("FormerK3"));
-    let verifier = keys.or(verify::from_fn(|key: Presented<'_>| match key.expose() {
-        b"expired" => Err(Refusal::expired()),
-        b"broken" => Err(Refusal::failed("down")),
+    let verifier = keys.or(verify::from_fn(|key: &PresentedKey<'_>| match key.expose() {
+        b"expired" => Err(VerifyError::expired()),
+        b"broken" => Err(VerifyError::failed("down")),
         b"with-an-id" => Ok(Some(Client::new("ci").with_key_id("k_17"))),
         _ => Ok(None),
     }));
@@ -153,7 +155,7 @@ fn each_decision_is_told_once_with_what_there_is_to_know() {
 }
 
 #[test]
-fn a_decision_that_takes_its_time_is_told_once_and_when_it_is_made() {
+fn a_pending_decision_is_received_once_and_after_the_verification() {
     let notes = Notes::default();
     let verifier = verify::from_async_fn(|digest: tower_api_key::KeyDigest| async move {
         for _ in 0..3 {
@@ -172,7 +174,7 @@ fn a_decision_that_takes_its_time_is_told_once_and_when_it_is_made() {
 }
 
 #[test]
-fn a_request_that_is_dropped_while_its_verifier_is_asked_is_told_to_nobody() {
+fn a_request_that_is_cancelled_during_verification_is_no_decision() {
     let notes = Notes::default();
     let verifier = verify::from_async_fn(|_| std::future::pending::<Option<Client>>());
     let layer = ApiKeyLayer::new(header("x-api-key"), verifier).observe(notes.clone());
@@ -186,11 +188,11 @@ fn a_request_that_is_dropped_while_its_verifier_is_asked_is_told_to_nobody() {
 }
 
 #[test]
-fn it_is_told_before_the_inner_service_is_called_or_the_responder_writes() {
+fn an_observer_is_called_before_the_inner_service_and_the_responder() {
     let order = Notes::default();
     let (inner, responder) = (order.clone(), order.clone());
     let layer = ApiKeyLayer::new(header("x-api-key"), keys())
-        .respond_with(move |_| {
+        .respond(move |_: &Rejection| {
             responder.0.lock().unwrap().push("responder".to_owned());
             Response::new("")
         })
@@ -217,7 +219,7 @@ struct Told {
 }
 
 impl<C> Observe<C> for Operator {
-    fn decided(&self, event: &Decision<'_, C>) {
+    fn on_decision(&self, event: &Decision<'_, C>) {
         let cause =
             event.rejection().and_then(|rejection| rejection.source()).map(ToString::to_string);
         let elapsed = event.elapsed();
@@ -228,7 +230,7 @@ impl<C> Observe<C> for Operator {
 
 // R36: the failure is an event. The operator learns why, and the caller does not.
 #[test]
-fn r36_a_failure_is_told_to_the_operator_with_its_cause() {
+fn r36_an_observer_receives_a_failure_with_its_cause() {
     let operator = Operator::default();
     let failing = verify::from_fn(|_| Err::<Option<Client>, _>(io::Error::other("store is down")));
     let layer = ApiKeyLayer::new(header("x-api-key"), failing).observe(operator.clone());
@@ -238,7 +240,7 @@ fn r36_a_failure_is_told_to_the_operator_with_its_cause() {
 }
 
 #[test]
-fn elapsed_holds_the_verifiers_own_time() {
+fn elapsed_includes_the_time_of_the_verifier() {
     let while_busy = Duration::from_millis(2);
     let busy = move || {
         let started = Instant::now();
@@ -265,7 +267,7 @@ fn elapsed_holds_the_verifiers_own_time() {
 }
 
 #[test]
-fn a_client_type_of_ones_own_is_what_is_told_and_the_last_observer_counts() {
+fn an_observer_receives_a_custom_client_type_and_the_last_observer_wins() {
     #[derive(Clone)]
     struct Tenant(u8);
 
@@ -273,7 +275,7 @@ fn a_client_type_of_ones_own_is_what_is_told_and_the_last_observer_counts() {
     struct Tenants(Arc<Mutex<Vec<u8>>>);
 
     impl Observe<Tenant> for Tenants {
-        fn decided(&self, event: &Decision<'_, Tenant>) {
+        fn on_decision(&self, event: &Decision<'_, Tenant>) {
             self.0.lock().unwrap().extend(event.client().map(|tenant| tenant.0));
         }
     }
@@ -288,7 +290,7 @@ fn a_client_type_of_ones_own_is_what_is_told_and_the_last_observer_counts() {
 }
 
 #[test]
-fn the_path_is_the_callers_own_and_never_has_the_query() {
+fn the_path_is_raw_and_has_no_query() {
     let notes = Notes::default();
     let layer =
         ApiKeyLayer::new((query("api_key"), header("x-api-key")), keys()).observe(notes.clone());
@@ -308,19 +310,19 @@ fn the_path_is_the_callers_own_and_never_has_the_query() {
 struct Named(&'static str, Notes);
 
 impl<C> Observe<C> for Named {
-    fn decided(&self, _: &Decision<'_, C>) {
+    fn on_decision(&self, _: &Decision<'_, C>) {
         self.1.0.lock().unwrap().push(self.0.to_owned());
     }
 }
 
 #[test]
-fn of_several_observers_each_is_told_once_and_in_order() {
+fn each_observer_of_a_tuple_is_called_once_and_in_order() {
     let notes = Notes::default();
     let named = |name| Named(name, notes.clone());
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe((
         named("a"),
         (named("b"), ()),
-        (Box::new(named("c")), Arc::new(named("d")), named("e")),
+        (Box::new(named("c")) as Box<dyn Observe>, Arc::new(named("d")), named("e")),
         (named("f"), named("g"), named("h"), named("i")),
     ));
     for request in [Request::get("/"), Request::get("/").header("x-api-key", KEY)] {
@@ -331,7 +333,7 @@ fn of_several_observers_each_is_told_once_and_in_order() {
 
 /// Without a start the service asks no clock, and tells nobody.
 #[test]
-fn several_that_observe_nothing_cost_nothing_either() {
+fn a_tuple_of_empty_observers_reads_no_clock() {
     fn starts(observer: &impl Observe) -> bool {
         observer.start().is_some()
     }
@@ -345,13 +347,13 @@ fn several_that_observe_nothing_cost_nothing_either() {
 struct PanicsAt(&'static str);
 
 impl<C> Observe<C> for PanicsAt {
-    fn decided(&self, event: &Decision<'_, C>) {
+    fn on_decision(&self, event: &Decision<'_, C>) {
         assert!(event.path() != self.0, "the observer's own panic");
     }
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_ends_the_request_and_no_other_and_lets_nobody_in() {
+async fn an_observer_that_panics_ends_only_its_request_and_accepts_none() {
     let entered = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&entered);
     let inner = Router::new().fallback(get(async move || {
@@ -389,7 +391,7 @@ async fn an_observer_that_panics_ends_the_request_and_no_other_and_lets_nobody_i
 }
 
 #[test]
-fn while_an_observer_blocks_the_request_waits_and_nobody_is_let_in() {
+fn an_observer_that_blocks_delays_the_request_and_accepts_none() {
     /// Only if the test fails.
     const TOO_LONG: Duration = Duration::from_secs(30);
 
@@ -397,7 +399,7 @@ fn while_an_observer_blocks_the_request_waits_and_nobody_is_let_in() {
     struct Blocks(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
 
     impl<C> Observe<C> for Blocks {
-        fn decided(&self, _: &Decision<'_, C>) {
+        fn on_decision(&self, _: &Decision<'_, C>) {
             self.0.send(()).unwrap();
             self.1.lock().unwrap().recv_timeout(TOO_LONG).unwrap();
         }
@@ -430,7 +432,7 @@ fn while_an_observer_blocks_the_request_waits_and_nobody_is_let_in() {
 // An access log outside.
 
 #[tokio::test]
-async fn the_client_can_be_found_in_the_response() {
+async fn the_client_is_in_the_extensions_of_the_response() {
     let notes = Notes::default();
     let log = notes.clone();
     let access_log = move |request: axum::extract::Request, next: middleware::Next| {
@@ -455,7 +457,7 @@ async fn the_client_can_be_found_in_the_response() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys).optional().exempt_path("/health");
     let app = Router::new()
         .fallback(get(async || "hello"))
-        .layer(ClientInResponseLayer::new())
+        .layer(PropagateClientLayer::new())
         .layer(layer)
         .layer(middleware::from_fn(access_log));
     for (path, key, expected) in [
@@ -473,12 +475,12 @@ async fn the_client_can_be_found_in_the_response() {
 }
 
 #[tokio::test]
-async fn a_client_type_of_ones_own_can_be_found_in_the_response_as_well() {
+async fn a_custom_client_type_is_in_the_extensions_of_the_response() {
     #[derive(Clone, Debug, PartialEq)]
     struct Tenant(u8);
 
     let inner = tower::service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
-    let layer = ClientInResponseLayer::new().client_type::<Tenant>();
+    let layer = PropagateClientLayer::new().client_type::<Tenant>();
     for (client, expected) in [(Some(Tenant(7)), Some(&Tenant(7))), (None, None)] {
         let mut request = Request::new(());
         request.extensions_mut().insert(Client::new("another"));
@@ -491,10 +493,25 @@ async fn a_client_type_of_ones_own_can_be_found_in_the_response_as_well() {
     }
 
     fn own() {}
-    let mut service: ClientInResponseService<fn(), Tenant> = layer.layer(own as fn());
+    let mut service: PropagateClientService<fn(), Tenant> = layer.layer(own as fn());
     let _: (&fn(), fn()) = (service.get_ref(), service.clone().into_inner());
     let _: &mut fn() = service.get_mut();
 
     let failing = tower::service_fn(async |_: Request<()>| Err::<Response<()>, _>("inner error"));
     assert_eq!(layer.layer(failing).oneshot(Request::new(())).await.unwrap_err(), "inner error");
+}
+
+#[test]
+fn a_closure_is_an_observer_in_any_pointer() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = {
+        let told = Arc::clone(&told);
+        move |decision: &Decision<'_>| told.lock().unwrap().push(decision.outcome())
+    };
+    let boxed = Box::new(tell.clone()) as Box<dyn Observe + Send + Sync>;
+    let function = Box::new(tell.clone()) as Box<dyn Fn(&Decision<'_>) + Send + Sync>;
+    let all = (tell.clone(), Box::new(tell.clone()), (boxed, function, Arc::new(tell)));
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(all);
+    ask(&layer, Request::get("/").header("x-api-key", KEY));
+    assert_eq!(*told.lock().unwrap(), [Outcome::Accepted; 5]);
 }

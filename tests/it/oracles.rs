@@ -12,29 +12,28 @@ use http_body_util::Full;
 use proptest::prelude::*;
 use support::{
     Any, KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, escaped, keys,
-    oracle::{Find, Left, Place, Stands, Way, grpc, is_preflight, status_of, uri_without},
+    oracle::{Find, KeyLocation, Left, Stands, Way, grpc, is_preflight, status_of, uri_without},
 };
 use tower_api_key::{
     Anonymous, ApiKeyLayer, Client, KeyDigest, Keyring, Rejection,
     extract::{
-        self, Cookie, Extract, Extracted, Head, Header, Query, Scheme, bearer, cookie, first_of,
-        header, query, scheme,
+        self, Extract, Extracted, RequestHead, bearer, cookie, first_of, header, query, scheme,
     },
     rejection::RejectionKind,
-    verify::{self, Answer, Verify},
+    verify::{self, Verify},
 };
 
 /// The longest key that is read, where nothing else is said.
 const CAP: usize = 1024;
 
 /// The [`SPOTS`], as the oracle has them.
-const PLACES: [Place; 6] = [
-    Place::Header("x-api-key"),
-    Place::Query("api_key"),
-    Place::Cookie("sid"),
-    Place::Scheme("Bearer"),
-    Place::Scheme("Token"),
-    Place::Header("x-own"),
+const PLACES: [KeyLocation; 6] = [
+    KeyLocation::Header("x-api-key"),
+    KeyLocation::Query("api_key"),
+    KeyLocation::Cookie("sid"),
+    KeyLocation::Scheme("Bearer"),
+    KeyLocation::Scheme("Token"),
+    KeyLocation::Header("x-own"),
 ];
 
 fn whose(key: &[u8]) -> Result<&'static str, &'static str> {
@@ -61,8 +60,8 @@ fn outcome(way: Way, request: &request::Parts) -> String {
 }
 
 /// The same bytes are found, malformed ones too, and come to the same.
-fn check_read(extractor: impl Extract, place: Place, request: impl Fn() -> request::Builder) {
-    let found = match extractor.extract(Head::of(&request().body(()).unwrap())) {
+fn check_read(extractor: impl Extract, place: KeyLocation, request: impl Fn() -> request::Builder) {
+    let found = match extractor.extract(RequestHead::of(&request().body(()).unwrap())) {
         Extracted::Absent => Stands::Nothing,
         Extracted::Ambiguous => Stands::TooMany,
         Extracted::Found(found) => Stands::One(found.expose().map(<[u8]>::to_vec), place),
@@ -75,7 +74,7 @@ fn check_read(extractor: impl Extract, place: Place, request: impl Fn() -> reque
 }
 
 /// Nothing went but what stood in these places, and nothing stands there any more.
-fn check_taken_out(places: &[Place], before: &request::Parts, seen: &request::Parts) {
+fn check_taken_out(places: &[KeyLocation], before: &request::Parts, seen: &request::Parts) {
     let left = Left::of(seen);
     assert_eq!(left, Left::without(places.iter().copied(), before));
     assert_eq!(left, Left::without(places.iter().copied(), seen));
@@ -144,7 +143,7 @@ proptest! {
     #[test]
     fn r22_a_query_is_read_as_the_url_standard_says(query in queries()) {
         let Ok(uri) = format!("/p?{query}").parse::<Uri>() else { return Ok(()) };
-        check_read(extract::query("api_key"), Place::Query("api_key"), || Request::get(&uri));
+        check_read(extract::query("api_key"), KeyLocation::Query("api_key"), || Request::get(&uri));
     }
 
     // Kong, Envoy, APISIX and Tyk all write the query anew.
@@ -161,7 +160,7 @@ proptest! {
         let layer = ApiKeyLayer::new((extract::query("api_key"), header("x")), keys());
         let reply = ask(&layer.exempt_if(|_| true), Request::get(&uri));
         prop_assert_eq!(reply.seen().uri.to_string(), uri_without(&text, "api_key"));
-        check_taken_out(&[Place::Query("api_key")], &parts(Request::get(uri)), reply.seen());
+        check_taken_out(&[KeyLocation::Query("api_key")], &parts(Request::get(uri)), reply.seen());
     }
 }
 
@@ -190,14 +189,14 @@ proptest! {
 
     #[test]
     fn r10_cookies_are_read_as_rfc_6265_says(lines in cookie_lines()) {
-        check_read(cookie("sid"), Place::Cookie("sid"), || with_cookies(&lines));
+        check_read(cookie("sid"), KeyLocation::Cookie("sid"), || with_cookies(&lines));
     }
 
     #[test]
     fn r23_cookie_lines_lose_the_pair_and_keep_all_others_in_their_order(lines in cookie_lines()) {
         let layer = ApiKeyLayer::new(cookie("sid"), keys()).exempt_if(|_| true);
         let reply = ask(&layer, with_cookies(&lines));
-        check_taken_out(&[Place::Cookie("sid")], &parts(with_cookies(&lines)), reply.seen());
+        check_taken_out(&[KeyLocation::Cookie("sid")], &parts(with_cookies(&lines)), reply.seen());
     }
 }
 
@@ -221,7 +220,7 @@ proptest! {
     ) {
         let Ok(line) = HeaderValue::from_bytes(&pieces.concat()) else { return Ok(()) };
         let request = || Request::get("/").header("authorization", &line);
-        check_read(bearer(), Place::Scheme("Bearer"), request);
+        check_read(bearer(), KeyLocation::Scheme("Bearer"), request);
     }
 }
 
@@ -348,10 +347,10 @@ fn request(shape: &Shape) -> Option<request::Builder> {
     })
 }
 
-type Five = (Header, Query, Cookie, Scheme, Scheme);
+type Five = [tower_api_key::KeyLocation; 5];
 
 fn all() -> Five {
-    (header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token"))
+    [header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token")]
 }
 
 fn as_seen(parts: &request::Parts) -> request::Builder {
@@ -500,7 +499,7 @@ impl Configuration {
 
     fn ask_with<V>(&self, verify: V, request: request::Builder) -> Reply
     where
-        V: Verify<Answer: Answer<Client = Client>>,
+        V: Verify<Client = Client>,
     {
         let extractors = self.places.iter().map(|spot| (SPOTS[*spot].extract)());
         let two = |one: Any, two: Any| -> Any {
@@ -563,7 +562,7 @@ impl Configuration {
             () => {
                 let stands = self.find().read(request);
                 let way = stands.way(self.cap, self.optional, |key| self.whose(key));
-                way.told_apart(request, &self.find().places())
+                way.told_apart(request, &self.find().locations())
             }
         }
     }
@@ -593,7 +592,7 @@ impl Configuration {
     /// Holds the request that came in against the one that was sent.
     fn check_what_is_left(&self, before: &request::Parts, seen: &request::Parts) {
         let way = self.way(before);
-        let places = self.find().places().into_iter();
+        let places = self.find().locations().into_iter();
         let (stay, go): (Vec<_>, Vec<_>) =
             places.partition(|place| place.stays(self.forward_key, &way));
         check_taken_out(&go, before, seen);

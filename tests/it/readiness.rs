@@ -1,4 +1,4 @@
-//! The service under the layer: readiness, permits, bodies, and what passes through unchanged.
+//! Tests of the inner service: readiness, permits, bodies and unchanged messages.
 
 use std::{
     cell::Cell,
@@ -29,19 +29,19 @@ use tower::{
     Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn, util::BoxCloneSyncService,
 };
 use tower_api_key::{
-    ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, Rejection, ResponseBody,
-    extract::{Header, header, query},
+    ApiKeyLayer, ApiKeyService, Client, KeyDigest, KeyLocation, Keyring, Rejection, ResponseBody,
+    extract::{header, query},
     observe::{Decision, Observe},
     rejection::RejectionKind,
-    verify::{self, IntoAnswer, Later, Presented, Refusal, Verify},
+    verify::{self, IntoVerifyResult, PresentedKey, Verification, Verify, VerifyError},
 };
 use tower_test::{assert_request_eq, mock};
 
 const KEY: &str = "12345abcde";
 
-// ===== what the tests are made of =====
+// ===== services, verifiers and requests for the tests =====
 
-/// Panics when it is called without having been made ready. A clone of it is not ready.
+/// Panics if it is called before it is ready. A clone is not ready.
 #[derive(Debug, Default)]
 struct Strict {
     is_ready: bool,
@@ -60,7 +60,7 @@ impl Strict {
         (Self { is_ready: false, counts: Arc::clone(&counts) }, counts)
     }
 
-    /// Behind a limit whose permits can be counted.
+    /// Adds a limit with permits that the test can count.
     fn behind(permits: usize) -> (ConcurrencyLimit<Self>, Arc<Semaphore>, Arc<Counts>) {
         let (strict, counts) = Self::new();
         let semaphore = Arc::new(Semaphore::new(permits));
@@ -85,7 +85,7 @@ impl Clone for Strict {
     }
 }
 
-/// Answers with the client's id.
+/// Responds with the client's id.
 impl<B> Service<Request<B>> for Strict {
     type Response = Response<String>;
     type Error = Infallible;
@@ -123,10 +123,11 @@ fn find(digest: KeyDigest) -> Option<Client> {
     (digest == KeyDigest::of(KEY)).then(|| Client::new("default"))
 }
 
-/// Answers once the gate is open: `Semaphore::close` opens it for good.
+/// Returns the result once the gate is open. `Semaphore::close` opens it.
 fn behind_gate(
     gate: &Arc<Semaphore>,
-) -> impl Verify<Answer = Later<impl Future<Output = Result<Client, Refusal>> + use<>>> + use<> {
+) -> impl Verify<Client = Client, Future = impl Future<Output = Result<Client, VerifyError>> + use<>>
++ use<> {
     let gate = Arc::clone(gate);
     verify::from_async_fn(move |digest| {
         let gate = Arc::clone(&gate);
@@ -141,9 +142,9 @@ fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
 }
 
-/// Asynchronous, and pending once.
+/// An asynchronous verifier that is pending once.
 fn in_two_polls()
--> impl Verify<Answer = Later<impl Future<Output = Result<Client, Refusal>> + Send>>
+-> impl Verify<Client = Client, Future = impl Future<Output = Result<Client, VerifyError>> + Send>
 + Clone
 + Send
 + Sync {
@@ -153,14 +154,15 @@ fn in_two_polls()
     })
 }
 
-/// Asynchronous by type, and never pending.
+/// An asynchronous verifier that is never pending.
 struct Cached;
 
 impl Verify for Cached {
-    type Answer = Later<Ready<Result<Client, Refusal>>>;
+    type Client = Client;
+    type Future = Ready<Result<Client, VerifyError>>;
 
-    fn verify(&self, key: Presented<'_>) -> Self::Answer {
-        Later::Now(find(key.digest()).into_answer())
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<Self::Client, Self::Future> {
+        Verification::Ready(find(key.digest()).into_result())
     }
 }
 
@@ -172,8 +174,8 @@ fn with_key(key: &str) -> Request<()> {
     Request::builder().header("x-api-key", key).body(()).unwrap()
 }
 
-/// The ways to be refused, none of which is a verifier's failure.
-fn refused() -> [(Request<()>, StatusCode); 5] {
+/// One request for each kind of rejection, without failures of the verifier.
+fn rejected() -> [(Request<()>, StatusCode); 5] {
     let mut twice = with_key(KEY);
     twice.headers_mut().append("x-api-key", KEY.parse().unwrap());
     [
@@ -185,7 +187,7 @@ fn refused() -> [(Request<()>, StatusCode); 5] {
     ]
 }
 
-/// Nobody else uses the service, so that it is ready at once.
+/// Waits until the service is ready, which is at once because no other test uses it.
 async fn ask<S, B, B2>(service: &mut S, request: Request<B>) -> Response<B2>
 where
     S: Service<Request<B>, Response = Response<B2>, Error = Infallible>,
@@ -210,19 +212,19 @@ fn is_ready<S: Service<Request<()>>>(service: &mut S) -> bool {
 // ===== R38: the inner service is called if and only if the key was verified =====
 
 #[test]
-fn r38_the_inner_service_waits_for_the_verifier_and_is_not_called_after_a_refusal() {
+fn r38_the_inner_service_is_called_after_the_verification_and_not_after_a_rejection() {
     for (key, calls) in [(KEY, 1), ("wrong", 0)] {
         let gate = gate();
         let (strict, counts) = Strict::new();
         let mut service = ApiKeyService::new(strict, header("x-api-key"), behind_gate(&gate));
         assert!(is_ready(&mut service));
-        let mut answer = pin!(service.call(with_key(key)));
+        let mut response = pin!(service.call(with_key(key)));
         for _ in 0..3 {
-            assert!(poll(answer.as_mut()).is_pending());
+            assert!(poll(response.as_mut()).is_pending());
             assert_eq!(counts.calls(), 0, "called before the key was verified");
         }
         gate.close();
-        assert!(poll(answer.as_mut()).is_ready());
+        assert!(poll(response.as_mut()).is_ready());
         assert_eq!(counts.calls(), calls);
     }
 }
@@ -257,7 +259,7 @@ impl Asked {
         request.body(()).unwrap()
     }
 
-    /// What the rules say, without the library: the status, and which client is seen.
+    /// Computes the expected status and client without the library.
     fn expected(&self) -> (StatusCode, &'static str) {
         let one = |values: &[String]| match values {
             [] => Ok(None),
@@ -326,8 +328,8 @@ fn doorman_before(inner: Strict, asked: &Asked) -> Boxed {
     fn before<V>(inner: Strict, asked: &Asked, verify: V) -> Boxed
     where
         V: Verify + Send + Sync + 'static,
-        V::Answer: Send,
-        ApiKeyService<Strict, (Header, tower_api_key::extract::Query), V>: Service<
+        V::Future: Send,
+        ApiKeyService<Strict, (KeyLocation, KeyLocation), V>: Service<
                 Request<()>,
                 Response = Response<ResponseBody<String>>,
                 Error = Infallible,
@@ -360,7 +362,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn r38_the_inner_service_is_called_if_and_only_if_the_rules_let_the_request_in(
+    fn r38_the_inner_service_is_called_if_and_only_if_the_request_is_accepted_or_bypasses(
         asked in a_request(),
     ) {
         let (strict, counts) = Strict::new();
@@ -382,7 +384,7 @@ proptest! {
 // ===== R39: readiness, clones and permits =====
 
 #[tokio::test]
-async fn r39_the_service_that_was_made_ready_is_the_one_called() {
+async fn r39_the_instance_that_returned_ready_is_the_one_that_is_called() {
     async fn check<V: Verify>(verify: V) {
         let (strict, counts) = Strict::new();
         let layer = ApiKeyLayer::new(header("x-api-key"), verify).optional().exempt_path("/open");
@@ -391,7 +393,7 @@ async fn r39_the_service_that_was_made_ready_is_the_one_called() {
             let response = ask(&mut service, with_key(KEY)).await;
             assert_eq!((text(response).await, counts.calls()), ("default".to_owned(), calls));
         }
-        // On the other ways in as well, and after a refusal.
+        // The same holds for bypassed requests and after a rejection.
         let _ = ask(&mut service, with_key("wrong")).await;
         let _ = ask(&mut service, without_key()).await;
         let _ = ask(&mut service, Request::builder().uri("/open").body(()).unwrap()).await;
@@ -403,7 +405,7 @@ async fn r39_the_service_that_was_made_ready_is_the_one_called() {
 }
 
 #[tokio::test]
-async fn r39_what_is_let_in_at_once_clones_nothing() {
+async fn r39_a_ready_verification_does_not_clone_the_inner_service() {
     async fn check<V: Verify>(verify: V) {
         let (strict, counts) = Strict::new();
         let layer = ApiKeyLayer::new(header("x-api-key"), verify).optional().exempt_path("/open");
@@ -419,7 +421,7 @@ async fn r39_what_is_let_in_at_once_clones_nothing() {
 }
 
 #[tokio::test]
-async fn r39_waiting_for_the_verifier_costs_one_clone() {
+async fn r39_a_pending_verification_clones_the_inner_service_once() {
     for key in [KEY, "wrong"] {
         let (strict, counts) = Strict::new();
         let mut service = ApiKeyService::new(strict, header("x-api-key"), in_two_polls());
@@ -429,22 +431,22 @@ async fn r39_waiting_for_the_verifier_costs_one_clone() {
 }
 
 #[tokio::test]
-async fn r39_a_refused_request_gives_its_permit_back_before_it_is_answered() {
+async fn r39_a_rejected_request_gives_its_permit_back_before_the_response() {
     async fn check<V: Verify>(verify: V) {
         let (limit, permits, counts) = Strict::behind(1);
         let mut service = ApiKeyService::new(limit, header("x-api-key"), verify);
         for _ in 0..100 {
-            for (request, status) in refused() {
+            for (request, status) in rejected() {
                 assert!(is_ready(&mut service), "a permit was lost");
                 assert_eq!(permits.available_permits(), 0);
-                let answer = service.call(request);
-                // The caller may be slow to fetch the answer, or never do so.
+                let response = service.call(request);
+                // The caller can poll the response late or never.
                 assert_eq!(permits.available_permits(), 1);
-                assert_eq!(answer.await.unwrap().status(), status);
+                assert_eq!(response.await.unwrap().status(), status);
             }
         }
         assert_eq!(counts.calls(), 0);
-        // Another handle gets the permit, and this one gets it again.
+        // Another handle takes the permit, and this handle takes it again.
         let mut another = service.clone();
         for service in [&mut another, &mut service] {
             assert_eq!(ask(service, with_key(KEY)).await.status(), StatusCode::OK);
@@ -456,34 +458,34 @@ async fn r39_a_refused_request_gives_its_permit_back_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn r39_what_needs_no_verifier_is_refused_at_once_though_it_takes_time() {
+async fn r39_a_slow_verifier_does_not_delay_a_rejection_that_needs_no_verifier() {
     let (limit, permits, _) = Strict::behind(1);
     let mut service = ApiKeyService::new(limit, header("x-api-key"), behind_gate(&gate()));
-    for (request, status) in refused() {
+    for (request, status) in rejected() {
         if request.headers().get("x-api-key").is_some_and(|it| it == "wrong") {
             continue;
         }
         assert!(is_ready(&mut service));
-        let answer = service.call(request);
+        let response = service.call(request);
         assert_eq!(permits.available_permits(), 1);
-        assert_eq!(answer.await.unwrap().status(), status);
+        assert_eq!(response.await.unwrap().status(), status);
     }
 }
 
 #[test]
-fn r39_while_the_verifier_thinks_the_permit_is_held_and_a_refusal_gives_it_back() {
+fn r39_a_pending_verification_holds_the_permit_and_a_rejection_gives_it_back() {
     let gate = gate();
     let (limit, permits, counts) = Strict::behind(1);
     let mut service = ApiKeyService::new(limit, header("x-api-key"), behind_gate(&gate));
     let mut another = service.clone();
     assert!(is_ready(&mut service));
-    let mut answer = pin!(service.call(with_key("wrong")));
-    assert!(poll(answer.as_mut()).is_pending());
+    let mut response = pin!(service.call(with_key("wrong")));
+    assert!(poll(response.as_mut()).is_pending());
     assert_eq!(permits.available_permits(), 0);
     assert!(!is_ready(&mut another) && !is_ready(&mut service));
     gate.close();
-    assert!(poll(answer.as_mut()).is_ready());
-    // The finished future is still there, and holds nothing: the first in the line is ready.
+    assert!(poll(response.as_mut()).is_ready());
+    // The finished future still exists and holds no permit, so the first waiter is ready.
     assert!(is_ready(&mut another));
     assert!(poll(pin!(another.call(with_key(KEY)))).is_ready());
     assert!(is_ready(&mut service));
@@ -491,7 +493,7 @@ fn r39_while_the_verifier_thinks_the_permit_is_held_and_a_refusal_gives_it_back(
 }
 
 #[test]
-fn r39_a_hundred_refusals_of_a_slow_verifier_lose_no_permit() {
+fn r39_a_hundred_rejections_of_a_slow_verifier_lose_no_permit() {
     let gate = gate();
     gate.close();
     let (limit, permits, counts) = Strict::behind(1);
@@ -507,15 +509,15 @@ fn r39_a_hundred_refusals_of_a_slow_verifier_lose_no_permit() {
 
 #[test]
 fn r39_a_dropped_request_gives_its_permit_back() {
-    // Before it was polled, and while the verifier thinks.
+    // The future is dropped before a poll, and during the verification.
     for polls in [0, 1, 2] {
         let (limit, permits, counts) = Strict::behind(1);
         let mut service = ApiKeyService::new(limit, header("x-api-key"), behind_gate(&gate()));
         assert!(is_ready(&mut service));
         {
-            let mut answer = pin!(service.call(with_key(KEY)));
+            let mut response = pin!(service.call(with_key(KEY)));
             for _ in 0..polls {
-                assert!(poll(answer.as_mut()).is_pending());
+                assert!(poll(response.as_mut()).is_pending());
             }
             assert_eq!(permits.available_permits(), 0);
         }
@@ -533,8 +535,8 @@ fn r39_a_request_dropped_inside_the_inner_service_gives_its_permit_back() {
         let mut service = ApiKeyService::new(limit, header("x-api-key"), verify);
         assert!(is_ready(&mut service));
         {
-            let mut answer = pin!(service.call(with_key(KEY)));
-            assert!(poll(answer.as_mut()).is_pending());
+            let mut response = pin!(service.call(with_key(KEY)));
+            assert!(poll(response.as_mut()).is_pending());
             assert_eq!(permits.available_permits(), 0);
         }
         assert_eq!(permits.available_permits(), 1);
@@ -546,7 +548,7 @@ fn r39_a_request_dropped_inside_the_inner_service_gives_its_permit_back() {
     check(behind_gate(&open));
 }
 
-/// Those who are inside at once, and the most there ever were.
+/// The number of requests inside at once, and the maximum.
 #[derive(Default)]
 struct Crowd {
     calls: AtomicUsize,
@@ -554,11 +556,11 @@ struct Crowd {
     most: AtomicUsize,
 }
 
-/// Keeps its callers for a while; at `/together` until there are seven of them.
+/// Delays each request. At `/together` it waits for seven requests.
 #[derive(Clone)]
 struct Crowded(Arc<Crowd>, Arc<Barrier>);
 
-/// One of those who are inside, until it is dropped.
+/// A request inside the service, until it is dropped.
 struct Inside(Arc<Crowd>);
 
 impl Drop for Inside {
@@ -591,13 +593,13 @@ impl Service<Request<()>> for Crowded {
     }
 }
 
-/// Some are let in, some refused, some given up: at once, in the verifier, in the inner service.
+/// Requests that are accepted, rejected or dropped, at different stages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r39_thousands_of_concurrent_requests_lose_no_permit_and_take_none_twice() {
     async fn check<V>(verify: V, is_slow: bool)
     where
         V: Verify + Send + Sync + 'static,
-        ApiKeyService<ConcurrencyLimit<Crowded>, Header, V>: Service<
+        ApiKeyService<ConcurrencyLimit<Crowded>, KeyLocation, V>: Service<
                 Request<()>,
                 Response = Response<ResponseBody<String>>,
                 Error = Infallible,
@@ -613,15 +615,15 @@ async fn r39_thousands_of_concurrent_requests_lose_no_permit_and_take_none_twice
         let inner = Crowded(Arc::clone(&crowd), barrier);
         let limit = ConcurrencyLimit::with_semaphore(inner, Arc::clone(&permits));
         let service = ApiKeyService::new(limit, header("x-api-key"), verify);
-        // Answers the statuses of those that were not given up, after so many polls.
+        // Returns the status of each request that is not dropped after some polls.
         let send = async |requests: Vec<(Request<()>, Option<usize>)>| {
             let task = |(request, polls): (Request<()>, Option<usize>)| {
                 let mut service = service.clone();
                 tokio::spawn(async move {
-                    let mut answer = pin!(service.ready().await.unwrap().call(request));
-                    let Some(polls) = polls else { return Some(answer.await.unwrap().status()) };
+                    let mut response = pin!(service.ready().await.unwrap().call(request));
+                    let Some(polls) = polls else { return Some(response.await.unwrap().status()) };
                     for _ in 0..polls {
-                        poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_ready())).await;
+                        poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx).is_ready())).await;
                     }
                     None
                 })
@@ -647,11 +649,11 @@ async fn r39_thousands_of_concurrent_requests_lose_no_permit_and_take_none_twice
         let statuses = send(mixed.collect()).await;
         let count = |status| statuses.iter().filter(|it| **it == status).count();
         assert_eq!((count(StatusCode::OK), count(StatusCode::UNAUTHORIZED)), (SIXTH, 2 * SIXTH));
-        // A slow verifier answers at the second poll: whoever gave up before was never inside.
+        // A slow verifier returns at the second poll, so a request that was dropped before never got inside.
         assert_eq!(crowd.calls.load(SeqCst), if is_slow { 2 } else { 4 } * SIXTH);
         assert_eq!(permits.available_permits(), PERMITS);
 
-        // Nobody holds two: all seven get in at once, and an eighth never did.
+        // No request holds two permits. All seven get in at once, and never an eighth.
         let together = || {
             let mut request = with_key(KEY);
             *request.uri_mut() = "/together".parse().unwrap();
@@ -667,60 +669,60 @@ async fn r39_thousands_of_concurrent_requests_lose_no_permit_and_take_none_twice
     check(in_two_polls(), true).await;
 }
 
-/// Of tower-test's mock, a clone is not ready, and a call without readiness panics.
+/// A clone of tower-test's mock is not ready, and a call before readiness panics.
 #[tokio::test]
-async fn r39_every_state_of_the_inner_service_is_the_caller_s_and_the_next_request_is_served() {
+async fn r39_every_readiness_state_passes_through_and_the_next_request_is_served() {
     async fn check<V: Verify>(verify: V, is_slow: bool) {
         let layer = ApiKeyLayer::new(header("x-api-key"), verify);
         let (mut service, mut handle) =
             mock::spawn_layer::<Request<()>, Response<String>, _>(layer);
         let told = |error: Box<dyn Error + Send + Sync>| error.downcast_ref::<Broken>().copied();
 
-        // Not ready, and then it is.
+        // The service is pending and then ready.
         handle.allow(0);
         assert!(service.poll_ready::<Request<()>>().is_pending() && !service.is_woken());
         handle.allow(1);
         assert!(service.is_woken() && service.poll_ready::<Request<()>>().is_ready());
 
-        // The future is dropped: at once, in a slow verifier, in the inner service.
+        // The future is dropped at once, in a slow verifier, or in the inner service.
         for polls in 0..3 {
             handle.allow(1);
             assert!(service.poll_ready::<Request<()>>().is_ready());
-            let mut answer = Box::pin(service.call(with_key(KEY)));
+            let mut response = Box::pin(service.call(with_key(KEY)));
             for _ in 0..polls {
-                assert!(poll(answer.as_mut()).is_pending());
+                assert!(poll(response.as_mut()).is_pending());
             }
-            drop(answer);
+            drop(response);
             let was_inside = handle.poll_request().is_ready();
             assert_eq!(was_inside, !is_slow || polls == 2);
         }
 
-        // An error instead of readiness, and instead of an answer.
+        // The service returns an error from `poll_ready`, and from the call.
         handle.send_error(Broken("not ready"));
         let Poll::Ready(Err(error)) = service.poll_ready::<Request<()>>() else { panic!() };
         assert_eq!(told(error), Some(Broken("not ready")));
         handle.allow(2);
         assert!(service.poll_ready::<Request<()>>().is_ready());
-        let (answer, ()) = tokio::join!(service.call(with_key(KEY)), async {
+        let (response, ()) = tokio::join!(service.call(with_key(KEY)), async {
             handle.next_request().await.unwrap().1.send_error(Broken("no answer"));
         });
-        assert_eq!(told(answer.err().unwrap()), Some(Broken("no answer")));
+        assert_eq!(told(response.err().unwrap()), Some(Broken("no answer")));
 
-        // And then an answer.
+        // The next request gets a response.
         assert!(service.poll_ready::<Request<()>>().is_ready());
-        let (answer, ()) = tokio::join!(service.call(with_key(KEY)), async {
+        let (response, ()) = tokio::join!(service.call(with_key(KEY)), async {
             let (_, respond) = handle.next_request().await.unwrap();
             respond.send_response(Response::new("hello".to_owned()));
         });
-        assert_eq!(text(answer.unwrap()).await, "hello");
+        assert_eq!(text(response.unwrap()).await, "hello");
 
-        // It goes away while it is asked.
+        // The mock is dropped during a call.
         handle.allow(1);
         assert!(service.poll_ready::<Request<()>>().is_ready());
-        let mut answer = pin!(service.call(with_key(KEY)));
-        assert!(poll(answer.as_mut()).is_pending());
+        let mut response = pin!(service.call(with_key(KEY)));
+        assert!(poll(response.as_mut()).is_pending());
         drop(handle);
-        assert!(answer.await.is_err());
+        assert!(response.await.is_err());
         assert!(matches!(service.poll_ready::<Request<()>>(), Poll::Ready(Err(_))));
     }
     check(keys(), false).await;
@@ -739,36 +741,36 @@ async fn r39_backpressure_passes_through() {
     assert!(service.is_woken(), "the inner service's wake-up is ours");
     assert!(service.poll_ready::<Request<()>>().is_ready());
 
-    let answer = service.call(with_key(KEY));
+    let response = service.call(with_key(KEY));
     let (request, respond) = handle.next_request().await.unwrap();
     assert_eq!(request.extensions().get::<Client>().unwrap().id(), "default");
     respond.send_response(Response::new("hello".to_owned()));
-    assert_eq!(text(answer.await.unwrap()).await, "hello");
+    assert_eq!(text(response.await.unwrap()).await, "hello");
     assert!(service.poll_ready::<Request<()>>().is_pending());
 }
 
 #[tokio::test]
-async fn r39_a_refused_request_never_reaches_the_inner_service_and_the_next_does() {
+async fn r39_a_rejected_request_never_reaches_the_inner_service_and_the_next_request_does() {
     let layer = ApiKeyLayer::new(header("x-api-key"), in_two_polls());
     let (mut service, mut handle) = mock::spawn_layer::<Request<()>, Response<String>, _>(layer);
-    // The mock's readiness belongs to one clone of it, and it panics when another is called.
+    // One clone of the mock is ready, and a call of another clone panics.
     handle.allow(1);
-    for (request, status) in refused() {
+    for (request, status) in rejected() {
         assert!(service.poll_ready::<Request<()>>().is_ready());
-        let answer = tokio::time::timeout(Duration::from_secs(10), service.call(request));
-        let answer = answer.await.expect("the inner service was asked").unwrap();
-        assert_eq!(answer.status(), status);
+        let response = tokio::time::timeout(Duration::from_secs(10), service.call(request));
+        let response = response.await.expect("the inner service was asked").unwrap();
+        assert_eq!(response.status(), status);
         assert!(handle.poll_request().is_pending());
     }
     assert!(service.poll_ready::<Request<()>>().is_ready());
-    let (answer, ()) = tokio::join!(service.call(with_key(KEY)), async {
+    let (response, ()) = tokio::join!(service.call(with_key(KEY)), async {
         let (_, respond) = handle.next_request().await.unwrap();
         respond.send_response(Response::new("hello".to_owned()));
     });
-    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
 }
 
-/// Fails where it is told to.
+/// Fails in `poll_ready` or in the call.
 #[derive(Clone)]
 struct Faulty {
     at_readiness: bool,
@@ -797,11 +799,11 @@ async fn r39_errors_of_the_inner_service_pass_through_unchanged() {
         assert_eq!(not_ready, Broken("not ready"));
 
         let mut service = layer.layer(Faulty { at_readiness: false });
-        let answer = service.ready().await.unwrap().call(with_key(KEY)).await;
-        assert_eq!(answer.err(), Some(Broken("no answer")));
-        // Its errors are its own: a refusal is a response.
-        let answer = service.ready().await.unwrap().call(with_key("wrong")).await;
-        assert_eq!(answer.unwrap().status(), StatusCode::UNAUTHORIZED);
+        let response = service.ready().await.unwrap().call(with_key(KEY)).await;
+        assert_eq!(response.err(), Some(Broken("no answer")));
+        // A rejection is a response and no error.
+        let response = service.ready().await.unwrap().call(with_key("wrong")).await;
+        assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
     }
     check(keys()).await;
     check(in_two_polls()).await;
@@ -815,7 +817,7 @@ async fn r39_errors_of_the_inner_service_pass_through_unchanged() {
 }
 
 #[tokio::test]
-async fn r39_what_the_inner_service_is_asked_is_the_request_but_for_the_key() {
+async fn r39_the_inner_service_receives_the_request_without_the_key() {
     let layer = ApiKeyLayer::new(header("x-api-key"), in_two_polls()).no_cache_headers();
     let inner = |mock: mock::Mock<_, Response<String>>| {
         ServiceExt::<(String, HeaderMap, String)>::map_request(mock, |request: Request<String>| {
@@ -839,26 +841,26 @@ async fn r39_what_the_inner_service_is_asked_is_the_request_but_for_the_key() {
     headers.append("x-other", "one".parse().unwrap());
     headers.append("x-other", "two".parse().unwrap());
     let teapot = Response::builder().status(418).header("x", "y").body(String::new()).unwrap();
-    let (answer, ()) = tokio::join!(service.call(request), async {
+    let (response, ()) = tokio::join!(service.call(request), async {
         assert_request_eq!(handle, (line, headers, "body".to_owned())).send_response(teapot);
     });
-    let response = answer.unwrap();
+    let response = response.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().len()), (418, 1));
     assert_eq!(response.headers()["x"], "y");
 }
 
 #[test]
-fn r39_a_finished_future_that_is_polled_again_does_not_panic_when_it_was_a_refusal() {
+fn r39_a_finished_rejection_that_is_polled_again_does_not_panic() {
     let mut service = ApiKeyService::new(Strict::default(), header("x-api-key"), keys());
     assert!(is_ready(&mut service));
-    let mut answer = pin!(service.call(without_key()));
-    assert!(poll(answer.as_mut()).is_ready());
-    assert!(poll(answer.as_mut()).is_pending());
+    let mut response = pin!(service.call(without_key()));
+    assert!(poll(response.as_mut()).is_ready());
+    assert!(poll(response.as_mut()).is_pending());
 }
 
 // ===== R40: bodies =====
 
-/// Panics when it is as much as looked at.
+/// A body that panics at every access.
 struct Untouchable;
 
 impl Body for Untouchable {
@@ -886,7 +888,7 @@ async fn r40_the_layer_never_polls_a_request_s_body() {
     async fn check<V: Verify>(verify: V, with_key: StatusCode) {
         let layer = ApiKeyLayer::new(header("x-api-key"), verify).exempt_path("/open");
         let mut service = layer.layer(Strict::default());
-        for (request, status) in refused() {
+        for (request, status) in rejected() {
             let wrong = request.headers().get("x-api-key").is_some_and(|it| it == "wrong");
             let status = if wrong && with_key.is_server_error() { with_key } else { status };
             let response = ask(&mut service, request.map(|()| Untouchable)).await;
@@ -904,7 +906,7 @@ async fn r40_the_layer_never_polls_a_request_s_body() {
     check(fails, StatusCode::SERVICE_UNAVAILABLE).await;
 }
 
-/// Frames, pauses, an error: as told. The hints say what is left.
+/// A body with scripted frames, pauses and errors, and hints of the remaining size.
 #[derive(Clone)]
 struct Script(VecDeque<Part>);
 
@@ -1000,7 +1002,7 @@ async fn r40_frames_trailers_hints_and_the_end_of_the_stream_pass_through_both_w
 }
 
 #[tokio::test]
-async fn r40_the_body_is_there_for_the_inner_service_whole() {
+async fn r40_the_inner_service_receives_the_whole_body() {
     let reads = service_fn(|request: Request<Script>| async {
         let collected = request.into_body().collect().await?;
         let sum = collected.trailers().and_then(|it| it.get("x-sum")).cloned();
@@ -1013,7 +1015,7 @@ async fn r40_the_body_is_there_for_the_inner_service_whole() {
 }
 
 #[tokio::test]
-async fn r40_a_rejection_s_body_knows_its_size_and_its_end() {
+async fn r40_the_body_of_a_rejection_has_an_exact_size_and_an_end() {
     let service = ApiKeyService::new(service_fn(echo::<Script>), header("x-api-key"), keys());
     let response = service.clone().oneshot(without_key().map(|()| Script::new())).await.unwrap();
     let mut body = response.into_body();
@@ -1025,7 +1027,7 @@ async fn r40_a_rejection_s_body_knows_its_size_and_its_end() {
     assert!(body.is_end_stream());
     assert!(body.frame().await.is_none() && body.frame().await.is_none());
 
-    // gRPC: headers only, which end the stream.
+    // gRPC sends only headers, which end the stream.
     let grpc = Request::builder().method("POST").header("content-type", "application/grpc");
     let response = service.oneshot(grpc.body(Script::new()).unwrap()).await.unwrap();
     assert!(response.body().is_end_stream());
@@ -1033,18 +1035,18 @@ async fn r40_a_rejection_s_body_knows_its_size_and_its_end() {
 }
 
 #[test]
-fn a_response_body_has_a_default_where_the_inner_body_has_one() {
+fn a_response_body_has_a_default_if_the_inner_body_has_one() {
     let body = ResponseBody::<String>::default();
     assert!(body.is_end_stream());
 }
 
-// ===== what is asked of types =====
+// ===== bounds of types =====
 
-/// Neither `Send` nor `'static`, and no `Body` at all.
+/// Not `Send`, not `'static` and no `Body`.
 struct Local<'a>(&'a str, Rc<Cell<u32>>);
 
 #[test]
-fn bodies_and_inner_services_need_be_neither_send_nor_static_nor_bodies() {
+fn bodies_and_inner_services_need_not_be_send_or_static_or_a_body() {
     let count = Rc::new(Cell::new(0));
     let word = String::from("borrowed");
     let inner = service_fn(|request: Request<Local<'_>>| {
@@ -1054,13 +1056,13 @@ fn bodies_and_inner_services_need_be_neither_send_nor_static_nor_bodies() {
     });
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let request = with_key(KEY).map(|()| Local(&word, Rc::clone(&count)));
-    let answer = poll(pin!(layer.layer(inner).oneshot(request)));
-    let Poll::Ready(Ok(response)) = answer else { panic!("no answer") };
+    let response = poll(pin!(layer.layer(inner).oneshot(request)));
+    let Poll::Ready(Ok(response)) = response else { panic!("no answer") };
     assert_eq!((response.status(), count.get()), (StatusCode::OK, 1));
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_verifier_whose_future_is_not_send_works_on_a_thread_of_its_own() {
+async fn a_verifier_whose_future_is_not_send_works_on_one_thread() {
     let asked = Rc::new(Cell::new(0));
     let local = {
         let asked = Rc::clone(&asked);
@@ -1076,7 +1078,7 @@ async fn a_verifier_whose_future_is_not_send_works_on_a_thread_of_its_own() {
     };
     let service = ApiKeyService::new(Strict::default(), header("x-api-key"), local);
 
-    // Called directly, and as a task of a `LocalSet`.
+    // The service is called directly, and as a task of a `LocalSet`.
     let response = service.clone().oneshot(with_key(KEY)).await.unwrap();
     assert_eq!(text(response).await, "default");
     let tasks = tokio::task::LocalSet::new();
@@ -1094,7 +1096,7 @@ fn layer_and_service_are_clone_send_and_sync_and_futures_are_send() {
     fn check<V>(verify: V)
     where
         V: Verify + Send + Sync + 'static,
-        ApiKeyService<Strict, Header, V>: Service<Request<Vec<u8>>, Future: Send + 'static>,
+        ApiKeyService<Strict, KeyLocation, V>: Service<Request<Vec<u8>>, Future: Send + 'static>,
     {
         let layer = ApiKeyLayer::new(header("x-api-key"), verify);
         is_shared(&layer);
@@ -1130,17 +1132,14 @@ fn accessors_reach_the_inner_service() {
     assert_eq!(service.into_inner(), 42);
 }
 
-// ===== R36: a verifier that fails lets nobody in =====
+// ===== R36: a failed verification accepts no request =====
 
-/// Refuses with 503, calls nobody, tells the observer why and the caller nothing.
-async fn fails<V: Verify<Answer: tower_api_key::verify::Answer<Client = Client>>>(
-    verify: V,
-    cause: &str,
-) {
+/// Asserts a 503 without a call of the inner service. Only the observer sees the cause.
+async fn fails<V: Verify<Client = Client>>(verify: V, cause: &str) {
     struct Seen(Arc<Mutex<Vec<String>>>);
 
     impl Observe for Seen {
-        fn decided(&self, event: &Decision<'_>) {
+        fn on_decision(&self, event: &Decision<'_>) {
             let rejection = event.rejection().unwrap();
             assert_eq!(rejection.kind(), RejectionKind::Failed);
             self.0.lock().unwrap().push(rejection.source().unwrap().to_string());
@@ -1170,7 +1169,7 @@ async fn fails<V: Verify<Answer: tower_api_key::verify::Answer<Client = Client>>
 }
 
 #[tokio::test]
-async fn r36_an_error_of_the_verifier_is_a_503() {
+async fn r36_a_verifier_error_is_a_503() {
     fails(verify::from_fn(|_| Err::<Option<Client>, _>(Broken("store is gone"))), "store is gone")
         .await;
     let later = verify::from_async_fn(|_| async {
@@ -1178,12 +1177,12 @@ async fn r36_an_error_of_the_verifier_is_a_503() {
         Err::<Option<Client>, _>(io::Error::other("store is gone"))
     });
     fails(later, "store is gone").await;
-    fails(verify::from_fn(|_| Err::<Option<Client>, _>(Refusal::failed("why not"))), "why not")
+    fails(verify::from_fn(|_| Err::<Option<Client>, _>(VerifyError::failed("why not"))), "why not")
         .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn r36_a_deadline_of_the_verifier_s_own_is_a_503() {
+async fn r36_a_deadline_inside_the_verifier_is_a_503() {
     let never = verify::from_async_fn(|_| async {
         let row = tokio::time::timeout(Duration::from_secs(2), pending::<Option<Client>>());
         Ok::<_, Box<dyn Error + Send + Sync>>(row.await?)
@@ -1192,15 +1191,15 @@ async fn r36_a_deadline_of_the_verifier_s_own_is_a_503() {
 }
 
 #[tokio::test]
-async fn r36_a_verifier_that_was_cancelled_is_a_503() {
-    // Whoever should have answered went away.
+async fn r36_a_verification_whose_task_was_aborted_is_a_503() {
+    // The sender of the result was dropped.
     let gone = verify::from_async_fn(|_| async {
         let (sender, receiver) = oneshot::channel::<Option<Client>>();
         drop(sender);
         receiver.await
     });
     fails(gone, "channel closed").await;
-    // The task that did the work was aborted.
+    // The task was aborted.
     let aborted = verify::from_async_fn(|_| async {
         let task = tokio::spawn(pending::<Option<Client>>());
         task.abort();
@@ -1216,7 +1215,7 @@ async fn r36_a_verifier_that_was_cancelled_is_a_503() {
 }
 
 #[tokio::test]
-async fn r36_a_verifier_that_panics_lets_nobody_in_and_the_next_request_is_served() {
+async fn r36_a_verifier_that_panics_accepts_no_request_and_the_next_request_is_served() {
     let panics_at = |key: &'static str| {
         move |digest| {
             assert!(digest != KeyDigest::of(key), "in the verifier");
@@ -1224,7 +1223,7 @@ async fn r36_a_verifier_that_panics_lets_nobody_in_and_the_next_request_is_serve
         }
     };
 
-    // At once: the call itself panics.
+    // The call itself panics.
     let verify = verify::from_fn(move |key| panics_at("boom")(key.digest()));
     let (limit, permits, counts) = Strict::behind(1);
     let mut service = ApiKeyService::new(limit, header("x-api-key"), verify);
@@ -1234,7 +1233,7 @@ async fn r36_a_verifier_that_panics_lets_nobody_in_and_the_next_request_is_serve
     assert_eq!(ask(&mut service, with_key(KEY)).await.status(), StatusCode::OK);
     assert_eq!((counts.calls(), permits.available_permits()), (1, 1));
 
-    // Later: the task that waits for it does.
+    // The waiting task panics.
     let verify = verify::from_async_fn(move |digest| async move {
         tokio::task::yield_now().await;
         panics_at("boom")(digest)

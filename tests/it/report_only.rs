@@ -1,5 +1,4 @@
-//! A layer that only reports lets everyone in, says whom it would have turned away, and makes nobody a
-//! client who is none.
+//! A layer that only reports passes every request on, reports its rejections, and creates no client.
 
 use crate::support;
 
@@ -20,12 +19,12 @@ use tonic::transport::{Channel, Server, server::TcpIncoming};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, Client, ClientHeaderLayer, KeyDigest, Rejection, RequireScopeLayer,
+    Anonymous, ApiKeyLayer, Client, KeyDigest, Rejection, RequireScopeLayer, SetClientHeaderLayer,
     extract::{bearer, first_of, header, query},
     observe::{Decision, Observe},
     rejection::Reason,
     respond::Problem,
-    verify::{Refusal, Verify, from_async_fn, from_fn},
+    verify::{Verify, VerifyError, from_async_fn, from_fn},
 };
 
 const CASES: [&str; 10] = [
@@ -35,17 +34,17 @@ const CASES: [&str; 10] = [
     "removed",
     "expired",
     "not_yet_valid",
-    "told_revoked",
+    "revoked_by_verifier",
     "malformed",
     "over_long",
     "failed",
 ];
 
 /// Takes its time, and knows [`KEY`] alone.
-async fn look_up(digest: KeyDigest) -> Result<Option<Client>, Refusal> {
+async fn look_up(digest: KeyDigest) -> Result<Option<Client>, VerifyError> {
     tokio::task::yield_now().await;
     if digest == KeyDigest::of(OTHER) {
-        return Err(Refusal::expired());
+        return Err(VerifyError::expired());
     }
     Ok((digest == KeyDigest::of(KEY)).then(|| Client::new("mobile-app")))
 }
@@ -61,7 +60,7 @@ fn reported(reply: &Reply) -> Option<Reason> {
 }
 
 #[test]
-fn everyone_gets_in_and_the_request_says_who_would_not_have() {
+fn every_request_is_passed_on_and_has_the_rejection_in_its_extensions() {
     for spot in SPOTS {
         let guard = spot.layer(strict());
         let open = guard.clone().dangerous_report_only();
@@ -83,7 +82,7 @@ fn everyone_gets_in_and_the_request_says_who_would_not_have() {
             assert_eq!(reply.client(), turned_away.client(), "{}", spot.name);
             if let Some(rejection) = turned_away.rejection() {
                 let told = seen.extensions.get::<Rejection>().unwrap();
-                assert_eq!(told.place(), rejection.place());
+                assert_eq!(told.location(), rejection.location());
                 assert_eq!(told.key_id(), rejection.key_id());
             }
             // The response is the inner service's, and says nothing of it.
@@ -99,7 +98,7 @@ fn everyone_gets_in_and_the_request_says_who_would_not_have() {
 }
 
 #[test]
-fn a_verifier_that_takes_its_time_or_fails_keeps_nobody_out_either() {
+fn a_pending_or_failed_verifier_rejects_no_request() {
     let get = |key: &str| Request::get("/").header("x-api-key", key);
     let layer =
         ApiKeyLayer::new(header("x-api-key"), from_async_fn(look_up)).dangerous_report_only();
@@ -134,7 +133,7 @@ fn an_insecure_connection_is_reported_and_its_key_is_not_read() {
 }
 
 #[test]
-fn what_asks_for_no_key_is_not_reported() {
+fn a_request_that_needs_no_key_is_not_reported() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys())
         .optional()
         .exempt_path("/open")
@@ -154,12 +153,12 @@ fn what_asks_for_no_key_is_not_reported() {
 }
 
 #[test]
-fn an_observer_is_told_what_a_guarding_layer_would_have_and_that_it_was_reported() {
+fn an_observer_receives_the_rejection_as_reported() {
     #[derive(Clone, Default)]
     struct Notes(Arc<Mutex<Vec<String>>>);
 
     impl Observe for Notes {
-        fn decided(&self, event: &Decision<'_>) {
+        fn on_decision(&self, event: &Decision<'_>) {
             self.0.lock().unwrap().push(format!("{event:?}, {:?}", event.client().map(Client::id)));
         }
     }
@@ -186,11 +185,10 @@ fn an_observer_is_told_what_a_guarding_layer_would_have_and_that_it_was_reported
 }
 
 #[test]
-fn a_guard_further_in_gives_the_answer_that_was_held_back() {
+fn a_guard_further_in_returns_the_rejection_of_the_layer() {
     let guard = || {
         ApiKeyLayer::new((bearer(), header("x-api-key")), strict())
             .realm("reports")
-            .unwrap()
             .respond(Problem::default())
             .retry_after(Duration::from_secs(7))
             .require_secure(|head| !head.headers().contains_key("x-plain"))
@@ -225,7 +223,7 @@ fn a_guard_further_in_gives_the_answer_that_was_held_back() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn in_axum_a_handler_that_wants_a_client_gives_the_answer_that_was_held_back() {
+async fn in_axum_a_handler_that_needs_a_client_returns_the_rejection_of_the_layer() {
     use axum::{Router, body::Body, routing::get};
 
     async fn one(client: Client) -> String {
@@ -263,10 +261,10 @@ async fn in_axum_a_handler_that_wants_a_client_gives_the_answer_that_was_held_ba
 }
 
 #[test]
-fn a_scope_that_is_wanted_is_wanted_still() {
-    let scopes = RequireScopeLayer::all(["jobs:write"]).unwrap();
+fn missing_scope_is_still_rejected() {
+    let scopes = RequireScopeLayer::all(["jobs:write"]);
     let keys = keys();
-    keys.insert("key-of-a-writer", Client::new("writer").scopes(["jobs:write"])).unwrap();
+    keys.insert("key-of-a-writer", Client::new("writer").with_scopes(["jobs:write"])).unwrap();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys).dangerous_report_only();
     for (key, status) in [("key-of-a-writer", 200), (KEY, 403), (WRONG, 401), ("", 401)] {
         let inner = tower::service_fn(|_: Request<()>| {
@@ -280,14 +278,14 @@ fn a_scope_that_is_wanted_is_wanted_still() {
 }
 
 #[test]
-fn the_service_behind_is_told_of_no_client_that_is_none() {
+fn the_upstream_service_receives_no_client_of_a_reported_request() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).dangerous_report_only();
     for (key, told) in [(KEY, "mobile-app"), (WRONG, "-"), ("", "-")] {
         let inner = tower::service_fn(|request: Request<()>| {
             let id = request.headers().get("x-client-id").map_or("-", |id| id.to_str().unwrap());
             ready(Ok::<_, Infallible>(Response::new(id.to_owned())))
         });
-        let service = layer.layer(ClientHeaderLayer::new("x-client-id").layer(inner));
+        let service = layer.layer(SetClientHeaderLayer::new("x-client-id").layer(inner));
         let request = Request::get("/").header("x-api-key", key).header("x-client-id", "forged");
         let response = support::block_on(service.oneshot(request.body(()).unwrap())).unwrap();
         assert!(format!("{:?}", response.into_body()).contains(told), "{key}");
@@ -296,7 +294,7 @@ fn the_service_behind_is_told_of_no_client_that_is_none() {
 
 // What came with a key may be answered for that key alone: by an inner service that checks keys itself.
 #[test]
-fn no_cache_takes_one_response_for_another() {
+fn a_cache_keeps_the_responses_of_reported_requests_apart() {
     let places = || (header("x-api-key"), bearer(), query("api_key"));
     let layer = ApiKeyLayer::new(places(), strict()).dangerous_report_only();
     let vary = ["x-api-key, authorization"];
@@ -340,7 +338,7 @@ fn no_cache_takes_one_response_for_another() {
 }
 
 #[test]
-fn an_inner_service_that_checks_keys_itself_can_have_them() {
+fn an_inner_service_can_receive_the_keys() {
     let layer = ApiKeyLayer::new((header("x-api-key"), query("k")), keys());
     let layer = layer.forward_key().dangerous_report_only();
     let reply = ask_of(&layer, Request::get("/?k=1").header("x-api-key", WRONG), |head| {
@@ -352,10 +350,10 @@ fn an_inner_service_that_checks_keys_itself_can_have_them() {
 }
 
 #[test]
-fn it_shows_that_it_guards_nothing() {
+fn debug_shows_that_the_layer_only_reports() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let open = layer.clone().dangerous_report_only();
-    let shown = "{ DANGEROUS_report_only: true, places: [";
+    let shown = "{ DANGEROUS_report_only: true, locations: [";
     assert!(!format!("{layer:?}").contains("report_only"));
     assert!(format!("{open:?}").starts_with(&format!("ApiKeyLayer {shown}")), "{open:?}");
     let service = open.layer(());
@@ -366,8 +364,8 @@ fn it_shows_that_it_guards_nothing() {
 
 #[cfg(feature = "test-util")]
 #[tokio::test]
-async fn the_test_of_an_app_finds_that_strangers_get_in() {
-    use tower_api_key::test_util::{strangers_get_in, wrong_keys_get_in};
+async fn the_test_helpers_find_a_layer_that_only_reports() {
+    use tower_api_key::test_util::{unprotected, wrong_keys_get_in};
 
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let inner = tower::service_fn(|_: Request<String>| {
@@ -376,8 +374,8 @@ async fn the_test_of_an_app_finds_that_strangers_get_in() {
     for (layer, open) in [(layer.clone(), &[][..]), (layer.dangerous_report_only(), &["GET /"])] {
         let service = layer.layer(inner);
         let requests = [("GET", "/")];
-        assert_eq!(strangers_get_in(&service, requests).await, open);
-        assert_eq!(wrong_keys_get_in(&service, layer.places(), requests).await, open);
+        assert_eq!(unprotected(&service, requests).await, open);
+        assert_eq!(wrong_keys_get_in(&service, layer.locations(), requests).await, open);
     }
 }
 
@@ -410,7 +408,7 @@ impl Service<Request<()>> for Strict {
 }
 
 #[tokio::test]
-async fn r38_the_service_that_was_made_ready_is_the_one_that_is_called() {
+async fn r38_the_service_that_returned_ready_is_called() {
     async fn try_all<V: Verify>(verify: V) {
         let permits = Arc::new(Semaphore::new(1));
         let limited = ConcurrencyLimit::with_semaphore(Strict::default(), Arc::clone(&permits));
@@ -430,7 +428,7 @@ async fn r38_the_service_that_was_made_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn a_tonic_server_goes_on_answering_callers_without_a_key() {
+async fn a_tonic_server_still_serves_callers_without_a_key() {
     let (_reporter, health) = tonic_health::server::health_reporter();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

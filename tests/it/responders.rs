@@ -1,6 +1,8 @@
-//! Responders: what each writes, and what none of them can lose.
+//! Responders: the response of each, and the headers that no responder can lose.
 
 use crate::support;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, request};
@@ -24,7 +26,7 @@ fn body_of(
 }
 
 #[test]
-fn text_is_the_message_alone() {
+fn text_writes_only_the_message() {
     let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
     for (request, text) in [
         (HTTP(), "Unauthorized access"),
@@ -38,7 +40,7 @@ fn text_is_the_message_alone() {
 }
 
 #[test]
-fn r31_the_type_of_a_problem_can_be_a_page_of_ones_own() {
+fn r31_the_type_of_a_problem_can_be_set() {
     let mine = Problem::default().message("Ask us").type_uri("https://example.com/\"keys\"");
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(mine);
     let body = |request: request::Builder| {
@@ -53,7 +55,7 @@ fn r31_the_type_of_a_problem_can_be_a_page_of_ones_own() {
 }
 
 #[test]
-fn r31_a_responder_that_is_changed_after_it_has_answered_answers_anew() {
+fn r31_a_changed_responder_writes_the_new_body() {
     let answered = Problem::default();
     let body = |respond: &Problem| {
         let answer = respond.respond(&Rejection::new(Reason::Missing));
@@ -65,7 +67,7 @@ fn r31_a_responder_that_is_changed_after_it_has_answered_answers_anew() {
 }
 
 #[test]
-fn r31_problem_details_say_the_status_and_nothing_of_the_reason() {
+fn r31_problem_details_have_the_status_and_no_reason() {
     let twice = || HTTP().header("x-api-key", KEY).header("x-api-key", KEY);
     let many = "More than one API key in the request";
     for (request, title, status, detail) in [
@@ -90,7 +92,7 @@ fn r31_problem_details_say_the_status_and_nothing_of_the_reason() {
 }
 
 #[test]
-fn a_message_of_ones_own_changes_the_401_for_missing_and_wrong_keys_and_nothing_else() {
+fn a_custom_message_changes_only_the_401() {
     let text = "No \"key\",\n no \\ \u{1}\u{e9}\u{1f511}";
     for request in [
         || HTTP(),
@@ -125,7 +127,7 @@ fn a_message_of_ones_own_changes_the_401_for_missing_and_wrong_keys_and_nothing_
 }
 
 #[test]
-fn one_responder_answers_every_kind_in_turn_and_mixes_nothing_up() {
+fn one_responder_writes_every_kind_with_its_own_body() {
     let layer = ApiKeyLayer::new(header("x-api-key"), strict());
     for layer in
         [layer.clone(), layer.clone().respond(Problem::default()), layer.respond(Text::default())]
@@ -157,7 +159,7 @@ impl Respond for Bare {
 }
 
 #[test]
-fn a_users_responder_cannot_lose_the_challenge_no_store_or_the_rejection() {
+fn a_custom_responder_cannot_lose_the_challenge_no_store_or_the_rejection() {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), strict()).respond(Bare);
     for (request, status, lines) in [
         (HTTP(), 401, 2),
@@ -174,10 +176,10 @@ fn a_users_responder_cannot_lose_the_challenge_no_store_or_the_rejection() {
 }
 
 #[test]
-fn a_responder_may_add_a_challenge_and_choose_another_status() {
+fn a_responder_can_add_a_challenge_and_choose_another_status() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let with = |status: u16, challenge: Option<&'static str>| {
-        layer.clone().respond_with(move |_| {
+        layer.clone().respond(move |_: &Rejection| {
             let mut response = Response::builder().status(status);
             if let Some(challenge) = challenge {
                 response = response.header("www-authenticate", challenge);
@@ -198,16 +200,17 @@ fn a_responder_may_add_a_challenge_and_choose_another_status() {
         assert!(reply.lines("www-authenticate").is_empty());
         assert_eq!(reply.lines("cache-control"), ["no-store"]);
         assert_eq!((reply.reason(), reply.seen.is_none()), (Some(Reason::Missing), true));
-        let by_bearer = ApiKeyLayer::new(bearer(), keys())
-            .respond_with(move |_| Response::builder().status(status).body("theirs").unwrap());
+        let by_bearer = ApiKeyLayer::new(bearer(), keys()).respond(move |_: &Rejection| {
+            Response::builder().status(status).body("theirs").unwrap()
+        });
         assert!(ask(&by_bearer, HTTP()).lines("www-authenticate").is_empty(), "{status}");
     }
 }
 
 #[test]
-fn r5_a_key_that_could_not_be_verified_is_called_invalid_by_no_status_that_a_responder_chooses() {
+fn r5_no_challenge_calls_a_key_invalid_if_verification_failed() {
     let layer = ApiKeyLayer::new(bearer(), strict())
-        .respond_with(|_| Response::builder().status(401).body("theirs").unwrap());
+        .respond(|_: &Rejection| Response::builder().status(401).body("theirs").unwrap());
     for (case, challenge) in [
         ("failed", r#"Bearer realm="api""#),
         ("unknown", r#"Bearer realm="api", error="invalid_token""#),
@@ -219,10 +222,10 @@ fn r5_a_key_that_could_not_be_verified_is_called_invalid_by_no_status_that_a_res
 }
 
 #[test]
-fn a_closure_may_answer_text_bytes_or_nothing() {
+fn a_closure_can_return_text_bytes_or_an_empty_body() {
     fn sent<T: Into<Bytes> + 'static>(body: fn() -> T) -> Bytes {
         let layer = ApiKeyLayer::new(header("x-api-key"), keys());
-        let layer = layer.respond_with(move |_| Response::new(body()));
+        let layer = layer.respond(move |_: &Rejection| Response::new(body()));
         ask(&layer, HTTP()).body
     }
     assert_eq!(sent(|| "text"), "text");
@@ -233,13 +236,42 @@ fn a_closure_may_answer_text_bytes_or_nothing() {
 }
 
 #[test]
-fn a_rejection_planted_by_a_responder_is_replaced_by_the_true_one() {
+fn the_layer_replaces_a_rejection_that_a_responder_inserts() {
     let told =
         ask(&ApiKeyLayer::new(header("x-api-key"), keys()), HTTP()).rejection().unwrap().clone();
-    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond_with(move |_| {
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(move |_: &Rejection| {
         let mut response = Response::new("");
         response.extensions_mut().insert(told.clone());
         response
     });
     assert_eq!(ask(&layer, HTTP().header("x-api-key", WRONG)).reason(), Some(Reason::Unknown));
+}
+
+#[test]
+fn a_closure_is_a_responder_in_any_pointer() {
+    use tower_api_key::{RequireScopeLayer, respond::Respond};
+
+    fn teapot(rejection: &Rejection) -> Response<&'static str> {
+        let mut response = Response::new("no coffee");
+        *response.status_mut() = rejection.status();
+        response
+    }
+
+    let held: [Arc<dyn Respond + Send + Sync>; 6] = [
+        Arc::new(teapot),
+        Arc::new(|_: &Rejection| Response::builder().status(401).body("no coffee").unwrap()),
+        Arc::new(Box::new(teapot)),
+        Arc::new(Box::new(teapot) as Box<dyn Respond + Send + Sync>),
+        Arc::new(
+            Box::new(teapot) as Box<dyn Fn(&Rejection) -> Response<&'static str> + Send + Sync>
+        ),
+        Arc::new(Arc::new(teapot)),
+    ];
+    for responder in held {
+        let _ = RequireScopeLayer::all(["a"]).respond(Arc::clone(&responder));
+        let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(responder);
+        let reply = ask(&layer, Request::get("/"));
+        assert_eq!((reply.status(), reply.text()), (401, "no coffee"));
+        assert_eq!(reply.lines("www-authenticate").len(), 1);
+    }
 }

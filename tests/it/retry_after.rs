@@ -1,4 +1,4 @@
-//! When to ask again, where nobody could tell whose key it is.
+//! `Retry-After` if verification failed.
 
 use crate::support;
 
@@ -13,18 +13,18 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest,
-    extract::{Header, header},
+    ApiKeyLayer, Client, KeyDigest, KeyLocation,
+    extract::header,
     rejection::RejectionKind,
     respond::{Problem, Text},
-    verify::{self, FromFn, Presented},
+    verify::{self, FromFn, PresentedKey},
 };
 
 type Answer = Result<Option<Client>, &'static str>;
 
 /// Fails, but for a key that it knows to be nobody's.
-fn layer() -> ApiKeyLayer<Header, FromFn<impl Fn(Presented<'_>) -> Answer>> {
-    let verify = |key: Presented<'_>| -> Answer {
+fn layer() -> ApiKeyLayer<KeyLocation, FromFn<impl Fn(&PresentedKey<'_>) -> Answer>> {
+    let verify = |key: &PresentedKey<'_>| -> Answer {
         if key.expose() == WRONG.as_bytes() { Ok(None) } else { Err("the store is down") }
     };
     ApiKeyLayer::new(header("x-api-key"), verify::from_fn(verify))
@@ -39,7 +39,7 @@ fn told(reply: &Reply) -> [Vec<&str>; 2] {
 }
 
 #[test]
-fn whole_seconds_rounded_up_and_at_least_one() {
+fn retry_after_is_in_whole_seconds_rounded_up_and_at_least_one() {
     for (wait, seconds, millis) in [
         (Duration::ZERO, "1", "1000"),
         (Duration::from_nanos(1), "1", "1000"),
@@ -63,7 +63,7 @@ fn whole_seconds_rounded_up_and_at_least_one() {
 }
 
 #[test]
-fn nobody_else_is_told_and_nobody_by_default() {
+fn only_a_failure_has_retry_after_and_only_if_configured() {
     let waiting = layer().retry_after(Duration::from_secs(3));
     let insecure = waiting.clone().require_secure(|_| false);
     for form in [|| Request::get("/"), GRPC] {
@@ -83,7 +83,7 @@ fn nobody_else_is_told_and_nobody_by_default() {
 }
 
 #[test]
-fn it_is_added_to_what_any_responder_writes_unless_that_says_another_or_is_no_503() {
+fn retry_after_is_added_to_each_503_without_one() {
     let get = || Request::get("/").header("x-api-key", KEY);
     let waiting = layer().retry_after(Duration::from_secs(3));
     for layer in
@@ -92,7 +92,7 @@ fn it_is_added_to_what_any_responder_writes_unless_that_says_another_or_is_no_50
         assert_eq!(ask(&layer, get()).lines("retry-after"), ["3"]);
     }
     let answering = |status: u16, retry_after: Option<&'static str>| {
-        waiting.clone().respond_with(move |rejection| {
+        waiting.clone().respond(move |rejection: &tower_api_key::Rejection| {
             assert_eq!(rejection.kind(), RejectionKind::Failed);
             let response = Response::builder().status(status);
             let response =
@@ -111,7 +111,7 @@ fn it_is_added_to_what_any_responder_writes_unless_that_says_another_or_is_no_50
 }
 
 #[tokio::test]
-async fn a_tonic_caller_finds_it_in_the_metadata_of_the_status() {
+async fn a_tonic_caller_finds_the_pushback_in_the_metadata() {
     async fn fail(_: KeyDigest) -> Answer {
         tokio::task::yield_now().await;
         Err("the store is down")

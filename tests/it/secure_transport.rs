@@ -1,5 +1,4 @@
-//! What comes over no secure connection is turned away before anything is read, and only the user says
-//! what is secure.
+//! An insecure connection is rejected before any key is read. The user defines which connections are secure.
 
 use crate::support;
 
@@ -43,8 +42,8 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place,
-    extract::{self, Extracted, Header, bearer, header, query},
+    ApiKeyLayer, Client, KeyLocation, Keyring,
+    extract::{self, Extracted, bearer, header, query},
     observe::{Decision, Observe},
     rejection::{Reason, RejectionKind},
     respond::{Json, Problem, Text},
@@ -55,7 +54,7 @@ use tower_api_key::{
 #[derive(Clone)]
 struct ByTls;
 
-fn guarded() -> ApiKeyLayer<Header, Keyring> {
+fn guarded() -> ApiKeyLayer<KeyLocation, Keyring> {
     ApiKeyLayer::new(header("x-api-key"), keys())
         .require_secure(|head| head.extensions().get::<ByTls>().is_some())
 }
@@ -78,7 +77,7 @@ const CASES: [&str; 7] =
     ["good", "unknown", "revoked", "expired", "malformed", "over_long", "failed"];
 
 #[test]
-fn r53_it_is_one_and_the_same_answer_with_without_or_with_a_wrong_key() {
+fn r53_the_response_is_the_same_with_a_valid_a_wrong_and_no_key() {
     for spot in SPOTS {
         for form in FORMS {
             for layer in [
@@ -101,7 +100,7 @@ fn r53_it_is_one_and_the_same_answer_with_without_or_with_a_wrong_key() {
                     let rejection = reply.rejection().unwrap();
                     assert_eq!(rejection.kind(), RejectionKind::Insecure, "{shown}");
                     // Which key it was, or where, nobody has looked.
-                    assert_eq!((rejection.place(), rejection.key_id()), (None, None), "{shown}");
+                    assert_eq!((rejection.location(), rejection.key_id()), (None, None), "{shown}");
                 }
             }
         }
@@ -109,7 +108,7 @@ fn r53_it_is_one_and_the_same_answer_with_without_or_with_a_wrong_key() {
 }
 
 #[test]
-fn r53_it_is_a_403_without_challenge_redirect_or_anything_to_be_cached() {
+fn r53_the_response_is_a_403_without_challenge_and_redirect_and_is_not_cached() {
     let layer = |it: ApiKeyLayer<_, _>| it.require_secure(|_| false);
     let places = || ApiKeyLayer::new((bearer(), header("x-api-key")), keys());
     let problem =
@@ -141,9 +140,9 @@ fn r53_it_is_a_403_without_challenge_redirect_or_anything_to_be_cached() {
 }
 
 #[test]
-fn r53_nothing_is_read_before_and_only_exempt_paths_come_first() {
+fn r53_the_connection_is_checked_before_any_key_and_after_exempt_paths() {
     let find =
-        extract::from_fn(Place::header("x-api-key"), |_| -> Extracted<'_> { panic!("read") });
+        extract::from_fn(KeyLocation::header("x-api-key"), |_| -> Extracted<'_> { panic!("read") });
     let verify = verify::from_fn(|_| -> Option<Client> { panic!("asked") });
     let layer = ApiKeyLayer::new(find, verify)
         .require_secure(|head| head.uri().path() == "/secure")
@@ -183,7 +182,7 @@ const FORGED: [(&str, &str); 14] = [
 ];
 
 #[test]
-fn r53_no_header_makes_a_connection_secure() {
+fn r53_a_header_does_not_make_a_connection_secure() {
     for (name, value) in FORGED {
         let request = Request::get("https://example.com/").header("x-api-key", KEY);
         let reply = ask(&guarded(), request.header(name, value));
@@ -195,7 +194,7 @@ fn r53_no_header_makes_a_connection_secure() {
 
 // The predicate that the documentation gives for a port behind a proxy.
 #[test]
-fn r53_behind_a_proxy_the_one_line_that_it_writes_counts() {
+fn r53_behind_a_proxy_only_its_one_line_counts() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).require_secure(|head| {
         let mut lines = head.headers().get_all("x-forwarded-proto").iter();
         lines.next().is_some_and(|line| line == "https") && lines.next().is_none()
@@ -242,15 +241,15 @@ fn every_predicate_must_hold_and_a_clone_is_its_own() {
 }
 
 #[test]
-fn an_observer_is_told_and_the_word_for_it_stays() {
+fn an_observer_receives_the_reason_insecure() {
     #[derive(Clone, Default)]
     struct Notes(Arc<Mutex<Vec<String>>>);
 
     impl Observe for Notes {
-        fn decided(&self, event: &Decision<'_>) {
+        fn on_decision(&self, event: &Decision<'_>) {
             let (outcome, rejection) = (event.outcome().as_str(), event.rejection().unwrap());
             let words = (rejection.kind().as_str(), rejection.reason().as_str());
-            assert!(event.place().is_none() && event.key_id().is_none());
+            assert!(event.location().is_none() && event.key_id().is_none());
             self.0.lock().unwrap().push(format!("{outcome} {words:?} {rejection}"));
         }
     }
@@ -358,7 +357,7 @@ async fn r53_the_scheme_that_a_caller_of_http_2_writes_does_not_count() {
 }
 
 #[tokio::test]
-async fn in_axum_a_listener_says_what_is_secure() {
+async fn in_axum_a_listener_can_mark_secure_connections() {
     #[derive(Clone)]
     struct Peer {
         is_local: bool,
@@ -394,7 +393,7 @@ async fn in_axum_a_listener_says_what_is_secure() {
 }
 
 #[tokio::test]
-async fn r53_a_tonic_caller_is_told_permission_denied_with_any_key_and_with_none() {
+async fn r53_a_tonic_caller_gets_permission_denied_with_any_key_and_without_a_key() {
     /// `TlsConnectInfo` is there in the same way where the server speaks TLS.
     async fn serve(secure: bool) -> Channel {
         let (_reporter, health) = tonic_health::server::health_reporter();

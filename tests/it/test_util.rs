@@ -1,4 +1,4 @@
-//! The helpers for users' own tests: they must name each request that lets a stranger in.
+//! The test helpers name each unprotected request.
 
 #![cfg(feature = "test-util")]
 
@@ -13,10 +13,10 @@ use axum::{
 use bytes::Bytes;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
-    ApiKeyLayer, Client, Keyring, Place, RequireScopeLayer, ResponseBody,
+    ApiKeyLayer, Client, KeyLocation, Keyring, RequireScopeLayer, ResponseBody,
     extract::{self, bearer, cookie, header, query, scheme},
-    test_util::{strangers_get_in, wrong_keys_get_in},
-    verify::{self, Refusal, Verify},
+    test_util::{unprotected, wrong_keys_get_in},
+    verify::{self, Verify, VerifyError},
 };
 
 const KEY: &str = "12345abcde";
@@ -30,23 +30,23 @@ async fn unauthorized() -> StatusCode {
 }
 
 #[tokio::test]
-async fn an_app_whose_routes_are_all_guarded_lets_nobody_in() {
+async fn an_app_with_only_protected_routes_has_no_unprotected_request() {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys());
-    let places = layer.places().to_vec();
+    let places = layer.locations().to_vec();
     let jobs = get(async || "jobs").post(async || "submitted");
     let app = Router::<()>::new().route("/jobs", jobs).layer(layer);
     let routes = [("GET", "/jobs"), ("POST", "/jobs"), ("HEAD", "/jobs"), ("GET", "/nowhere")];
-    assert_eq!(strangers_get_in(&app, routes).await, []);
+    assert_eq!(unprotected(&app, routes).await, []);
     assert_eq!(wrong_keys_get_in(&app, &places, routes).await, []);
     // Who has a key is no stranger: the service was not closed to everybody.
     let good = Request::get("/jobs").header("x-api-key", KEY).body(Body::empty()).unwrap();
-    let got_in = strangers_get_in(&app, [good]).await;
+    let got_in = unprotected(&app, [good]).await;
     assert_eq!(got_in, ["GET /jobs"]);
     assert_eq!(got_in[0].status(), Some(StatusCode::OK));
 }
 
 #[tokio::test]
-async fn a_route_that_is_open_is_named_whatever_its_handler_answers() {
+async fn an_unprotected_route_is_named_for_any_response() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).exempt_path("/exempt");
     let app = Router::<()>::new()
         .route("/guarded", get(unauthorized))
@@ -69,7 +69,7 @@ async fn a_route_that_is_open_is_named_whatever_its_handler_answers() {
         (Method::GET, "/mine"),
         (Method::DELETE, "/nowhere"),
     ];
-    let open = strangers_get_in(&app, routes.clone()).await;
+    let open = unprotected(&app, routes.clone()).await;
     assert_eq!(
         format!("{open:?}"),
         "[GET /exempt (401), POST /optional (401), GET /after (401), GET /forbidden (403), \
@@ -78,7 +78,7 @@ async fn a_route_that_is_open_is_named_whatever_its_handler_answers() {
     assert!(open.iter().all(|it| it.wrong_key().is_none()));
 
     // A wrong key is refused where a key is asked for, if one need not come.
-    let open = wrong_keys_get_in(&app, layer.places(), routes).await;
+    let open = wrong_keys_get_in(&app, layer.locations(), routes).await;
     assert_eq!(
         open,
         [
@@ -94,23 +94,23 @@ async fn a_route_that_is_open_is_named_whatever_its_handler_answers() {
 }
 
 #[tokio::test]
-async fn an_optional_route_that_wants_a_client_itself_is_not_open() {
+async fn an_optional_route_with_a_scope_is_protected() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).optional();
-    let write = RequireScopeLayer::all(["jobs:write"]).unwrap();
+    let write = RequireScopeLayer::all(["jobs:write"]);
     let app = Router::<()>::new().route("/jobs", get(async || "jobs").layer(write)).layer(layer);
-    assert_eq!(strangers_get_in(&app, [("GET", "/jobs")]).await, []);
+    assert_eq!(unprotected(&app, [("GET", "/jobs")]).await, []);
 }
 
 /// What is found by a wrong key alone: a verifier that knows everybody.
 #[tokio::test]
-async fn a_verifier_that_was_left_open_is_found_in_every_place() {
+async fn a_verifier_that_accepts_every_key_is_found_in_each_location() {
     let all = (header("x-api-key"), query("api[key]"), cookie("sid"), bearer(), scheme("Token"));
     let layer = ApiKeyLayer::new(all, verify::from_fn(|_| Some(Client::new("developer"))));
     let inner = || service_fn(|_: Request<String>| ready(Ok::<_, Infallible>(Response::new(()))));
-    let places = layer.places().to_vec();
+    let places = layer.locations().to_vec();
     let service = layer.layer(inner());
     let routes = [("GET", "/jobs?page=2")];
-    assert_eq!(strangers_get_in(&service, routes).await, []);
+    assert_eq!(unprotected(&service, routes).await, []);
     let open = wrong_keys_get_in(&service, &places, routes).await;
     let told: Vec<_> = open.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -135,7 +135,7 @@ async fn a_verifier_that_was_left_open_is_found_in_every_place() {
         all,
         verify::from_fn(|_| {
             asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            Err::<Option<Client>, _>(Refusal::unknown())
+            Err::<Option<Client>, _>(VerifyError::unknown())
         }),
     );
     assert_eq!(wrong_keys_get_in(&layer.layer(inner()), &places, routes).await, []);
@@ -143,7 +143,7 @@ async fn a_verifier_that_was_left_open_is_found_in_every_place() {
 }
 
 #[tokio::test]
-async fn a_request_of_ones_own_comes_with_its_headers_and_body() {
+async fn a_custom_request_is_sent_with_its_headers_and_body() {
     let inner = service_fn(async |request: Request<&'static str>| {
         assert_eq!(*request.body(), "a body");
         Ok::<_, Infallible>(Response::new(()))
@@ -153,21 +153,21 @@ async fn a_request_of_ones_own_comes_with_its_headers_and_body() {
     let request = || Request::post("/rpc").header("content-type", "application/grpc");
     let refused = request().body("a body").unwrap();
     let good = request().header("x-api-key", KEY).body("a body").unwrap();
-    assert_eq!(strangers_get_in(&service, [refused, good]).await, ["POST /rpc"]);
+    assert_eq!(unprotected(&service, [refused, good]).await, ["POST /rpc"]);
 }
 
 #[tokio::test]
-async fn a_service_that_fails_has_been_reached() {
+async fn a_service_that_returns_an_error_is_unprotected() {
     type Boxed = BoxCloneSyncService<Request<String>, Response<()>, &'static str>;
     let failing = || Boxed::new(service_fn(|_| ready(Err("broken"))));
-    let open = strangers_get_in(&failing(), [("GET", "/")]).await;
+    let open = unprotected(&failing(), [("GET", "/")]).await;
     assert_eq!((format!("{open:?}"), open[0].status()), ("[GET / (an error)]".to_owned(), None));
     let guarded = ApiKeyLayer::new(header("x-api-key"), keys()).layer(failing());
-    assert_eq!(strangers_get_in(&guarded, [("GET", "/")]).await, []);
+    assert_eq!(unprotected(&guarded, [("GET", "/")]).await, []);
 }
 
 #[tokio::test]
-async fn the_service_is_asked_when_it_is_ready_and_other_layers_are_no_hindrance() {
+async fn the_helper_waits_for_readiness_and_passes_other_layers() {
     let service = ServiceBuilder::new()
         .concurrency_limit(1)
         .layer(tower_http::cors::CorsLayer::permissive())
@@ -176,16 +176,16 @@ async fn the_service_is_asked_when_it_is_ready_and_other_layers_are_no_hindrance
             ready(Ok::<_, Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())))
         }));
     let routes = [("GET", "/"); 3];
-    assert_eq!(strangers_get_in(&service, routes).await, []);
-    assert_eq!(wrong_keys_get_in(&service, &[Place::header("x-api-key")], routes).await, []);
+    assert_eq!(unprotected(&service, routes).await, []);
+    assert_eq!(wrong_keys_get_in(&service, &[KeyLocation::header("x-api-key")], routes).await, []);
     drop(service.oneshot(Request::new(String::new())));
 }
 
 type Guarded = BoxCloneSyncService<Request<String>, Response<ResponseBody<()>>, Infallible>;
 
 /// The one place of most layers here.
-fn at() -> Place {
-    Place::header("x-api-key")
+fn at() -> KeyLocation {
+    KeyLocation::header("x-api-key")
 }
 
 /// The service behind a layer.
@@ -200,7 +200,8 @@ macro_rules! guarded {
 }
 
 /// A verifier that was left open.
-fn open() -> impl Verify<Answer = Result<Client, Refusal>> + Clone + Send + Sync + 'static {
+fn open()
+-> impl Verify<Client = Client, Future = verify::Never<Client>> + Clone + Send + Sync + 'static {
     verify::from_fn(|_| Some(Client::new("developer")))
 }
 
@@ -211,16 +212,16 @@ async fn panic_of<T: Send + 'static>(test: impl Future<Output = T> + Send + 'sta
 }
 
 #[tokio::test]
-async fn a_refusal_by_which_no_wrong_key_was_refused_is_a_panic_that_says_why() {
+async fn a_rejection_that_proves_nothing_about_the_wrong_key_is_a_panic_with_the_reason() {
     let key = || ApiKeyLayer::new(header("x-api-key"), open());
     let own = extract::from_fn(at(), |_| Some("no\tkey").into());
-    let down = verify::from_fn(|_| Err::<Option<Client>, _>(Refusal::failed("down")));
+    let down = verify::from_fn(|_| Err::<Option<Client>, _>(VerifyError::failed("down")));
     for (service, reason, fix) in [
         (guarded!(key().optional().require_secure(|_| false)), "insecure", "`require_secure`"),
         (guarded!(ApiKeyLayer::new(header("x-api-key"), down)), "failed", "a verifier that works"),
         (guarded!(key().max_key_len(8)), "too_long", "`max_key_len`"),
-        (guarded!(ApiKeyLayer::new(own, open())), "malformed", "`strangers_get_in`"),
-        (guarded!(ApiKeyLayer::new(bearer(), open())), "missing", "the places of"),
+        (guarded!(ApiKeyLayer::new(own, open())), "malformed", "`unprotected`"),
+        (guarded!(ApiKeyLayer::new(bearer(), open())), "missing", "the locations of"),
     ] {
         let routes = [("GET", "/jobs?not=shown")];
         let panic = panic_of(async move { wrong_keys_get_in(&service, &[at()], routes).await });
@@ -240,42 +241,40 @@ async fn a_refusal_by_which_no_wrong_key_was_refused_is_a_panic_that_says_why() 
 }
 
 #[tokio::test]
-async fn a_stranger_who_was_not_looked_at_is_a_panic_as_well() {
+async fn a_rejection_that_proves_nothing_without_a_key_is_a_panic_with_the_reason() {
     let key = || ApiKeyLayer::new(header("x-api-key"), keys()).optional();
     let insecure = guarded!(key().require_secure(|_| false));
-    let asked = async move { strangers_get_in(&insecure, [("GET", "/jobs?not=shown")]).await };
-    let fix = "insecure: give the request what the predicate of `require_secure` reads";
-    let told = format!("GET /jobs (403) proves nothing, since it was refused as {fix}");
+    let asked = async move { unprotected(&insecure, [("GET", "/jobs?not=shown")]).await };
+    let fix = "insecure: send a request for which the predicate of `require_secure` holds";
+    let told = format!("GET /jobs (403) proves nothing, because it was rejected as {fix}");
     assert_eq!(panic_of(asked).await, told);
 
-    let down = verify::from_fn(|_| Err::<Option<Client>, _>(Refusal::failed("down")));
+    let down = verify::from_fn(|_| Err::<Option<Client>, _>(VerifyError::failed("down")));
     let down = guarded!(ApiKeyLayer::new(header("x-api-key"), down));
     let keyed = Request::get("/").header("x-api-key", "abc").body(String::new()).unwrap();
-    assert!(
-        panic_of(async move { strangers_get_in(&down, [keyed]).await }).await.contains("failed")
-    );
+    assert!(panic_of(async move { unprotected(&down, [keyed]).await }).await.contains("failed"));
 
     // With what the predicate reads, the open route is found.
     #[derive(Clone)]
     struct ByTls;
     let secure = guarded!(key().require_secure(|it| it.extensions().get::<ByTls>().is_some()));
     let request = || Request::get("/").extension(ByTls).body(String::new()).unwrap();
-    assert_eq!(strangers_get_in(&secure, [request()]).await, ["GET /"]);
+    assert_eq!(unprotected(&secure, [request()]).await, ["GET /"]);
     assert_eq!(wrong_keys_get_in(&secure, &[at()], [request()]).await, []);
 }
 
 #[tokio::test]
-async fn without_a_place_no_wrong_key_is_sent_and_that_is_a_panic() {
+async fn a_wrong_key_without_a_location_is_a_panic() {
     let service = guarded!(ApiKeyLayer::new(header("x-api-key"), open()));
     let asked = tokio::spawn(async move { wrong_keys_get_in(&service, &[], [("GET", "/")]).await });
     assert!(asked.await.unwrap_err().is_panic());
 }
 
 #[tokio::test]
-async fn a_wrong_key_stands_alone_whatever_else_a_request_of_ones_own_holds() {
+async fn a_wrong_key_replaces_all_keys_of_a_custom_request() {
     let all = || (header("x-api-key"), query("api_key"), cookie("sid"), bearer());
     let layer = ApiKeyLayer::new(all(), open());
-    let places = layer.places().to_vec();
+    let places = layer.locations().to_vec();
     let service = guarded!(layer);
     for (header, line) in [
         ("authorization", "Basic dXNlcjpwYXNz"),
@@ -302,8 +301,8 @@ async fn a_wrong_key_stands_alone_whatever_else_a_request_of_ones_own_holds() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_that_is_refused_for_its_scopes_was_taken_for_somebodys() {
-    let write = || RequireScopeLayer::all(["jobs:write"]).unwrap();
+async fn a_wrong_key_that_is_rejected_for_its_scopes_is_unprotected() {
+    let write = || RequireScopeLayer::all(["jobs:write"]);
     let app = || Router::<()>::new().route("/", get(async || "jobs").layer(write()));
     let opened = app().layer(ApiKeyLayer::new(header("x-api-key"), open()));
     let got_in = wrong_keys_get_in(&opened, &[at()], [("GET", "/")]).await;
@@ -313,20 +312,20 @@ async fn a_wrong_key_that_is_refused_for_its_scopes_was_taken_for_somebodys() {
 }
 
 #[tokio::test]
-async fn a_layer_that_only_reports_lets_everybody_in() {
+async fn a_layer_that_only_reports_is_unprotected() {
     let layer = || ApiKeyLayer::new(header("x-api-key"), keys()).dangerous_report_only();
     for service in [guarded!(layer()), guarded!(layer().require_secure(|_| false))] {
-        assert_eq!(strangers_get_in(&service, [("GET", "/")]).await, ["GET /"]);
+        assert_eq!(unprotected(&service, [("GET", "/")]).await, ["GET /"]);
         assert_eq!(wrong_keys_get_in(&service, &[at()], [("GET", "/")]).await, ["GET /"]);
     }
 }
 
 #[tokio::test]
-async fn a_bad_method_or_path_is_a_panic_of_the_test() {
+async fn an_invalid_method_or_path_is_a_panic() {
     for route in [("NO METHOD", "/"), ("GET", "/a path"), ("GET", "")] {
         let asked = tokio::spawn(async move {
             let app = Router::<()>::new();
-            strangers_get_in(&app, [route]).await
+            unprotected(&app, [route]).await
         });
         assert!(asked.await.unwrap_err().is_panic(), "{route:?}");
     }

@@ -1,4 +1,4 @@
-//! `observe::Tracing`: one structured event for each decision, which nobody outside can forge.
+//! `observe::Tracing`: one structured event for each decision, which a caller cannot forge.
 
 #![cfg(feature = "tracing")]
 
@@ -18,7 +18,8 @@ use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
     extract::{bearer, cookie, header, query},
     observe::Tracing,
-    verify::{self, Presented, Record, Refusal, Verify},
+    record::Record,
+    verify::{self, PresentedKey, Verify, VerifyError},
 };
 use tracing::{
     Event, Level, Subscriber,
@@ -91,17 +92,17 @@ impl Kept {
 }
 
 /// Knows keys that are good and bad in all ways there are.
-fn verifier() -> impl Verify<Answer = Result<Client, Refusal>> + Clone {
+fn verifier() -> impl Verify<Client = Client, Future = verify::Never<Client>> + Clone {
     let keys = Keyring::new();
     for (key, id) in [(KEY, "MobileK1"), ("key-to-be-revoked", "FormerK3")] {
         let record = Record::new(KeyDigest::of(key), Client::new("mobile-app"));
         keys.insert_record(record.with_id(id).unwrap()).unwrap();
     }
     assert!(keys.revoke_key("FormerK3"));
-    keys.or(verify::from_fn(|key: Presented<'_>| match key.expose() {
-        b"expired" => Err(Refusal::expired()),
-        b"early" => Err(Refusal::not_yet_valid()),
-        b"broken" => Err(Refusal::failed(io::Error::other("connection refused"))),
+    keys.or(verify::from_fn(|key: &PresentedKey<'_>| match key.expose() {
+        b"expired" => Err(VerifyError::expired()),
+        b"early" => Err(VerifyError::not_yet_valid()),
+        b"broken" => Err(VerifyError::failed(io::Error::other("connection refused"))),
         b"nameless" => Ok(Some(Client::new("nameless"))),
         _ => Ok(None),
     }))
@@ -112,7 +113,7 @@ fn get() -> request::Builder {
 }
 
 #[test]
-fn r54_success_and_failure_emit_one_structured_event_each() {
+fn r54_each_decision_emits_one_structured_event() {
     let kept = Kept::default();
     let layer = ApiKeyLayer::new(
         (header("x-api-key"), query("api_key"), bearer(), cookie("k")),
@@ -123,7 +124,7 @@ fn r54_success_and_failure_emit_one_structured_event_each() {
     let optional = layer.clone().optional();
 
     let header = |key: &str| get().header("X-Api-Key", key);
-    let of_header = "api_key.place=header x-api-key";
+    let of_header = "api_key.location=header x-api-key";
     for (level, request, expected) in [
         (
             Level::DEBUG,
@@ -136,7 +137,7 @@ fn r54_success_and_failure_emit_one_structured_event_each() {
             Request::get(format!("/jobs/7?api_key={KEY}")),
             &[
                 "accepted",
-                "api_key.place=query api_key",
+                "api_key.location=query api_key",
                 "api_key.client.id=mobile-app",
                 "api_key.id=MobileK1",
             ],
@@ -151,12 +152,12 @@ fn r54_success_and_failure_emit_one_structured_event_each() {
         (
             Level::INFO,
             get().header("authorization", format!("Bearer {WRONG}")),
-            &["rejected", "api_key.reason=unknown", "api_key.place=scheme Bearer"],
+            &["rejected", "api_key.reason=unknown", "api_key.location=scheme Bearer"],
         ),
         (
             Level::INFO,
             get().header("cookie", "k=a\tb"),
-            &["rejected", "api_key.reason=malformed", "api_key.place=cookie k"],
+            &["rejected", "api_key.reason=malformed", "api_key.location=cookie k"],
         ),
         (
             Level::INFO,
@@ -190,7 +191,7 @@ fn r54_success_and_failure_emit_one_structured_event_each() {
 }
 
 #[test]
-fn what_is_only_reported_is_not_told_as_turned_away() {
+fn a_reported_rejection_has_a_message_of_its_own() {
     let kept = Kept::default();
     let layer = ApiKeyLayer::new(bearer(), Keyring::single(KEY).unwrap())
         .dangerous_report_only()
@@ -198,7 +199,7 @@ fn what_is_only_reported_is_not_told_as_turned_away() {
     kept.during(|| drop(ask(&layer, get())));
     let (level, fields) = kept.event();
     assert_eq!((level, &*fields["api_key.outcome"]), (Level::INFO, "reported"));
-    assert_eq!(fields["message"], "request let by, which would have been turned away");
+    assert_eq!(fields["message"], "request would be rejected (report-only)");
 }
 
 /// One event, with these fields and those that all have, and no other.
@@ -206,8 +207,8 @@ fn what_is_only_reported_is_not_told_as_turned_away() {
 fn expect(kept: &Kept, level: Level, fields: &[&str]) {
     let (told_level, told) = kept.event();
     let message = match level {
-        Level::DEBUG => "request let in",
-        Level::INFO => "request turned away",
+        Level::DEBUG => "request accepted",
+        Level::INFO => "request rejected",
         _ => "API key not verified",
     };
     let mut expected: Fields = [
@@ -227,7 +228,7 @@ fn expect(kept: &Kept, level: Level, fields: &[&str]) {
 }
 
 #[test]
-fn an_asynchronous_verifier_is_told_of_once_and_by_its_client_type() {
+fn an_asynchronous_verifier_emits_one_event_with_its_client_type() {
     #[derive(Clone)]
     struct Tenant;
 
@@ -249,7 +250,7 @@ fn an_asynchronous_verifier_is_told_of_once_and_by_its_client_type() {
 }
 
 #[test]
-fn the_cause_of_a_failure_is_told_with_its_sources() {
+fn the_event_of_a_failure_has_the_cause_and_its_sources() {
     #[derive(Debug)]
     struct Wrapped(&'static str, Option<Box<Self>>);
 
@@ -282,7 +283,7 @@ fn the_cause_of_a_failure_is_told_with_its_sources() {
     }
 
     let kept = Kept::default();
-    let told = |error: fn() -> Refusal| {
+    let told = |error: fn() -> VerifyError| {
         let failing = verify::from_fn(move |_| Err::<Option<Client>, _>(error()));
         let layer = ApiKeyLayer::new(header("x-api-key"), failing).observe(Tracing);
         kept.during(|| drop(ask(&layer, get().header("x-api-key", KEY))));
@@ -291,17 +292,17 @@ fn the_cause_of_a_failure_is_told_with_its_sources() {
     let wrapped = || {
         let innermost = Wrapped("os error 111\n\x1b[2J", None);
         let inner = Wrapped("no \"connection\"", Some(Box::new(innermost)));
-        Refusal::failed(Wrapped("can't ask the store", Some(Box::new(inner))))
+        VerifyError::failed(Wrapped("can't ask the store", Some(Box::new(inner))))
     };
     assert_eq!(told(wrapped), r#"can't ask the store: no "connection": os error 111\n\u{1b}[2J"#);
-    assert_eq!(told(|| Refusal::failed(Circle)), ["round"; 8].join(": "));
-    assert_eq!(told(|| Refusal::failed("x".repeat(4000))).chars().count(), 1025);
+    assert_eq!(told(|| VerifyError::failed(Circle)), ["round"; 8].join(": "));
+    assert_eq!(told(|| VerifyError::failed("x".repeat(4000))).chars().count(), 1025);
 }
 
 // The request's span.
 
 #[test]
-fn the_client_and_the_key_are_recorded_on_a_span_that_declares_them() {
+fn a_span_that_declares_the_fields_has_the_client_and_the_key() {
     let kept = Kept::default();
     let layer = ApiKeyLayer::new(header("x-api-key"), verifier()).observe(Tracing);
     kept.during(|| {
@@ -373,7 +374,7 @@ impl Lines {
 }
 
 #[tokio::test]
-async fn every_line_of_a_request_within_tower_https_span_names_the_client() {
+async fn every_log_line_in_the_span_of_tower_http_names_the_client() {
     use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
     use tower_http::trace::TraceLayer;
 
@@ -409,7 +410,7 @@ async fn every_line_of_a_request_within_tower_https_span_names_the_client() {
 // Whoever writes a path, a method or a header writes no line of the log.
 
 #[test]
-fn r54_what_a_caller_wrote_is_escaped_and_clipped() {
+fn r54_text_from_a_caller_is_escaped_and_clipped() {
     // All bytes that reach a service: `Uri` refuses ASCII's controls, and no others.
     let mut hostile = b"/".to_vec();
     hostile.extend(
@@ -457,7 +458,7 @@ fn r54_what_a_caller_wrote_is_escaped_and_clipped() {
 }
 
 #[test]
-fn no_key_and_no_query_is_told() {
+fn the_log_has_no_key_and_no_query() {
     let lines = Lines::default();
     let layer =
         ApiKeyLayer::new((query("api_key"), header("x-api-key")), verifier()).observe(Tracing);

@@ -1,4 +1,4 @@
-//! A file of keys is followed: every whole and good one is taken soon, and nothing else ever is.
+//! A followed key file is applied soon if it is complete and valid, and otherwise never.
 
 #![cfg(all(feature = "file", unix))]
 
@@ -30,44 +30,44 @@ use tower_api_key::{
 };
 
 at_once! {
-    r45_a_save_in_place_is_seen,
-    r45_a_rename_over_it_is_seen,
-    r45_the_swap_of_a_link_is_seen_as_kubernetes_does_it,
-    a_change_right_after_the_start_is_seen,
-    a_change_of_the_same_size_and_time_is_seen,
-    a_change_is_not_read_before_it_has_stood_still,
-    a_file_that_goes_on_changing_is_not_read_before_it_stops,
-    a_file_that_never_stops_changing_is_told,
-    what_is_the_same_is_no_event,
-    deleting_and_making_it_anew_is_seen,
-    a_file_that_is_gone_for_a_moment_is_not_gone,
-    a_file_that_is_written_slowly_is_never_taken_in_the_middle_of_a_line,
-    every_kind_of_broken_file_leaves_the_keys_and_is_told_once,
-    what_is_wrong_and_since_when_is_told_until_it_is_mended,
-    a_file_that_was_emptied_refuses_everybody_after_two_quiet_looks,
-    a_broken_file_that_is_emptied_then_refuses_everybody,
-    r45_no_good_request_is_refused_while_the_file_is_rewritten,
-    clones_share_the_keys_and_handles_do_not_disturb_one_another,
-    a_file_that_everybody_may_write_is_told,
-    a_folder_anywhere_on_the_path_that_every_user_may_write_is_told,
-    a_folder_that_is_opened_to_every_user_later_is_told,
-    a_file_laid_out_like_a_kubernetes_secret_is_not_told,
-    a_second_hard_link_is_told,
-    an_observer_may_use_the_file,
+    r45_a_save_in_place_is_applied,
+    r45_a_rename_over_the_file_is_applied,
+    r45_a_link_swap_as_in_kubernetes_is_applied,
+    a_change_right_after_opening_is_applied,
+    a_change_with_the_same_size_and_time_is_applied,
+    a_change_is_not_applied_within_300_ms,
+    a_file_that_keeps_changing_is_not_applied_before_it_stops,
+    a_file_that_never_stops_changing_is_reported,
+    unchanged_content_emits_no_event,
+    a_file_that_is_deleted_and_created_again_is_reported_and_applied,
+    a_file_that_is_missing_for_a_moment_is_not_reported,
+    a_slowly_written_file_is_never_applied_in_the_middle_of_a_line,
+    every_kind_of_broken_file_keeps_the_keys_and_is_reported_once,
+    a_problem_and_its_start_are_reported_until_the_file_is_valid,
+    an_emptied_file_rejects_every_key_after_two_unchanged_polls,
+    a_broken_file_that_is_then_emptied_rejects_every_key,
+    r45_no_valid_request_is_rejected_while_the_file_is_rewritten,
+    clones_share_the_keys_and_handles_are_independent,
+    a_world_writable_file_is_reported,
+    a_world_writable_folder_anywhere_on_the_path_is_reported,
+    a_folder_that_becomes_world_writable_later_is_reported,
+    the_layout_of_a_kubernetes_secret_is_not_reported,
+    a_second_hard_link_is_reported,
+    an_observer_can_use_the_file,
 
-    an_observer_that_panics_does_not_end_the_following,
-    a_file_that_is_not_followed_stays_as_it_was_read,
-    a_file_that_may_be_missing_is_seen_when_it_comes,
+    a_panicking_observer_does_not_end_the_follower,
+    a_file_that_is_not_followed_keeps_its_keys,
+    an_optional_file_is_applied_when_it_appears,
 
-    a_file_that_may_be_missing_is_not_broken_while_it_is,
+    an_optional_file_that_is_missing_is_no_problem,
 
-    a_file_that_was_broken_is_told_as_recovered_whoever_finds_it_so,
-    r49_the_formats_and_the_clock_stay_when_the_file_changes,
+    a_recovery_is_reported_even_if_a_change_finds_it,
+    r49_formats_and_clock_stay_after_a_reload,
     #[cfg_attr(not(feature = "tracing"), ignore = "there is no log")]
-    the_log_tells_what_happens_and_never_what_the_file_holds,
+    the_log_reports_events_and_never_the_content,
 }
 
-/// A folder with such a file in it.
+/// Returns a folder with a key file of this text.
 fn with(text: impl AsRef<[u8]>) -> Folder {
     let folder = Folder::quick();
     folder.save(text);
@@ -86,42 +86,42 @@ fn two() -> String {
     text([line(1, "mobile-app", KEY), line(2, "ci", OTHER)])
 }
 
-fn r45_a_save_in_place_is_seen() {
+fn r45_a_save_in_place_is_applied() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     folder.save(two());
     soon("a new key works", || is(&file, OTHER, "200 ci"));
     assert!(is(&file, KEY, GOOD));
     folder.save(text([line(2, "ci", OTHER)]));
-    soon("a key that was taken out is refused", || is(&file, KEY, UNKNOWN));
+    soon("a removed key is rejected", || is(&file, KEY, UNKNOWN));
     let more = ",\"revoked\":\"2026-12-01T00:00:00Z\"";
     folder.save(text([line_and(2, "ci", OTHER, more)]));
-    soon("a key that was revoked is refused", || is(&file, OTHER, "401 revoked"));
-    soon("all was told", || events.count() == 4);
+    soon("a revoked key is rejected", || is(&file, OTHER, "401 revoked"));
+    soon("all events arrived", || events.count() == 4);
     assert_eq!(events.all(), ["loaded 1", "loaded 2", "loaded 1", "emptied"]);
 }
 
-fn r45_a_rename_over_it_is_seen() {
+fn r45_a_rename_over_the_file_is_applied() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     for (round, key) in [OTHER, KEY, OTHER].into_iter().enumerate() {
         folder.swap(text_of(key));
         soon("the new key works", || is(&file, key, GOOD));
-        soon("it is told", || events.count() == 2 + round);
+        soon("it is reported", || events.count() == 2 + round);
     }
     assert!(is(&file, KEY, UNKNOWN));
     assert_eq!(events.all(), ["loaded 1"; 4]);
     assert_eq!(folder.names(), ["keys.jsonl"]);
 }
 
-fn r45_the_swap_of_a_link_is_seen_as_kubernetes_does_it() {
+fn r45_a_link_swap_as_in_kubernetes_is_applied() {
     let folder = Folder::quick();
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     let swap = |version: &str, key: &str| {
         let data = folder.join(format!("..{version}"));
         fs::create_dir(&data).unwrap();
         fs::write(data.join("keys.jsonl"), text_of(key)).unwrap();
-        // Of the same size and time: what differs is the file.
+        // Only the inode differs, because size and time are the same.
         File::options()
             .write(true)
             .open(data.join("keys.jsonl"))
@@ -143,25 +143,25 @@ fn r45_the_swap_of_a_link_is_seen_as_kubernetes_does_it() {
         soon("the new key works", || is(&file, key, GOOD));
         assert!(is(&file, not, UNKNOWN));
     }
-    soon("all was told", || events.count() == 4);
+    soon("all events arrived", || events.count() == 4);
     assert_eq!(events.all(), ["loaded 1"; 4]);
     assert_eq!(file.path(), folder.file());
 }
 
-fn a_change_right_after_the_start_is_seen() {
+fn a_change_right_after_opening_is_applied() {
     each(0..8, |round| {
         let folder = with(text_of(KEY));
         let (file, events) = follow(&folder);
-        assert_eq!(events.all(), ["loaded 1"], "told before open has returned");
+        assert_eq!(events.all(), ["loaded 1"], "reported before open returns");
         thread::sleep(millis(round * 2));
-        // Of the same size, and by some file systems' clocks at the same time.
+        // The size is the same, and on some file systems the time as well.
         folder.save(text_of(OTHER));
         soon("the new key works", || is(&file, OTHER, GOOD));
         assert!(is(&file, KEY, UNKNOWN));
     });
 }
 
-fn a_change_of_the_same_size_and_time_is_seen() {
+fn a_change_with_the_same_size_and_time_is_applied() {
     let folder = with(text_of(KEY));
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     let set = || {
@@ -178,20 +178,20 @@ fn a_change_of_the_same_size_and_time_is_seen() {
     soon("the new key works", || is(&file, OTHER, GOOD));
 }
 
-fn a_change_is_not_read_before_it_has_stood_still() {
-    // When it is looked at is chance: some of several would be read too soon.
+fn a_change_is_not_applied_within_300_ms() {
+    // The time of a poll is random, so one of several rounds would detect an early read.
     each(0..6, |round| {
         let folder = with(text_of(KEY));
         let (file, _) = follow(&folder);
         thread::sleep(millis(round * 80));
         let started = Instant::now();
         folder.save(two());
-        soon("it is read", || is(&file, OTHER, "200 ci"));
+        soon("the file is applied", || is(&file, OTHER, "200 ci"));
         assert!(started.elapsed() >= millis(300), "{:?}", started.elapsed());
     });
 }
 
-fn a_file_that_goes_on_changing_is_not_read_before_it_stops() {
+fn a_file_that_keeps_changing_is_not_applied_before_it_stops() {
     let folder = with(text_of(KEY));
     let (file, _) = follow(&folder);
     let mut writer = OpenOptions::new().append(true).open(folder.file()).unwrap();
@@ -200,16 +200,16 @@ fn a_file_that_goes_on_changing_is_not_read_before_it_stops() {
     for _ in 0..25 {
         thread::sleep(millis(80));
         writer.write_all(b"#\n").unwrap();
-        // On a machine that is too busy it did stand still.
+        // On a busy machine the pause can be longer than the debounce time.
         is_late |= last.elapsed() > millis(250);
         last = Instant::now();
         assert!(is_late || is(&file, OTHER, UNKNOWN));
     }
-    soon("it is read", || is(&file, OTHER, "200 ci"));
+    soon("the file is applied", || is(&file, OTHER, "200 ci"));
 }
 
-/// Slow: it is given ten seconds.
-fn a_file_that_never_stops_changing_is_told() {
+/// Takes ten seconds, because the follower waits so long for the file to stop changing.
+fn a_file_that_never_stops_changing_is_reported() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     let mut writer = OpenOptions::new().append(true).open(folder.file()).unwrap();
@@ -219,18 +219,18 @@ fn a_file_that_never_stops_changing_is_told() {
         writer.write_all(b"#\n").unwrap();
         thread::sleep(millis(60));
     }
-    // On a machine that is too busy it did stand still.
+    // On a busy machine the pause can be longer than the debounce time.
     if is(&file, OTHER, UNKNOWN) {
-        let problem = file.status().problem().expect("it is told").clone();
+        let problem = file.status().problem().expect("it is reported").clone();
         assert_eq!(problem.error().kind(), Kind::Locked, "{:?}", problem.error());
         assert!(is(&file, KEY, GOOD));
-        soon("it stops", || is(&file, OTHER, "200 ci"));
-        soon("it is told", || events.count() == 3);
+        soon("the file is applied after it stops", || is(&file, OTHER, "200 ci"));
+        soon("it is reported", || events.count() == 3);
         assert_eq!(events.kinds(), ["loaded", "broken", "recovered"]);
     }
 }
 
-fn what_is_the_same_is_no_event() {
+fn unchanged_content_emits_no_event() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     let loaded = file.status().loaded_at();
@@ -246,37 +246,37 @@ fn what_is_the_same_is_no_event() {
         change(&folder);
         thread::sleep(millis(900));
     }
-    // It is read once more when the times of the file cannot be doubted any longer.
+    // The follower reads the file again after the resolution of file times.
     thread::sleep(millis(3500));
     assert_eq!(events.all(), ["loaded 1"]);
     assert_eq!(file.status().loaded_at(), loaded);
     assert!(is(&file, KEY, GOOD));
 }
 
-fn deleting_and_making_it_anew_is_seen() {
+fn a_file_that_is_deleted_and_created_again_is_reported_and_applied() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     fs::remove_file(folder.file()).unwrap();
-    soon("it is noticed", || file.status().problem().is_some());
+    soon("it is a problem", || file.status().problem().is_some());
     let problem = file.status().problem().unwrap().clone();
     assert_eq!((problem.error().kind(), problem.error().line()), (Kind::Missing, None));
     assert!(is(&file, KEY, GOOD) && file.status().keys() == 1);
     folder.put(two());
-    soon("it is back", || is(&file, OTHER, "200 ci"));
-    soon("all was told", || events.count() == 3);
+    soon("the file is applied", || is(&file, OTHER, "200 ci"));
+    soon("all events arrived", || events.count() == 3);
     assert_eq!(events.kinds(), ["loaded", "broken", "recovered"]);
     assert_eq!(events.all()[2], "recovered 2");
 
-    // And with the very same content.
+    // The same content again.
     fs::remove_file(folder.file()).unwrap();
-    soon("it is noticed", || file.status().problem().is_some());
+    soon("it is a problem", || file.status().problem().is_some());
     folder.put(two());
-    soon("it is back", || file.status().problem().is_none());
-    soon("all was told", || events.count() == 5);
+    soon("the file is applied", || file.status().problem().is_none());
+    soon("all events arrived", || events.count() == 5);
     assert_eq!(events.all()[4], "recovered 2");
 }
 
-fn a_file_that_is_gone_for_a_moment_is_not_gone() {
+fn a_file_that_is_missing_for_a_moment_is_not_reported() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     for number in 0..60 {
@@ -287,11 +287,11 @@ fn a_file_that_is_gone_for_a_moment_is_not_gone() {
         thread::sleep(millis(if number % 20 == 19 { 900 } else { 7 }));
         assert!(is(&file, KEY, GOOD));
     }
-    soon("the last one is seen", || is(&file, "key-number-59", "200 ci"));
+    soon("the last key is accepted", || is(&file, "key-number-59", "200 ci"));
     assert!(events.kinds().iter().all(|kind| kind == "loaded"), "{:?}", events.all());
 }
 
-fn a_file_that_is_written_slowly_is_never_taken_in_the_middle_of_a_line() {
+fn a_slowly_written_file_is_never_applied_in_the_middle_of_a_line() {
     let folder = with(text_of(WRONG));
     let (file, events) = follow(&folder);
     let mut writer = File::create(folder.file()).unwrap();
@@ -303,13 +303,13 @@ fn a_file_that_is_written_slowly_is_never_taken_in_the_middle_of_a_line() {
     assert_eq!(file.status().problem().unwrap().error().line(), Some(1));
     write(&HEADER[3..]);
     write(&one);
-    // All of the line but its end: nobody can tell that from a part of it.
+    // The line is complete except for its line break, so it may be a part of a longer line.
     stays(millis(1300), "cut off behind a line", || is(&file, WRONG, GOOD));
     assert_eq!(file.status().problem().unwrap().error().line(), Some(2));
     assert!(is(&file, KEY, UNKNOWN));
-    // Nobody can see that more is to come.
+    // The follower cannot know that more lines will come.
     write("\n");
-    soon("the first lines are there", || is(&file, KEY, GOOD));
+    soon("the first lines are applied", || is(&file, KEY, GOOD));
     assert!(is(&file, WRONG, UNKNOWN));
     let (start, end) = two.split_at(two.len() / 2);
     write(start);
@@ -320,14 +320,14 @@ fn a_file_that_is_written_slowly_is_never_taken_in_the_middle_of_a_line() {
     write(end);
     stays(millis(1300), "cut off behind a line", || is(&file, OTHER, UNKNOWN));
     write("\n");
-    soon("all of it is there", || is(&file, OTHER, "200 ci"));
-    soon("all was told", || events.count() == 6);
-    let told = ["loaded", "broken", "broken", "recovered", "broken", "recovered"];
-    assert_eq!(events.kinds(), told, "{:?}", events.all());
+    soon("the whole file is applied", || is(&file, OTHER, "200 ci"));
+    soon("all events arrived", || events.count() == 6);
+    let kinds = ["loaded", "broken", "broken", "recovered", "broken", "recovered"];
+    assert_eq!(events.kinds(), kinds, "{:?}", events.all());
     assert!(is(&file, KEY, GOOD) && file.status().problem().is_none());
 }
 
-/// Takes away whatever is there.
+/// Removes a file or a folder, if one exists.
 fn clear(path: &Path) {
     match fs::symlink_metadata(path) {
         Ok(it) if it.is_dir() => fs::remove_dir_all(path).unwrap(),
@@ -336,7 +336,7 @@ fn clear(path: &Path) {
     }
 }
 
-fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
+fn every_kind_of_broken_file_keeps_the_keys_and_is_reported_once() {
     type Break = (&'static str, Kind, Option<usize>, fn(&Folder));
     let mut breaks: Vec<Break> = vec![
         ("a bad line", Kind::Content, Some(3), |it| {
@@ -345,10 +345,10 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
         ("a bad digest", Kind::Content, Some(2), |it| {
             it.save(text_of(OTHER).replace("sha256:", "sha256:x"));
         }),
-        ("a key that is there twice", Kind::Content, Some(3), |it| {
+        ("a duplicate key", Kind::Content, Some(3), |it| {
             it.save(text([line(1, "a", OTHER), line(2, "b", OTHER)]));
         }),
-        ("an id that is there twice", Kind::Content, Some(3), |it| {
+        ("a duplicate id", Kind::Content, Some(3), |it| {
             it.save(text([line(1, "a", OTHER), line(1, "b", WRONG)]));
         }),
         ("a blank client", Kind::Content, Some(2), |it| it.save(text([line(1, " ", OTHER)]))),
@@ -368,6 +368,9 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
         ("a field of version 2", Kind::Content, Some(2), |it| {
             it.save(text([line_and(1, "ci", OTHER, ",\"replaced_by\":\"Key00002\"")]));
         }),
+        ("a paused key in version 1", Kind::Content, Some(2), |it| {
+            it.save(text([line_and(1, "ci", OTHER, ",\"paused\":\"2026-12-01T00:00:00Z\"")]));
+        }),
         ("a long line", Kind::Content, Some(2), |it| {
             it.save(format!("{HEADER}{}\n", "x".repeat(100_000)));
         }),
@@ -376,7 +379,7 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
         }),
         ("no header", Kind::Content, Some(1), |it| it.save(line(1, "a", OTHER) + "\n")),
         ("blank", Kind::Content, Some(1), |it| it.save("\n")),
-        ("gone", Kind::Missing, None, |it| clear(&it.file())),
+        ("missing", Kind::Missing, None, |it| clear(&it.file())),
         ("a link to nothing", Kind::Missing, None, |it| {
             clear(&it.file());
             symlink("nowhere", it.file()).unwrap();
@@ -395,7 +398,7 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
         }),
     ];
     if is_root() {
-        println!("root may read every file, so that none is unreadable");
+        println!("root can read every file, so no file is unreadable");
     } else {
         breaks.push(("unreadable", Kind::Io, None, |it| {
             fs::set_permissions(it.file(), PermissionsExt::from_mode(0o000)).unwrap();
@@ -409,28 +412,28 @@ fn every_kind_of_broken_file_leaves_the_keys_and_is_told_once() {
         soon(what, || file.status().problem().is_some());
         let status = file.status();
         let problem = status.problem().unwrap();
-        let told = problem.error().to_string();
-        assert_eq!((problem.error().kind(), problem.error().line()), (kind, line), "{told}");
-        assert!(told.starts_with(&folder.file().display().to_string()), "{told}");
+        let error = problem.error().to_string();
+        assert_eq!((problem.error().kind(), problem.error().line()), (kind, line), "{error}");
+        assert!(error.starts_with(&folder.file().display().to_string()), "{error}");
         assert_eq!(status.keys(), 1);
-        // Through the time when it is read once more.
+        // The follower reads the file again within this time.
         stays(millis(4500), what, is_up);
-        assert_eq!(events.all(), ["loaded 1".to_owned(), format!("broken {told}")]);
+        assert_eq!(events.all(), ["loaded 1".to_owned(), format!("broken {error}")]);
         let later = file.status();
         assert_eq!(later.problem().unwrap().since(), problem.since());
         assert_eq!(later.loaded_at(), status.loaded_at());
 
         clear(&folder.file());
         folder.put(two());
-        soon("it is mended", || is(&file, OTHER, "200 ci"));
-        soon("it is told", || events.count() == 3);
+        soon("the file is valid again", || is(&file, OTHER, "200 ci"));
+        soon("it is reported", || events.count() == 3);
         assert_eq!(events.all()[2], "recovered 2", "{what}");
         let status = file.status();
         assert!(status.problem().is_none() && status.loaded_at() > later.loaded_at());
     });
 }
 
-fn what_is_wrong_and_since_when_is_told_until_it_is_mended() {
+fn a_problem_and_its_start_are_reported_until_the_file_is_valid() {
     let before = SystemTime::now();
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
@@ -444,11 +447,9 @@ fn what_is_wrong_and_since_when_is_told_until_it_is_mended() {
     let first = file.status().problem().unwrap().clone();
     assert!(broken <= first.since() && first.since() <= SystemTime::now());
     assert_eq!(first.error().line(), Some(1));
-    // In another way, and once more in that way.
+    // Another error, and then the same error again.
     let now = |line| {
-        soon("it is broken in another way", || {
-            file.status().problem().unwrap().error().line() == Some(line)
-        });
+        soon("the error changes", || file.status().problem().unwrap().error().line() == Some(line));
         file.status().problem().unwrap().clone()
     };
     folder.save(format!("{HEADER}{{}}\n"));
@@ -462,42 +463,42 @@ fn what_is_wrong_and_since_when_is_told_until_it_is_mended() {
     assert_eq!(events.kinds(), ["loaded", "broken", "broken", "broken"]);
     assert!(is(&file, KEY, GOOD));
 
-    // Mended as it was, and broken anew.
+    // Valid with the same content, and then broken again.
     folder.save(text_of(KEY));
-    soon("it is mended", || file.status().problem().is_none());
+    soon("the file is valid again", || file.status().problem().is_none());
     assert!(file.status().loaded_at() >= first.since());
     folder.save("{\"v\":1}");
     soon("it is broken", || file.status().problem().is_some());
     assert!(file.status().problem().unwrap().since() > first.since());
-    soon("all was told", || events.count() == 6);
+    soon("all events arrived", || events.count() == 6);
     assert_eq!(events.kinds()[4..], ["recovered", "broken"]);
     let debug = format!("{file:?}");
     assert!(debug.contains("keys.jsonl, line 1: "), "{debug}");
 }
 
-fn a_file_that_was_emptied_refuses_everybody_after_two_quiet_looks() {
+fn an_emptied_file_rejects_every_key_after_two_unchanged_polls() {
     each(0..10, |round| {
         let folder = with(text_of(KEY));
         let (file, events) = follow(&folder);
-        // When it is looked at is chance: some of several would be taken too soon.
+        // The time of a poll is random, so one of several rounds would detect an early read.
         thread::sleep(millis(round * 50));
         let started = Instant::now();
         folder.save(if round % 2 == 0 { "" } else { "{\"v\":1}\n# None.\n" });
         soon("it is empty", || is(&file, KEY, UNKNOWN));
         assert!(started.elapsed() >= millis(600), "{:?}", started.elapsed());
-        soon("it is told", || events.count() == 2);
+        soon("it is reported", || events.count() == 2);
         assert_eq!(events.all(), ["loaded 1", "emptied"]);
         assert!(file.status().keys() == 0 && file.status().problem().is_none());
         stays(millis(4000), "it is empty", || is(&file, KEY, UNKNOWN));
         assert_eq!(events.count(), 2);
         folder.save(text_of(KEY));
-        soon("it is back", || is(&file, KEY, GOOD));
-        soon("it is told", || events.count() == 3);
+        soon("the file is applied", || is(&file, KEY, GOOD));
+        soon("it is reported", || events.count() == 3);
         assert_eq!(events.all()[2], "loaded 1");
     });
 }
 
-fn a_broken_file_that_is_emptied_then_refuses_everybody() {
+fn a_broken_file_that_is_then_emptied_rejects_every_key() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     folder.save("{\"v\":1");
@@ -505,12 +506,12 @@ fn a_broken_file_that_is_emptied_then_refuses_everybody() {
     folder.save("");
     soon("it is empty", || is(&file, KEY, UNKNOWN));
     assert!(file.status().problem().is_none());
-    soon("it is told", || events.count() == 3);
+    soon("it is reported", || events.count() == 3);
     assert_eq!(events.kinds(), ["loaded", "broken", "emptied"]);
 }
 
-fn r45_no_good_request_is_refused_while_the_file_is_rewritten() {
-    /// Cut off first, then in two parts, with time to be seen.
+fn r45_no_valid_request_is_rejected_while_the_file_is_rewritten() {
+    /// Truncates the file and writes it in two parts, with time for a poll in between.
     fn in_place(folder: &Folder, text: &str) {
         let (start, end) = text.split_at(text.len() / 2);
         let mut writer = File::create(folder.file()).unwrap();
@@ -524,18 +525,18 @@ fn r45_no_good_request_is_refused_while_the_file_is_rewritten() {
         let folder = with(text_of(KEY));
         let (file, events) = follow(&folder);
         let (is_over, is_late) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (asked, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (requests, rejected) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let ask = || {
             while !is_over.load(SeqCst) {
-                let is_refused = outcome(&file, KEY) != GOOD;
-                refused.fetch_add(usize::from(is_refused), SeqCst);
-                asked.fetch_add(1, SeqCst);
+                let is_rejected = outcome(&file, KEY) != GOOD;
+                rejected.fetch_add(usize::from(is_rejected), SeqCst);
+                requests.fetch_add(1, SeqCst);
                 thread::sleep(Duration::from_micros(300));
             }
         };
         let rewrite = || {
             for number in 0..100 {
-                // The good key is now here, now there, and other than it was.
+                // The line of the valid key changes its position and its content.
                 let more = if number % 3 == 0 { "" } else { ",\"note\":\"a note\"" };
                 let one = line_and(1, "mobile-app", KEY, more);
                 let two = line(2, "ci", &format!("key-number-{number}"));
@@ -547,54 +548,54 @@ fn r45_no_good_request_is_refused_while_the_file_is_rewritten() {
             is_over.store(true, SeqCst);
         };
         each([&ask as &(dyn Fn() + Sync), &rewrite], |run| run());
-        soon("the last one is seen", || is(&file, "key-number-99", "200 ci"));
+        soon("the last key is accepted", || is(&file, "key-number-99", "200 ci"));
         let loaded = events.all();
         if is_late.load(SeqCst) {
-            println!("skipped: on this machine it stood still, cut off, for too long");
+            println!("skipped: this machine was too busy to write within the debounce time");
             return;
         }
-        assert_eq!(refused.load(SeqCst), 0, "of {asked:?}: {loaded:?}");
-        assert!(loaded.len() >= 4 && asked.load(SeqCst) > 1000, "{loaded:?} {asked:?}");
+        assert_eq!(rejected.load(SeqCst), 0, "of {requests:?}: {loaded:?}");
+        assert!(loaded.len() >= 4 && requests.load(SeqCst) > 1000, "{loaded:?} {requests:?}");
         assert!(events.kinds().iter().all(|kind| kind == "loaded"), "{loaded:?}");
     });
 }
 
-fn clones_share_the_keys_and_handles_do_not_disturb_one_another() {
+fn clones_share_the_keys_and_handles_are_independent() {
     let folder = with(text_of(KEY));
     let (one, two) = (follow(&folder).0, follow(&folder).0);
     let clone = one.clone();
     let minted = clone.issue(&KeyFormat::default(), Client::new("web")).unwrap();
     let (id, key) = (minted.id().to_owned(), minted.reveal(str::to_owned));
     assert!(is(&one, &key, "200 web") && is(&clone, &key, "200 web"));
-    soon("the other handle sees it", || is(&two, &key, "200 web"));
+    soon("the other handle applies it", || is(&two, &key, "200 web"));
     drop(one);
     assert!(two.revoke_key(&id).unwrap());
     assert!(is(&two, &key, "401 revoked"));
-    soon("a clone is followed still", || is(&clone, &key, "401 revoked"));
+    soon("a clone still follows the file", || is(&clone, &key, "401 revoked"));
 }
 
-/// The threads of this process that follow a file.
+/// Counts the threads of this process that follow a file.
 fn followers() -> usize {
     let threads = fs::read_dir("/proc/self/task").unwrap().map(|it| it.unwrap().path());
-    // One may end meanwhile.
+    // A thread can end meanwhile.
     let names = threads.filter_map(|it| fs::read_to_string(it.join("comm")).ok());
     names.filter(|name| name.trim() == "key-file").count()
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_thread_that_follows_ends_with_the_last_handle() {
+fn the_follower_ends_with_the_last_handle() {
     let Some(folder) = role() else {
-        // In a process that follows nothing else.
+        // A child process follows no other file.
         let folder = with(text_of(KEY));
-        let test = "the_thread_that_follows_ends_with_the_last_handle";
+        let test = "the_follower_ends_with_the_last_handle";
         let output = child(test, &folder).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && told.contains("child done"), "{output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("child done"), "{output:?}");
         return;
     };
     let open = || KeyFile::open(folder.join("keys.jsonl")).unwrap();
-    // A thread takes its name after it has begun.
+    // A thread sets its name after it has started.
     let is_soon = |many: usize| soon(&format!("{many} threads"), || followers() == many);
     is_soon(0);
     let one = open();
@@ -606,11 +607,11 @@ fn the_thread_that_follows_ends_with_the_last_handle() {
     stays(millis(700), "a layer is a handle", || followers() == 2);
     drop(layer);
     let took = is_soon(1);
-    assert!(took < millis(400), "it waits for its next look: {took:?}");
+    assert!(took < millis(400), "the thread waits for its next poll: {took:?}");
     drop(two);
     is_soon(0);
 
-    // Whenever the next look of each would be.
+    // The next polls are at different times.
     let many: Vec<_> = (0..40)
         .map(|_| {
             thread::sleep(millis(15));
@@ -620,7 +621,7 @@ fn the_thread_that_follows_ends_with_the_last_handle() {
     is_soon(40);
     drop(many);
     let took = is_soon(0);
-    assert!(took < millis(300), "some wait for their next look: {took:?}");
+    assert!(took < millis(300), "some threads wait for their next poll: {took:?}");
 
     _ = KeyFile::options().follow(false).open(folder.join("keys.jsonl")).unwrap();
     _ = KeyFile::open(folder.join("gone")).unwrap_err();
@@ -628,7 +629,7 @@ fn the_thread_that_follows_ends_with_the_last_handle() {
     println!("child done");
 }
 
-fn a_file_that_everybody_may_write_is_told() {
+fn a_world_writable_file_is_reported() {
     let folder = with(text_of(KEY));
     let set = |mode| fs::set_permissions(folder.file(), PermissionsExt::from_mode(mode)).unwrap();
     set(0o666);
@@ -637,35 +638,35 @@ fn a_file_that_everybody_may_write_is_told() {
     set(0o660);
     thread::sleep(millis(1200));
     set(0o602);
-    soon("it is told", || events.count() == 3);
+    soon("it is reported", || events.count() == 3);
     assert_eq!(events.all()[2], "writable by others");
     folder.save(two());
-    soon("it is read", || is(&file, OTHER, "200 ci"));
+    soon("the file is applied", || is(&file, OTHER, "200 ci"));
     thread::sleep(millis(600));
-    assert_eq!(events.all()[3..], ["loaded 2"], "and told once");
+    assert_eq!(events.all()[3..], ["loaded 2"], "the event is reported once");
 
-    // Or to put another in its place, which a sticky folder forbids.
-    for (mode, told) in [(0o1777, 0), (0o777, 1), (0o775, 0)] {
+    // A user who can write the folder can replace the file, unless the folder is sticky.
+    for (mode, expected) in [(0o1777, 0), (0o777, 1), (0o775, 0)] {
         set(0o600);
         fs::set_permissions(&*folder, PermissionsExt::from_mode(mode)).unwrap();
         let (_, events) = follow(&folder);
-        let is_told = events.all().iter().filter(|event| *event == "writable by others").count();
-        assert_eq!(is_told, told, "{mode:o}");
+        let count = events.all().iter().filter(|event| *event == "writable by others").count();
+        assert_eq!(count, expected, "{mode:o}");
     }
     assert!(file.status().problem().is_none());
 }
 
-/// What is told of a file when it is opened, beside that it was loaded.
+/// Returns the events of a file when it is opened, without the load.
 #[track_caller]
-fn told_of(path: &Path) -> Vec<String> {
+fn warnings_of(path: &Path) -> Vec<String> {
     let (events, options) = Events::of(KeyFile::options());
     let _file = options.open(path).unwrap();
-    let told = events.all();
-    assert_eq!(told[0], "loaded 1");
-    told[1..].to_vec()
+    let events = events.all();
+    assert_eq!(events[0], "loaded 1");
+    events[1..].to_vec()
 }
 
-fn a_folder_anywhere_on_the_path_that_every_user_may_write_is_told() {
+fn a_world_writable_folder_anywhere_on_the_path_is_reported() {
     let folder = Folder::quick();
     for name in ["safe", "outer", "outer/inner", "links"] {
         fs::create_dir(folder.join(name)).unwrap();
@@ -686,32 +687,32 @@ fn a_folder_anywhere_on_the_path_that_every_user_may_write_is_told() {
         "to-link",
         "outer/../outer/inner/keys.jsonl",
     ];
-    for (mode, told) in [(0o755, false), (0o777, true), (0o1777, false), (0o775, false)] {
+    for (mode, is_exposed) in [(0o755, false), (0o777, true), (0o1777, false), (0o775, false)] {
         fs::set_permissions(folder.join("outer"), PermissionsExt::from_mode(mode)).unwrap();
         for path in exposed {
-            let expected: &[&str] = if told { &["writable by others"] } else { &[] };
-            assert_eq!(told_of(&folder.join(path)), expected, "{mode:o} {path}");
+            let expected: &[&str] = if is_exposed { &["writable by others"] } else { &[] };
+            assert_eq!(warnings_of(&folder.join(path)), expected, "{mode:o} {path}");
         }
-        // In these only the name of the folder itself is looked up, in a folder that is safe.
+        // On these paths the name of the folder is looked up only in a safe folder.
         for path in ["safe/keys.jsonl", "links/by-outer/keys.jsonl"] {
-            assert!(told_of(&folder.join(path)).is_empty(), "{mode:o} {path}");
+            assert!(warnings_of(&folder.join(path)).is_empty(), "{mode:o} {path}");
         }
     }
 }
 
-fn a_folder_that_is_opened_to_every_user_later_is_told() {
+fn a_folder_that_becomes_world_writable_later_is_reported() {
     let folder = with(text_of(KEY));
     let (_file, events) = follow(&folder);
     for count in [2, 3] {
         fs::set_permissions(&*folder, PermissionsExt::from_mode(0o777)).unwrap();
-        soon("it is told", || events.count() == count);
+        soon("it is reported", || events.count() == count);
         fs::set_permissions(&*folder, PermissionsExt::from_mode(0o755)).unwrap();
         thread::sleep(millis(1200));
     }
     assert_eq!(events.all(), ["loaded 1", "writable by others", "writable by others"]);
 }
 
-fn a_file_laid_out_like_a_kubernetes_secret_is_not_told() {
+fn the_layout_of_a_kubernetes_secret_is_not_reported() {
     let folder = Folder::quick();
     fs::create_dir(folder.join("..2026_11_28")).unwrap();
     fs::write(folder.join("..2026_11_28/keys.jsonl"), text_of(KEY)).unwrap();
@@ -720,31 +721,31 @@ fn a_file_laid_out_like_a_kubernetes_secret_is_not_told() {
     for (mode, file) in [(0o1777, 0o644), (0o3777, 0o440)] {
         fs::set_permissions(&*folder, PermissionsExt::from_mode(mode)).unwrap();
         fs::set_permissions(folder.file(), PermissionsExt::from_mode(file)).unwrap();
-        assert!(told_of(&folder.file()).is_empty(), "{mode:o}");
+        assert!(warnings_of(&folder.file()).is_empty(), "{mode:o}");
     }
 }
 
-fn a_second_hard_link_is_told() {
+fn a_second_hard_link_is_reported() {
     let folder = with(text_of(KEY));
     fs::hard_link(folder.file(), folder.join("another-name")).unwrap();
-    assert_eq!(told_of(&folder.file()), ["has other names"]);
-    // Once for each time that it comes, and no problem of the file.
+    assert_eq!(warnings_of(&folder.file()), ["has other names"]);
+    // Each new link is reported once, and the file has no problem.
     let (file, events) = follow(&folder);
     fs::remove_file(folder.join("another-name")).unwrap();
     thread::sleep(millis(1200));
     fs::hard_link(folder.file(), folder.join("another-name")).unwrap();
-    soon("it is told", || events.count() == 3);
+    soon("it is reported", || events.count() == 3);
     folder.save(two());
-    soon("it is read", || is(&file, OTHER, "200 ci"));
+    soon("the file is applied", || is(&file, OTHER, "200 ci") && events.count() == 4);
     assert_eq!(events.all()[1..], ["has other names", "has other names", "loaded 2"]);
     assert!(file.status().problem().is_none());
 }
 
-fn an_observer_may_use_the_file() {
+fn an_observer_can_use_the_file() {
     let folder = with(text_of(KEY));
     let file = Arc::new(OnceLock::<KeyFile>::new());
     let (events, own) = (Events::default(), Arc::clone(&file));
-    let told = events.clone();
+    let sink = events.clone();
     let options = KeyFile::options().observe(move |event| {
         if let Some(file) = own.get() {
             let status = file.status();
@@ -752,48 +753,48 @@ fn an_observer_may_use_the_file() {
             assert_eq!(file.records().count(), status.keys());
             assert_eq!(outcome(file, KEY), GOOD);
             if status.keys() == 2 {
-                // Even a change, which takes the lock.
+                // A change takes the lock.
                 file.update(|keys| Ok(keys.remove(&KeyDigest::of(OTHER)))).unwrap();
             }
         }
-        told.push(event);
+        sink.push(event);
     });
     file.set(options.open(folder.file()).unwrap()).unwrap();
     folder.save("{\"v\":1");
     soon("it is broken", || events.count() == 2);
     folder.save(two());
-    soon("it is mended", || events.count() == 3);
+    soon("the file is valid again", || events.count() == 3);
     assert_eq!(events.kinds(), ["loaded", "broken", "recovered"]);
     assert_eq!(folder.text(), text_of(KEY));
     assert!(is(file.get().unwrap(), OTHER, UNKNOWN));
 }
 
-fn an_observer_that_panics_does_not_end_the_following() {
+fn a_panicking_observer_does_not_end_the_follower() {
     let folder = with(text_of(KEY));
     let options = KeyFile::options().observe(|event| {
-        assert!(!matches!(event, KeyFileEvent::Broken(_)), "an observer's own mistake");
+        assert!(!matches!(event, KeyFileEvent::Broken(_)), "a panic of the observer");
     });
     let file = options.open(folder.file()).unwrap();
     folder.save("{\"v\":1");
     soon("it is broken", || file.status().problem().is_some());
     thread::sleep(millis(100));
     folder.save(text([line(2, "ci", OTHER)]));
-    soon("a key that was taken out is refused", || is(&file, KEY, UNKNOWN));
+    soon("a removed key is rejected", || is(&file, KEY, UNKNOWN));
 }
 
-fn a_file_that_is_not_followed_stays_as_it_was_read() {
+fn a_file_that_is_not_followed_keeps_its_keys() {
     let folder = with(text_of(KEY));
     let (events, options) = Events::of(KeyFile::options().follow(false));
     let file = options.open(folder.file()).unwrap();
     folder.save(text([line(2, "ci", OTHER)]));
-    stays(millis(1500), "it is as before", || is(&file, KEY, GOOD) && is(&file, OTHER, UNKNOWN));
+    stays(millis(1500), "the keys stay", || is(&file, KEY, GOOD) && is(&file, OTHER, UNKNOWN));
     assert_eq!(events.all(), ["loaded 1"]);
-    // A change is made to the file as it is.
-    assert_eq!(file.revoke("mobile-app").unwrap(), 0);
+    // A change reads the current file.
+    assert_eq!(file.revoke_client("mobile-app").unwrap(), 0);
     assert!(is(&file, KEY, UNKNOWN) && is(&file, OTHER, "200 ci"));
 }
 
-fn a_file_that_may_be_missing_is_seen_when_it_comes() {
+fn an_optional_file_is_applied_when_it_appears() {
     for before in [None, Some("")] {
         let folder = Folder::quick();
         if let Some(text) = before {
@@ -803,25 +804,25 @@ fn a_file_that_may_be_missing_is_seen_when_it_comes() {
         let file = options.open(folder.file()).unwrap();
         assert_eq!((file.status().keys(), outcome(&file, KEY)), (0, UNKNOWN.into()));
         folder.put(text_of(KEY));
-        soon("it is seen", || is(&file, KEY, GOOD));
-        soon("it is told", || events.count() == 1);
+        soon("the file is applied", || is(&file, KEY, GOOD));
+        soon("it is reported", || events.count() == 1);
         assert_eq!(events.all(), ["loaded 1"]);
-        // From now on it may not go.
+        // After the first load the file must not disappear.
         clear(&folder.file());
-        soon("it is noticed", || file.status().problem().is_some());
+        soon("it is a problem", || file.status().problem().is_some());
         assert!(is(&file, KEY, GOOD));
     }
 }
 
-fn a_file_that_may_be_missing_is_not_broken_while_it_is() {
+fn an_optional_file_that_is_missing_is_no_problem() {
     let folder = Folder::quick();
     let (events, options) = Events::of(KeyFile::options().create(true));
     let file = options.open(folder.file()).unwrap();
-    stays(millis(5000), "all is well", || file.status().problem().is_none());
+    stays(millis(5000), "there is no problem", || file.status().problem().is_none());
     assert!(events.all().is_empty(), "{:?}", events.all());
 }
 
-fn a_file_that_was_broken_is_told_as_recovered_whoever_finds_it_so() {
+fn a_recovery_is_reported_even_if_a_change_finds_it() {
     let folder = with(text_of(KEY));
     let (file, events) = follow(&folder);
     folder.save("{\"v\":1");
@@ -829,11 +830,11 @@ fn a_file_that_was_broken_is_told_as_recovered_whoever_finds_it_so() {
     folder.save(text_of(KEY));
     _ = file.issue(&KeyFormat::default(), Client::new("ci")).unwrap();
     assert!(file.status().problem().is_none());
-    soon("it is told", || events.count() == 3);
+    soon("it is reported", || events.count() == 3);
     assert_eq!(events.kinds(), ["loaded", "broken", "recovered"]);
 }
 
-fn r49_the_formats_and_the_clock_stay_when_the_file_changes() {
+fn r49_formats_and_clock_stay_after_a_reload() {
     let format = KeyFormat::new("sk_live").unwrap();
     let mint = |format: &KeyFormat| format.mint().unwrap().reveal(str::to_owned);
     let (own, foreign) = (mint(&format), mint(&KeyFormat::default()));
@@ -849,12 +850,12 @@ fn r49_the_formats_and_the_clock_stay_when_the_file_changes() {
     let file = options.open(folder.file()).unwrap();
     assert_eq!([outcome(&file, &own), outcome(&file, &foreign)], ["200 a", UNKNOWN]);
     folder.save(lines("b"));
-    soon("it is read", || is(&file, &own, "200 b"));
+    soon("the file is applied", || is(&file, &own, "200 b"));
     assert!(is(&file, &foreign, UNKNOWN));
     assert_eq!(file.records().count(), 2);
 }
 
-/// The log of all of this process: only one can be set that threads elsewhere write to.
+/// Returns the log lines with this path. A process has only one log that all threads write to.
 fn log_of(path: &str) -> Vec<String> {
     use std::sync::Mutex;
 
@@ -875,7 +876,7 @@ fn log_of(path: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(path)).map(str::to_owned).collect()
 }
 
-fn the_log_tells_what_happens_and_never_what_the_file_holds() {
+fn the_log_reports_events_and_never_the_content() {
     const SECRET: &str = "kx9QCanary7zPw";
 
     let folder = with(text_of(KEY));
@@ -894,27 +895,27 @@ fn the_log_tells_what_happens_and_never_what_the_file_holds() {
     .enumerate()
     {
         folder.save(text);
-        soon("it is told", || events.count() == number + 2);
+        soon("it is reported", || events.count() == number + 2);
     }
     fs::set_permissions(folder.file(), PermissionsExt::from_mode(0o666)).unwrap();
-    soon("it is told", || events.count() == 7);
+    soon("it is reported", || events.count() == 7);
     assert_eq!(outcome(&file, SECRET), format!("200 {SECRET}"));
     let log = log_of(&path);
     let all = log.join("\n");
     for secret in [SECRET, "Canary", KEY, &digest[7..20]] {
         assert!(!all.contains(secret), "{all}");
     }
-    let told = [
+    let expected = [
         (" INFO", "keys loaded"),
         ("ERROR", "line 3: the key is in the keyring already"),
-        ("ERROR", "line 2: a field that is not known"),
-        (" INFO", "keys loaded, after they could not be"),
-        ("ERROR", "everybody is refused"),
+        ("ERROR", "line 2: unknown or repeated field"),
+        (" INFO", "keys loaded, the key file is valid again"),
+        ("ERROR", "every key is rejected"),
         (" INFO", "keys loaded"),
-        (" WARN", "another user may write or replace the key file"),
+        (" WARN", "another user can write or replace the key file"),
     ];
-    assert_eq!(log.len(), told.len(), "{all}");
-    for (line, (level, words)) in log.iter().zip(told) {
+    assert_eq!(log.len(), expected.len(), "{all}");
+    for (line, (level, words)) in log.iter().zip(expected) {
         let is_so = line.contains(level) && line.contains(words) && line.contains("key_file");
         assert!(is_so, "{line}, not {level} {words}");
     }

@@ -1,4 +1,4 @@
-//! The tests of a file of keys: reading it, following it, and writing it.
+//! Tests of key files: reading, following and writing.
 
 #[path = "../support/mod.rs"]
 mod support;

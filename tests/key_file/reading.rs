@@ -1,4 +1,4 @@
-//! The format of a file of keys: what is in it, what is no such file, and what an error tells.
+//! The format of a key file, invalid files and their errors.
 
 #![cfg(feature = "file")]
 
@@ -25,10 +25,10 @@ use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key::KeyFormat,
     key_file::{KeyFile, KeyFileErrorKind as Kind},
-    verify::Record,
+    record::Record,
 };
 
-/// 2026-11-24T12:00:00Z, which the lines of these tests were created at.
+/// 2026-11-24T12:00:00Z, the creation time in the lines of these tests.
 const CREATED: u64 = 1_795_521_600;
 
 fn at(seconds: u64) -> SystemTime {
@@ -40,7 +40,7 @@ fn records(file: &KeyFile) -> BTreeMap<String, Record> {
 }
 
 #[test]
-fn a_line_says_all_there_is_to_a_key() {
+fn a_line_holds_every_field_of_a_record() {
     let more = concat!(
         r#","expires":"2027-02-22T12:00:00Z","not_before":"2026-11-25T00:00:00.5Z","#,
         r#""retires":"2027-01-01T00:00:00.000000001Z","revoked":"2026-12-24T18:00:00Z","#,
@@ -53,21 +53,21 @@ fn a_line_says_all_there_is_to_a_key() {
     assert_eq!(record.digest(), KeyDigest::of(KEY));
     assert_eq!(record.created(), Some(at(CREATED)));
     assert_eq!(record.expires(), Some(at(1_803_297_600)));
-    assert_eq!(record.begins(), Some(at(1_795_564_800) + millis(500)));
+    assert_eq!(record.not_before(), Some(at(1_795_564_800) + millis(500)));
     assert_eq!(record.retires(), Some(at(1_798_761_600) + Duration::from_nanos(1)));
     assert_eq!(record.revoked(), Some(at(1_798_135_200)));
-    assert_eq!(record.client().granted().collect::<Vec<_>>(), ["reports:read", "b"]);
+    assert_eq!(record.client().scopes().collect::<Vec<_>>(), ["reports:read", "b"]);
     assert_eq!(record.client().name(), Some("Café \"Nord\""));
-    assert_eq!(record.key_format().map(KeyFormat::prefix), Some("sk_live"));
-    assert_eq!(record.noted(), Some("a\nb"));
+    assert_eq!(record.format().map(KeyFormat::prefix), Some("sk_live"));
+    assert_eq!(record.note(), Some("a\nb"));
 
     let record = file.record(&id(2)).unwrap();
     assert_eq!(
-        (record.expires(), record.begins(), record.retires(), record.revoked()),
+        (record.expires(), record.not_before(), record.retires(), record.revoked()),
         (None, None, None, None)
     );
-    assert_eq!((record.client().name(), record.noted()), (None, None));
-    assert_eq!((record.client().granted().count(), record.key_format()), (0, None));
+    assert_eq!((record.client().name(), record.note()), (None, None));
+    assert_eq!((record.client().scopes().count(), record.format()), (0, None));
 
     assert_eq!((file.status().keys(), file.records().count()), (1, 2));
     assert_eq!(outcome(&file, KEY), "401 revoked");
@@ -76,12 +76,12 @@ fn a_line_says_all_there_is_to_a_key() {
 }
 
 #[test]
-fn a_new_file_is_a_header_and_a_line_of_json_a_key() {
+fn a_new_file_has_a_header_and_one_json_line_per_key() {
     let folder = Folder::new();
     let clock = || at(CREATED) + Duration::from_nanos(999_999_999);
     let file = KeyFile::options().create(true).clock(clock).open(folder.file()).unwrap();
     assert!(folder.names().is_empty());
-    let client = Client::new("mobile-app").scopes(["b", "a"]).with_name("Mobile \"app\"");
+    let client = Client::new("mobile-app").with_scopes(["b", "a"]).with_name("Mobile \"app\"");
     let minted = file.issue(&KeyFormat::new("sk_live").unwrap(), client).unwrap();
     let written = folder.text();
     let (header, line) = written.split_once('\n').unwrap();
@@ -102,7 +102,7 @@ fn a_new_file_is_a_header_and_a_line_of_json_a_key() {
 }
 
 #[test]
-fn comments_empty_lines_white_space_and_cr_lf_are_taken() {
+fn comments_empty_lines_white_space_and_cr_lf_are_accepted() {
     let (one, two) = (line(1, "mobile-app", KEY), line(2, "ci", OTHER));
     for text in [
         format!("{{\"v\":1}}\n{one}\n{two}\n"),
@@ -113,7 +113,7 @@ fn comments_empty_lines_white_space_and_cr_lf_are_taken() {
         format!("{{\"v\":1}}\n{}\n{two}\n", one.replace(":", " :\t"))
             .replace("12 :\t00 :\t", "12:00:")
             .replace("sha256 :\t", "sha256:"),
-        // An upper-case digest is the same digest.
+        // The hexadecimal digits of a digest can be in upper case.
         format!("{{\"v\":1}}\n{one}\n{two}\n").replace(
             KeyDigest::of(KEY).encode().trim_start_matches("sha256:"),
             &KeyDigest::of(KEY).encode().trim_start_matches("sha256:").to_uppercase(),
@@ -128,7 +128,7 @@ fn comments_empty_lines_white_space_and_cr_lf_are_taken() {
 }
 
 #[test]
-fn null_stands_for_a_field_that_is_not_there_where_it_can_be_left_out() {
+fn null_in_an_optional_field_counts_as_missing() {
     for field in ["expires", "not_before", "retires", "revoked", "name", "prefix", "note"] {
         let more = format!(",\"{field}\":null");
         let folder = Folder::with(text([line_and(1, "ci", KEY, &more)]));
@@ -136,8 +136,50 @@ fn null_stands_for_a_field_that_is_not_there_where_it_can_be_left_out() {
     }
 }
 
+/// Each field of version 2, a value, and the error of an older service or of a file of version 1.
+const FIELDS_OF_VERSION_2: [(&str, &str, &str); 8] = [
+    ("issued_by", "\"alice\"", "`issued_by` requires {\"v\":2}"),
+    ("rotated", "\"2027-01-31T12:00:00Z\"", "`rotated` requires {\"v\":2}"),
+    ("replaced_by", "\"Key00009\"", "`replaced_by` requires {\"v\":2}"),
+    ("rotated_reason", "\"yearly\"", "`rotated_reason` requires {\"v\":2}"),
+    ("paused", "\"2027-01-31T12:00:00Z\"", "`paused` requires {\"v\":2}"),
+    ("revoked_by", "\"bob\"", "`revoked_by` requires {\"v\":2}"),
+    ("revoked_reason", "\"leaked\"", "`revoked_reason` requires {\"v\":2}"),
+    ("metadata", "{\"plan\":\"pro\"}", "`metadata` requires {\"v\":2}"),
+];
+
 #[test]
-fn a_file_of_version_2_tells_since_when_a_key_is_rotated_and_by_which_it_is_replaced() {
+fn each_field_of_version_2_is_read_and_requires_that_version() {
+    for (name, value, error) in FIELDS_OF_VERSION_2 {
+        let file = text([line_and(1, "ci", KEY, &format!(",\"{name}\":{value}"))]);
+        let folder = Folder::with(&file);
+        let told = read(folder.file()).unwrap_err().to_string();
+        assert!(told.contains(error), "{told}");
+        let folder = Folder::with(file.replace("\"v\":1", "\"v\":2"));
+        let expected = if name == "paused" { "401 paused" } else { "200 ci" };
+        assert_eq!(outcome(&read(folder.file()).unwrap(), KEY), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_version_2_has_who_issued_and_revoked_a_key_and_why_and_metadata() {
+    let more = r#","issued_by":"alice","rotated_reason":"yearly","paused":"2026-12-01T00:00:00Z",
+        "revoked":"2026-12-01T00:00:00Z","revoked_by":"bob","revoked_reason":"le\u0061ked",
+        "metadata":{"plan":"pro","\u0061":"b"}"#;
+    let file = text([line_and(1, "ci", KEY, &more.replace('\n', ""))]);
+    let folder = Folder::with(file.replace("\"v\":1", "\"v\":2"));
+    let file = read(folder.file()).unwrap();
+    let record = file.record(&id(1)).unwrap();
+    assert_eq!((record.issued_by(), record.rotated_reason()), (Some("alice"), Some("yearly")));
+    assert_eq!((record.paused(), record.revoked()), (Some(at(1_796_083_200)), record.paused()));
+    assert_eq!((record.revoked_by(), record.revoked_reason()), (Some("bob"), Some("leaked")));
+    let metadata: Vec<_> = record.client().metadata_entries().collect();
+    assert_eq!(metadata, [("a", "b"), ("plan", "pro")]);
+    assert_eq!(outcome(&file, KEY), "401 revoked");
+}
+
+#[test]
+fn a_version_2_file_holds_the_time_and_the_successor_of_a_rotation() {
     let more = r#","rotated":"2026-12-01T00:00:00Z","replaced_by":"Key00002""#;
     let file = text([line_and(1, "ci", KEY, more), line(2, "ci", OTHER)]);
     let folder = Folder::with(file.replace("\"v\":1", "\"v\":2"));
@@ -151,7 +193,7 @@ fn a_file_of_version_2_tells_since_when_a_key_is_rotated_and_by_which_it_is_repl
 #[test]
 fn a_key_that_was_rotated_without_overlap_is_rejected_by_a_service_whose_clock_is_slow() {
     let rotated = "2026-12-01T00:00:00Z";
-    for (retires, told) in [
+    for (retires, expected) in [
         ("2026-11-30T23:59:59Z", "401 expired"),
         (rotated, "401 expired"),
         ("2026-12-01T00:00:00.000000001Z", "200 ci"),
@@ -161,7 +203,7 @@ fn a_key_that_was_rotated_without_overlap_is_rejected_by_a_service_whose_clock_i
         let folder = Folder::with(text);
         let slow = || at(CREATED);
         let file = KeyFile::options().follow(false).clock(slow).open(folder.file()).unwrap();
-        assert_eq!(outcome(&file, KEY), told, "{retires}");
+        assert_eq!(outcome(&file, KEY), expected, "{retires}");
     }
 }
 
@@ -172,20 +214,20 @@ fn a_row_that_has_already_expired_is_an_expired_key_and_no_error() {
     for now in [CREATED - 1, CREATED, CREATED + 86_400] {
         let options = KeyFile::options().follow(false).clock(move || at(now));
         let file = options.open(folder.file()).unwrap();
-        let told = if now < CREATED { "200 ci" } else { "401 expired" };
-        assert_eq!(outcome(&file, KEY), told);
+        let expected = if now < CREATED { "200 ci" } else { "401 expired" };
+        assert_eq!(outcome(&file, KEY), expected);
         file.update(|_| Ok(())).unwrap();
     }
 }
 
-// Without `created_at`, as a table may have it.
+// A table of a database may have no creation time.
 #[test]
-fn an_expired_record_that_says_not_when_it_was_made_can_be_written_and_read() {
+fn an_expired_record_without_a_creation_time_can_be_written_and_read() {
     let folder = Folder::new();
     let options = || KeyFile::options().create(true).follow(false).clock(|| at(CREATED));
     let file = options().open(folder.file()).unwrap();
     let expiry = at(CREATED - 86_400);
-    let record = Record::new(KeyDigest::of(KEY), Client::new("ci")).expires_at(expiry);
+    let record = Record::new(KeyDigest::of(KEY), Client::new("ci")).with_expires(expiry);
     file.update(|keys| keys.insert_record(record)).unwrap();
     for file in [file, options().open(folder.file()).unwrap()] {
         assert_eq!(outcome(&file, KEY), "401 expired");
@@ -200,19 +242,19 @@ fn a_byte_order_mark_is_skipped_and_a_change_drops_it() {
     let folder = Folder::with(format!("\u{feff}{text}"));
     let file = read(folder.file()).unwrap();
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
-    // A change that changes nothing leaves the file as it is.
+    // A change without effect leaves the file as it is.
     file.update(|_| Ok(())).unwrap();
     assert_eq!(folder.text(), format!("\u{feff}{text}"));
     file.update(|keys| keys.insert(OTHER, Client::new("ci"))).unwrap();
     assert!(folder.text().starts_with(&text), "{}", folder.text());
     assert_eq!(outcome(&read(folder.file()).unwrap(), KEY), "200 mobile-app");
-    // The error of a line counts from the same first line.
+    // The mark does not change the number of a line.
     folder.save(format!("\u{feff}{HEADER}nothing\n"));
     assert_eq!(read(folder.file()).unwrap_err().line(), Some(2));
 }
 
 #[test]
-fn a_file_and_a_line_may_be_as_large_as_the_maximum_and_no_larger() {
+fn a_file_and_a_line_can_be_as_large_as_the_maximum_and_no_larger() {
     let text = text_of(KEY);
     let folder = Folder::with(&text);
     let len = text.len() as u64;
@@ -229,23 +271,23 @@ fn a_file_and_a_line_may_be_as_large_as_the_maximum_and_no_larger() {
     assert!(error.to_string().contains(&format!("more than {len} bytes")), "{error}");
     assert_eq!((error.kind(), error.line()), (Kind::Refused, None));
     assert_eq!((folder.text(), outcome(&file, OTHER)), (text.clone(), "401 unknown".into()));
-    // The file grows beyond the maximum while the handle is there.
+    // The file grows beyond the maximum after it was opened.
     folder.save(format!("{text}\n"));
-    let error = file.revoke("mobile-app").unwrap_err();
+    let error = file.revoke_client("mobile-app").unwrap_err();
     assert!(error.to_string().contains(&format!("more than {len} bytes")), "{error}");
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
 
     let comment = format!("{HEADER}#{}\n{}", "x".repeat(65_534), text_of(KEY).replace(HEADER, ""));
     folder.save(comment);
     assert_eq!(outcome(&read(folder.file()).unwrap(), KEY), "200 mobile-app");
-    let long = Record::new(KeyDigest::of(OTHER), Client::new("ci")).note("x".repeat(65_536));
+    let long = Record::new(KeyDigest::of(OTHER), Client::new("ci")).with_note("x".repeat(65_536));
     let error = read(folder.file()).unwrap().update(|keys| keys.insert_record(long)).unwrap_err();
     assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
     assert_eq!(error.kind(), Kind::Refused);
 }
 
 #[test]
-fn a_file_that_is_only_a_header_opens_nothing_and_says_so() {
+fn a_file_without_keys_rejects_every_key_and_is_reported() {
     for header in [HEADER, "{\"v\":1}\n# None yet.\n\n"] {
         let folder = Folder::with(header);
         let (events, options) = Events::of(KeyFile::options());
@@ -256,20 +298,20 @@ fn a_file_that_is_only_a_header_opens_nothing_and_says_so() {
 }
 
 #[test]
-fn a_file_in_which_every_key_is_revoked_is_taken() {
+fn a_file_in_which_every_key_is_revoked_is_loaded() {
     let more = ",\"revoked\":\"2026-12-24T18:00:00Z\"";
     let folder = Folder::with(text([line_and(1, "ci", KEY, more)]));
     let file = read(folder.file()).unwrap();
     assert_eq!((file.status().keys(), outcome(&file, KEY)), (0, "401 revoked".into()));
 }
 
-/// A file that cannot be used, the line that is wrong, and words of the reason.
+/// An invalid file, the number of the wrong line, and words of the reason.
 type Bad = (Vec<u8>, Option<usize>, &'static str);
 
 fn bad_files() -> Vec<Bad> {
     let (one, two) = (line(1, "mobile-app", KEY), line(2, "ci", OTHER));
     let bad = |third: &str| {
-        // A comment and an empty line count as well.
+        // Comments and empty lines count as lines.
         format!("{HEADER}# Keys\n\n{one}\n{third}\n{two}\n").into_bytes()
     };
     let field = |field: &str, value: Value| {
@@ -330,14 +372,16 @@ fn bad_files() -> Vec<Bad> {
             Some(2),
             "more than 65536 bytes",
         ),
-        (field("rotated", json!("2027-01-31T12:00:00Z")), Some(5), "`rotated` requires {\"v\":2}"),
-        (field("replaced_by", json!("Key00009")), Some(5), "`replaced_by` requires {\"v\":2}"),
         (of_version_2(field("replaced_by", json!("short"))), Some(5), "eight letters"),
-        (of_version_2(field("rotates", json!("Key00009"))), Some(5), "not known"),
+        (of_version_2(field("rotates", json!("Key00009"))), Some(5), "unknown or repeated"),
         (bad(&line(3, "web", KEY)), Some(5), "already"),
         (bad(&line(1, "web", WRONG)), Some(5), "another key has this id"),
-        (bad(&line_and(3, "web", WRONG, ",\"note\":\"a\",\"note\":\"b\"")), Some(5), "there twice"),
-        (bad(&line_and(3, "web", WRONG, ",\"client\":\"b\"")), Some(5), "there twice"),
+        (
+            bad(&line_and(3, "web", WRONG, ",\"note\":\"a\",\"note\":\"b\"")),
+            Some(5),
+            "unknown or repeated",
+        ),
+        (bad(&line_and(3, "web", WRONG, ",\"client\":\"b\"")), Some(5), "unknown or repeated"),
         (field("client", json!("")), Some(5), "client's id"),
         (field("client", json!(" \t")), Some(5), "client's id"),
         (field("client", json!("a\nb")), Some(5), "client's id"),
@@ -359,26 +403,46 @@ fn bad_files() -> Vec<Bad> {
         (field("id", json!("\u{e9}\u{e9}\u{e9}\u{e9}")), Some(5), "eight letters"),
         (field("prefix", json!("sk__live")), Some(5), "a prefix is"),
         (field("prefix", json!("")), Some(5), "a prefix is"),
-        (field("expires", json!("2026-11-24T11:59:59Z")), Some(5), "would end before it begins"),
-        (field("expired", json!("2027-11-24T11:59:59Z")), Some(5), "not known"),
-        (field("Expires", json!("2027-11-24T11:59:59Z")), Some(5), "not known"),
-        (field("key", json!(WRONG)), Some(5), "not known"),
-        (field("", json!("")), Some(5), "not known"),
+        (
+            field("expires", json!("2026-11-24T11:59:59Z")),
+            Some(5),
+            "would expire before it is valid",
+        ),
+        (field("expired", json!("2027-11-24T11:59:59Z")), Some(5), "unknown or repeated"),
+        (field("Expires", json!("2027-11-24T11:59:59Z")), Some(5), "unknown or repeated"),
+        (field("key", json!(WRONG)), Some(5), "unknown or repeated"),
+        (field("", json!("")), Some(5), "unknown or repeated"),
     ];
+    for value in [json!("pro"), json!(["pro"]), json!({"plan": 1}), json!({"plan": null}), json!(1)]
+    {
+        files.push((field("metadata", value), Some(5), "`metadata` is not an object of strings"));
+    }
+    files.push((field("networks", json!(["10.0.0.0/8"])), Some(5), "unknown or repeated field"));
+    for (name, value, reason) in FIELDS_OF_VERSION_2 {
+        files.push((field(name, serde_json::from_str(value).unwrap()), Some(5), reason));
+    }
     for needed in ["id", "client", "digest", "created"] {
         files.push((without(needed), Some(5), "is missing"));
         files.push((field(needed, json!(null)), Some(5), "is not a string"));
     }
     for name in ["id", "client", "digest", "created", "expires", "not_before", "retires", "revoked"]
         .into_iter()
-        .chain(["rotated", "replaced_by", "name", "prefix", "note"])
+        .chain([
+            "rotated",
+            "replaced_by",
+            "rotated_reason",
+            "paused",
+            "revoked_by",
+            "revoked_reason",
+        ])
+        .chain(["issued_by", "name", "prefix", "note"])
     {
         for value in [json!(1), json!(1_795_521_600.5), json!(true), json!(["x"]), json!({"x": 1})]
         {
             files.push((field(name, value), Some(5), "is not a string"));
         }
     }
-    for name in ["created", "expires", "not_before", "retires", "revoked", "rotated"] {
+    for name in ["created", "expires", "not_before", "retires", "revoked", "rotated", "paused"] {
         for time in [
             "",
             "never",
@@ -402,7 +466,7 @@ fn bad_files() -> Vec<Bad> {
 }
 
 #[test]
-fn what_is_not_a_whole_and_good_file_is_an_error_that_names_file_line_and_reason() {
+fn an_invalid_file_is_an_error_that_names_file_line_and_reason() {
     let folder = Folder::new();
     for (text, line, reason) in bad_files() {
         folder.put(&text);
@@ -410,47 +474,47 @@ fn what_is_not_a_whole_and_good_file_is_an_error_that_names_file_line_and_reason
         let shown = shown.get(..1000).unwrap_or(&shown);
         let error = match read(folder.file()) {
             Err(error) => error,
-            Ok(_) => panic!("taken, and not {reason:?}: {shown}"),
+            Ok(_) => panic!("loaded, and not {reason:?}: {shown}"),
         };
         assert_eq!((error.kind(), error.line()), (Kind::Content, line), "{error}\n{shown}");
         assert_eq!(error.path(), folder.file());
         let at = line.map_or(String::new(), |line| format!(", line {line}"));
         let start = format!("{}{at}: ", folder.file().display());
-        let told = error.to_string();
-        assert!(told.starts_with(&start) && told.contains(reason), "{told}, not {reason}\n{shown}");
-        assert_eq!(told, format!("{error:?}"));
+        let text = error.to_string();
+        assert!(text.starts_with(&start) && text.contains(reason), "{text}, not {reason}\n{shown}");
+        assert_eq!(text, format!("{error:?}"));
     }
 }
 
 #[test]
-fn a_list_in_the_place_of_an_object_is_not_taken() {
+fn a_list_instead_of_an_object_is_rejected() {
     let key =
         format!(r#"["Key00001","ci","{}","2026-11-24T12:00:00Z"]"#, KeyDigest::of(KEY).encode());
     for (text, line) in [(text([key]), 2), ("[1]\n".to_owned(), 1)] {
         let folder = Folder::with(&text);
         match read(folder.file()) {
-            Ok(file) => panic!("taken, with the answer {}: {text}", outcome(&file, KEY)),
+            Ok(file) => panic!("loaded, with the outcome {}: {text}", outcome(&file, KEY)),
             Err(error) => assert_eq!((error.kind(), error.line()), (Kind::Content, Some(line))),
         }
     }
 }
 
-/// A record with a time after 2554, which counts as never.
+/// A time after 2554 counts as never.
 #[test]
-fn a_time_that_is_never_is_not_lost_in_the_file() {
+fn a_time_after_2554_survives_the_file() {
     let never = at(60 * 60 * 24 * 366 * 800);
-    for (set, told) in [
-        (Record::not_before as fn(Record, SystemTime) -> Record, "401 not_yet_valid"),
-        (Record::revoked_at, "401 revoked"),
+    for (set, expected) in [
+        (Record::with_not_before as fn(Record, SystemTime) -> Record, "401 not_yet_valid"),
+        (Record::with_revoked, "401 revoked"),
     ] {
         let folder = Folder::new();
         let file = KeyFile::options().create(true).follow(false).open(folder.file()).unwrap();
         let record = set(Record::new(KeyDigest::of(KEY), Client::new("ci")), never);
         file.update(|keys| keys.insert_record(record)).unwrap();
-        assert_eq!(outcome(&file, KEY), told, "here");
+        assert_eq!(outcome(&file, KEY), expected, "here");
         assert_eq!(
             outcome(&read(folder.file()).unwrap(), KEY),
-            told,
+            expected,
             "elsewhere: {}",
             folder.text()
         );
@@ -458,7 +522,7 @@ fn a_time_that_is_never_is_not_lost_in_the_file() {
 }
 
 #[test]
-fn what_a_line_s_error_stands_on_can_be_told_apart() {
+fn the_source_of_a_line_error_has_the_kind() {
     let folder = Folder::with(text([line(1, "ci", KEY), line(2, "ci", KEY)]));
     let error = read(folder.file()).unwrap_err();
     let source = error.source().unwrap().downcast_ref::<ConfigError>().unwrap();
@@ -469,7 +533,7 @@ const CANARY: &str = "kx9QCanary7zPw";
 const CANARY_ID: &str = "kx9QCan7";
 const CANARY_NUMBER: u64 = 867_530_912_345;
 
-/// A line with a value that nobody must be told of, in every field and in every form.
+/// Returns lines with a secret value in every field and in every form.
 fn lines_with_a_canary() -> Vec<String> {
     let good: Value = serde_json::from_str(&line(3, "web", WRONG)).unwrap();
     let mut lines = Vec::new();
@@ -496,7 +560,7 @@ fn lines_with_a_canary() -> Vec<String> {
             line[field] = value;
             lines.push(line.to_string());
             lines.push(line.to_string().replace(field, &field.to_uppercase()));
-            // Cut off, and with something behind.
+            // Cut off, and with trailing text.
             lines.push(line.to_string().replace('}', ""));
             lines.push(line.to_string() + CANARY);
             lines.push(line.to_string() + "," + &line.to_string());
@@ -511,7 +575,7 @@ fn lines_with_a_canary() -> Vec<String> {
     for text in ["{C}", "{\"C", "\"C\"", "[C]", "[\"C\"]", "C", "{C:1}", "{\"C\":C}", "\"\\C\""] {
         lines.push(text.replace('C', CANARY));
     }
-    // Two keys or ids of the same value, and a life that ends before it begins.
+    // Duplicate keys and ids, and an expiry before the creation.
     lines.push(
         good.to_string().replace(&id(3), CANARY_ID)
             + "\n"
@@ -523,7 +587,7 @@ fn lines_with_a_canary() -> Vec<String> {
 }
 
 #[test]
-fn no_error_ever_shows_what_the_file_holds() {
+fn no_error_shows_the_content_of_the_file() {
     let folder = Folder::new();
     let mut seen = 0;
     let digest = KeyDigest::of(KEY).encode();
@@ -531,17 +595,17 @@ fn no_error_ever_shows_what_the_file_holds() {
         folder.put(text);
         let Err(error) = read(folder.file()) else { return false };
         assert_eq!(error.kind(), Kind::Content);
-        let told = all_of(&error);
+        let text_of_error = all_of(&error);
         for secret in [CANARY, CANARY_ID, "8675309", "Canary", "CANARY", &digest[7..20], WRONG, KEY]
         {
-            assert!(!told.contains(secret), "{told}\n{}", text.escape_ascii());
+            assert!(!text_of_error.contains(secret), "{text_of_error}\n{}", text.escape_ascii());
         }
         true
     };
     for bad in lines_with_a_canary() {
         let text = format!("{HEADER}{}\n{bad}\n", line(1, "ci", KEY));
         seen += usize::from(check(text.as_bytes()));
-        // As the header, and as the cut-off end.
+        // As the first line, and as a last line without a line break.
         check(format!("{bad}\n").as_bytes());
         assert!(check(format!("{HEADER}{bad}").as_bytes()));
         assert!(check(&[HEADER.as_bytes(), bad.as_bytes(), b"\xFF\n"].concat()));
@@ -553,22 +617,22 @@ fn no_error_ever_shows_what_the_file_holds() {
 fn a_path_cannot_break_a_line_of_the_log() {
     let folder = Folder::new();
     let error = read(folder.join("a\nb\u{1b}[31m")).unwrap_err();
-    let told = all_of(&error);
-    assert!(!told.contains(['\n', '\u{1b}']) && told.contains(r"a\nb"), "{told}");
+    let text = all_of(&error);
+    assert!(!text.contains(['\n', '\u{1b}']) && text.contains(r"a\nb"), "{text}");
 }
 
 #[test]
-fn what_is_no_file_is_an_error_and_nothing_hangs() {
+fn a_missing_file_and_a_folder_are_errors() {
     let folder = Folder::new();
     fs::create_dir(folder.join("folder")).unwrap();
     for (name, kind, reason) in
-        [("gone", Kind::Missing, "no such file"), ("folder", Kind::NotAFile, "not a file")]
+        [("gone", Kind::Missing, "no such file"), ("folder", Kind::NotAFile, "not a regular file")]
     {
         let error = read(folder.join(name)).unwrap_err();
         assert_eq!((error.kind(), error.line()), (kind, None));
-        let told = error.to_string();
+        let text = error.to_string();
         let start = folder.join(name).display().to_string();
-        assert!(told.starts_with(&start) && told.contains(reason), "{told}");
+        assert!(text.starts_with(&start) && text.contains(reason), "{text}");
     }
     assert_eq!(read(folder.join("gone/keys.jsonl")).unwrap_err().kind(), Kind::Missing);
     assert_eq!(read("").unwrap_err().path().to_str(), Some(""));
@@ -577,7 +641,7 @@ fn what_is_no_file_is_an_error_and_nothing_hangs() {
 
 #[cfg(unix)]
 #[test]
-fn links_to_nowhere_pipes_and_devices_are_errors_and_nothing_hangs() {
+fn dangling_links_pipes_and_devices_are_errors_and_do_not_hang() {
     use key_file_support::make_fifo;
     use std::os::unix::fs::symlink;
 
@@ -598,7 +662,7 @@ fn links_to_nowhere_pipes_and_devices_are_errors_and_nothing_hangs() {
         let error = within(Duration::from_secs(10), move || read(path)).unwrap_err();
         assert_eq!((error.kind(), error.line()), (kind, None), "{error}");
         assert!(error.to_string().starts_with(&folder.join(name).display().to_string()));
-        // Where the file may be missing, this is still not one that is.
+        // With `create`, each of these is still an error and not a missing file.
         if name != "dangling" {
             let path = folder.join(name);
             let options = KeyFile::options().create(true).follow(false);
@@ -610,17 +674,17 @@ fn links_to_nowhere_pipes_and_devices_are_errors_and_nothing_hangs() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_may_not_be_read_is_an_error_that_says_so() {
+fn an_unreadable_file_is_an_error_that_names_the_reason() {
     use key_file_support::{NOBODY, as_nobody, is_root, role};
     use std::os::unix::fs::{PermissionsExt, chown};
 
     if let Some(folder) = role() {
         for name in ["mine", "hidden/keys.jsonl"] {
             let error = read(folder.join(name)).unwrap_err();
-            let told = error.to_string();
-            assert_eq!((error.kind(), error.line()), (Kind::Io, None), "{told}");
-            assert!(told.starts_with(&folder.join(name).display().to_string()), "{told}");
-            assert!(told.to_lowercase().contains("permission denied"), "{told}");
+            let text = error.to_string();
+            assert_eq!((error.kind(), error.line()), (Kind::Io, None), "{text}");
+            assert!(text.starts_with(&folder.join(name).display().to_string()), "{text}");
+            assert!(text.to_lowercase().contains("permission denied"), "{text}");
             assert!(error.source().is_some());
         }
         println!("child done");
@@ -636,16 +700,16 @@ fn a_file_that_may_not_be_read_is_an_error_that_says_so() {
     }
     fs::set_permissions(folder.join("mine"), PermissionsExt::from_mode(0o000)).unwrap();
     fs::set_permissions(folder.join("hidden"), PermissionsExt::from_mode(0o000)).unwrap();
-    let test = "a_file_that_may_not_be_read_is_an_error_that_says_so";
+    let test = "an_unreadable_file_is_an_error_that_names_the_reason";
     if let Some(output) = as_nobody(test, &folder) {
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && told.contains("child done"), "{output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("child done"), "{output:?}");
     }
     fs::set_permissions(folder.join("hidden"), PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 #[test]
-fn a_file_that_is_cut_off_anywhere_but_between_lines_is_never_taken() {
+fn a_file_that_is_cut_off_within_a_line_is_never_loaded() {
     let lines = [
         line_and(1, "caf\u{e9}", KEY, ",\"note\":\"\u{1f511}\""),
         line(2, "ci", OTHER) + "\n# An old one:",
@@ -653,22 +717,22 @@ fn a_file_that_is_cut_off_anywhere_but_between_lines_is_never_taken() {
     ];
     let whole = text(lines).into_bytes();
     let folder = Folder::new();
-    let mut taken = Vec::new();
+    let mut loaded = Vec::new();
     for end in 0..=whole.len() {
         folder.put(&whole[..end]);
         match read(folder.file()) {
-            Ok(file) => taken.push((end, file.status().keys())),
+            Ok(file) => loaded.push((end, file.status().keys())),
             Err(error) => assert_eq!(error.kind(), Kind::Content, "{end}: {error}"),
         }
     }
-    // Between two lines nobody can tell.
+    // A cut between two lines cannot be detected.
     let breaks = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     let between: Vec<_> = breaks.map(|(at, _)| at + 1).zip([0, 1, 2, 2, 3]).collect();
-    assert_eq!(taken, between);
+    assert_eq!(loaded, between);
 }
 
 #[test]
-fn the_edges_of_time_are_told_by_a_file_as_by_a_record() {
+fn extreme_times_survive_the_file() {
     let folder = Folder::new();
     let key = |more: &str| {
         folder.put(text([line_and(1, "ci", KEY, more)]));
@@ -677,14 +741,14 @@ fn the_edges_of_time_are_told_by_a_file_as_by_a_record() {
     };
     let last = Some(UNIX_EPOCH + Duration::from_nanos(u64::MAX - 1));
     for expires in ["9999-12-31T23:59:59Z", "2554-07-21T23:34:33.709551614Z"] {
-        let (record, told) = key(&format!(",\"expires\":\"{expires}\""));
-        assert_eq!((record.expires(), told.as_str()), (last, "200 ci"));
+        let (record, outcome) = key(&format!(",\"expires\":\"{expires}\""));
+        assert_eq!((record.expires(), outcome.as_str()), (last, "200 ci"));
     }
     assert_eq!(key(",\"not_before\":\"9999-12-31T23:59:59Z\"").1, "401 not_yet_valid");
     assert_eq!(key(",\"revoked\":\"9999-12-31T23:59:59Z\"").1, "401 revoked");
     assert_eq!(key(",\"retires\":\"9999-12-31T23:59:59Z\"").1, "200 ci");
     assert_eq!(key(",\"expires\":\"2026-11-24T12:00:00Z\"").0.expires(), Some(at(CREATED)));
-    // From the very instant on, by the clock of the file.
+    // The state changes at the exact instant, by the clock of the file.
     for (field, before, then) in
         [("expires", "200 ci", "401 expired"), ("not_before", "401 not_yet_valid", "200 ci")]
     {
@@ -694,9 +758,9 @@ fn the_edges_of_time_are_told_by_a_file_as_by_a_record() {
             KEY,
             &format!(",\"{field}\":\"2030-01-01T00:00:00Z\""),
         )]));
-        for (now, told) in [(1_893_455_999, before), (1_893_456_000, then)] {
+        for (now, expected) in [(1_893_455_999, before), (1_893_456_000, then)] {
             let options = KeyFile::options().follow(false).clock(move || at(now));
-            assert_eq!(outcome(&options.open(folder.file()).unwrap(), KEY), told, "{field}");
+            assert_eq!(outcome(&options.open(folder.file()).unwrap(), KEY), expected, "{field}");
         }
     }
 }
@@ -710,7 +774,7 @@ fn time() -> impl Strategy<Value = SystemTime> {
     nanoseconds.prop_map(|nanoseconds| UNIX_EPOCH + Duration::from_nanos(nanoseconds))
 }
 
-/// Any text, and now and then what a line could stumble over.
+/// Any text, often with characters that need an escape.
 fn odd_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -724,8 +788,12 @@ fn a_client() -> impl Strategy<Value = Client> {
     let id = odd_text().prop_map(|id| id.chars().filter(|char| !char.is_control()).collect());
     let id = id.prop_map(|id: String| if id.trim().is_empty() { "ci".into() } else { id });
     let scopes = vec(r"[!#-\[\]-~]{1,12}", 0..4);
-    (id, scopes, option::of(odd_text())).prop_map(|(id, scopes, name)| {
-        let client = Client::new(id).scopes(scopes);
+    let metadata = vec((odd_text(), odd_text()), 0..3);
+    (id, scopes, option::of(odd_text()), metadata).prop_map(|(id, scopes, name, metadata)| {
+        let mut client = Client::new(id).with_scopes(scopes);
+        for (key, value) in metadata {
+            client = client.with_metadata(key, value);
+        }
         match name {
             Some(name) => client.with_name(name),
             None => client,
@@ -737,21 +805,30 @@ fn a_record() -> impl Strategy<Value = Record> {
     let times = (time(), option::of(time()), option::of(time()), option::of(time()));
     let rotation = (option::of(time()), option::of("[0-9A-Za-z]{8}"));
     let prefix = option::of("[0-9A-Za-z]{1,8}(_[0-9A-Za-z]{1,8}){0,2}");
-    let texts = ("[0-9A-Za-z]{8}", prefix, option::of(odd_text()));
+    let texts =
+        ("[0-9A-Za-z]{8}", prefix, [odd_text(), odd_text(), odd_text(), odd_text(), odd_text()]);
     let times = (times, rotation);
-    (any::<[u8; 32]>(), a_client(), times, option::of(time()), texts).prop_map(
-        |(digest, client, (times, (rotated, successor)), revoked, (id, prefix, note))| {
+    let states = (option::of(time()), option::of(time()));
+    (any::<[u8; 32]>(), a_client(), times, states, texts).prop_map(
+        |(
+            digest,
+            client,
+            (times, (rotated, successor)),
+            (paused, revoked),
+            (id, prefix, texts),
+        )| {
             let (created, expires, begins, retires) = times;
             let record = Record::new(KeyDigest::from_bytes(digest), client);
-            let mut record = record.with_id(&id).unwrap().created_at(created);
+            let mut record = record.with_id(&id).unwrap().with_created(created);
             for (time, set) in [
-                (begins, Record::not_before as fn(Record, SystemTime) -> Record),
-                (retires, Record::retires_at),
+                (begins, Record::with_not_before as fn(Record, SystemTime) -> Record),
+                (retires, Record::with_retires),
                 (rotated, Record::with_rotated),
-                (revoked, Record::revoked_at),
+                (paused, Record::with_paused),
+                (revoked, Record::with_revoked),
                 (
                     expires.map(|at| at.max(created).max(begins.unwrap_or(created))),
-                    Record::expires_at,
+                    Record::with_expires,
                 ),
             ] {
                 if let Some(time) = time {
@@ -762,25 +839,32 @@ fn a_record() -> impl Strategy<Value = Record> {
                 record = record.with_replaced_by(&successor).unwrap();
             }
             if let Some(prefix) = prefix {
-                record = record.format(KeyFormat::new(prefix).unwrap());
+                record = record.with_format(KeyFormat::new(prefix).unwrap());
             }
-            if let Some(note) = note {
-                record = record.note(note);
-            }
+            // An empty text is no text.
+            let [note, issued_by, rotated_reason, revoked_by, revoked_reason] = texts;
             record
+                .with_note(note)
+                .with_issued_by(issued_by)
+                .with_rotated_reason(rotated_reason)
+                .with_revoked_by(revoked_by)
+                .with_revoked_reason(revoked_reason)
         },
     )
 }
 
-/// All that is told of a record.
-fn told(record: &Record) -> String {
+/// Returns every field of a record.
+fn fields_of(record: &Record) -> String {
     let client = record.client();
     format!(
         "{:?}",
         (
-            (record.id(), record.digest().encode(), record.noted(), record.key_format()),
-            (client.id(), client.name(), client.granted().collect::<Vec<_>>()),
-            (record.created(), record.expires(), record.begins()),
+            (record.id(), record.digest().encode(), record.note(), record.format()),
+            (client.id(), client.name(), client.scopes().collect::<Vec<_>>()),
+            client.metadata_entries().collect::<Vec<_>>(),
+            (record.issued_by(), record.rotated_reason(), record.paused()),
+            (record.revoked_by(), record.revoked_reason()),
+            (record.created(), record.expires(), record.not_before()),
             (record.retires(), record.revoked(), record.rotated(), record.replaced_by()),
         )
     )
@@ -790,21 +874,21 @@ proptest! {
     #![proptest_config(cases(40))]
 
     #[test]
-    fn what_is_written_is_read(new in vec(a_record(), 1..6)) {
+    fn every_written_record_is_read_back(new in vec(a_record(), 1..6)) {
         let folder = Folder::new();
         let new: BTreeMap<_, _> =
             new.into_iter().map(|record| (record.id().unwrap().to_owned(), record)).collect();
         let open = || KeyFile::options().create(true).follow(false).open(folder.file()).unwrap();
         let file = open();
-        // A client of any id and name may be in a file, though not every one can be new.
+        // A file can hold clients with ids that a new client cannot have.
         file.update(|keys| keys.replace(new.values().cloned())).unwrap();
         for read in [records(&file), records(&open())] {
             prop_assert_eq!(read.len(), new.len());
             for (id, new) in &new {
-                prop_assert_eq!(told(&read[id]), told(new));
+                prop_assert_eq!(fields_of(&read[id]), fields_of(new));
             }
         }
-        // A second change leaves every line as it is.
+        // A second change leaves every line as it was.
         let before = folder.text();
         open().update(|keys| keys.insert_digest(KeyDigest::from_bytes([7; 32]), Client::new("ci"))).unwrap();
         let after = folder.text();
@@ -817,20 +901,20 @@ proptest! {
     #![proptest_config(cases(1500))]
 
     #[test]
-    fn no_bytes_make_it_panic(text in vec(any::<u8>(), 0..300), has_header in any::<bool>()) {
+    fn no_bytes_cause_a_panic(text in vec(any::<u8>(), 0..300), has_header in any::<bool>()) {
         thread_local! { static FOLDER: Folder = Folder::new(); }
         let text = if has_header { [HEADER.as_bytes(), &text, b"\n"].concat() } else { text };
         FOLDER.with(|folder| {
             folder.put(&text);
             let read = catch_unwind(AssertUnwindSafe(|| read(folder.file()).map(|file| file.status())));
             let read = read.unwrap_or_else(|_| panic!("{}", text.escape_ascii()));
-            // Comments alone may come of it by chance, and no key.
+            // Random bytes can be a comment, but not a key.
             read.map_or_else(|error| assert_eq!(error.kind(), Kind::Content), |it| assert_eq!(it.keys(), 0));
         });
     }
 
     #[test]
-    fn no_line_of_json_makes_it_panic(
+    fn no_json_line_causes_a_panic(
         fields in vec((
             prop_oneof![
                 4 => prop::sample::select(vec![
@@ -860,7 +944,7 @@ proptest! {
     }
 
     #[test]
-    fn no_change_to_a_good_file_makes_it_panic(
+    fn no_change_to_a_valid_file_causes_a_panic(
         changes in vec((any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 1..4),
     ) {
         thread_local! { static FOLDER: Folder = Folder::new(); }
@@ -881,8 +965,8 @@ proptest! {
                 Ok(file) => assert!(file.records().count() <= 2 && text.ends_with(b"\n")),
                 Err(error) => {
                     assert_eq!(error.kind(), Kind::Content);
-                    let told = all_of(&error);
-                    assert!(!told.contains(&KeyDigest::of(OTHER).encode()[20..40]), "{told}");
+                    let text = all_of(&error);
+                    assert!(!text.contains(&KeyDigest::of(OTHER).encode()[20..40]), "{text}");
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! A file of keys is changed: at once here, soon elsewhere, and never so that anybody sees half of it.
+//! A change of a key file takes effect at once here and soon elsewhere, and is written whole.
 
 #![cfg(all(feature = "file", unix))]
 
@@ -19,7 +19,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use key_file_support::{
@@ -32,36 +32,44 @@ use tower_api_key::{
     error::{ConfigError, ConfigErrorKind},
     key::{KeyFormat, MintedKey},
     key_file::{KeyFile, KeyFileErrorKind as Kind},
+    record::Record,
 };
 
 at_once! {
-    r44_a_change_works_at_once_here_and_soon_elsewhere,
-    r45_a_revoked_key_never_comes_back_while_others_write,
-    comments_and_lines_that_do_not_change_stay_byte_for_byte,
+    r44_a_change_takes_effect_at_once_here_and_soon_elsewhere,
+    r45_a_revoked_key_stays_revoked_while_others_write,
+    comments_and_unchanged_lines_stay_byte_for_byte,
     the_version_is_2_as_long_as_a_key_has_a_field_of_version_2,
-    a_change_that_changes_nothing_does_not_touch_the_file,
-    a_change_that_is_refused_does_not_touch_the_file,
+    each_new_field_of_a_record_is_written_in_version_2_and_the_version_falls_with_the_last,
+    a_key_that_is_paused_in_the_file_is_rejected_until_it_is_resumed,
+    a_change_without_effect_does_not_touch_the_file,
+    a_rejected_change_does_not_touch_the_file,
     a_broken_file_is_not_changed,
-    a_file_that_is_gone_is_not_made_anew,
-    mode_owner_and_group_are_kept_and_a_new_file_is_its_writer_s_alone,
-    a_link_stays_one_and_leads_to_the_new_file,
-    what_is_left_over_from_a_crash_does_not_disturb,
-    r47_after_issuing_and_rotating_there_are_only_digests_in_the_folder,
-    whoever_reads_while_it_is_written_finds_a_whole_file,
-    writers_in_threads_and_processes_all_land,
+    a_missing_file_is_not_created_again,
+    mode_owner_and_group_stay_and_a_new_file_is_private,
+    a_symbolic_link_stays_and_leads_to_the_new_file,
+    a_leftover_of_a_crash_does_not_prevent_a_change,
+    r47_the_folder_holds_only_digests_after_issue_and_rotate,
+    a_reader_finds_a_whole_file_during_a_change,
+    changes_by_threads_and_processes_are_all_written,
     a_writer_waits_for_another,
-    a_lock_that_is_held_is_an_error_after_ten_seconds,
-    a_link_that_is_led_elsewhere_while_a_writer_waits_is_followed,
-    a_lock_that_is_a_link_is_an_error_and_leads_nowhere,
-    a_lock_that_is_a_pipe_is_an_error_and_nothing_hangs,
-    a_change_of_ones_own_tells_that_nobody_gets_in_any_more,
-    a_file_that_stays_empty_is_told_once,
-    a_pipe_in_the_file_s_place_is_an_error_and_nothing_hangs,
+    a_held_lock_is_an_error_after_ten_seconds,
+    a_link_that_changes_while_a_writer_waits_is_followed,
+    a_lock_that_is_a_link_is_an_error_and_is_not_followed,
+    a_lock_that_is_a_pipe_is_an_error_and_does_not_hang,
+    a_change_that_leaves_no_key_is_reported_by_its_own_process,
+    a_file_that_stays_empty_is_reported_once,
+    a_pipe_instead_of_the_file_is_an_error_and_does_not_hang,
     a_full_disk_leaves_the_old_file_whole,
-    a_read_only_file_system_is_an_error_that_says_what_to_do,
-    a_file_that_is_mounted_by_itself_is_an_error_that_says_what_to_do,
-    the_owner_can_write_after_root_has,
-    a_file_that_may_not_be_written_in_place_can_be_changed_again_and_again,
+    a_read_only_file_system_is_an_error_that_names_the_remedy,
+    a_file_that_is_mounted_by_itself_is_an_error_that_names_the_remedy,
+    the_owner_can_change_the_file_after_root,
+    a_read_only_file_can_be_changed_repeatedly,
+}
+
+/// The creation time of each line that the tests write.
+fn start() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_795_521_600)
 }
 
 fn format() -> KeyFormat {
@@ -80,7 +88,7 @@ fn is(file: &KeyFile, key: &str, outcome_: &str) -> bool {
     outcome(file, key) == outcome_
 }
 
-/// The lines of a file, by which it has to be whole.
+/// Returns the ids of the keys, and fails if the file is not complete.
 #[track_caller]
 fn ids(text: &str) -> Vec<String> {
     let lines = text.strip_prefix(HEADER).unwrap_or_else(|| panic!("no header: {text}"));
@@ -92,26 +100,26 @@ fn ids(text: &str) -> Vec<String> {
     lines.lines().filter(|line| !line.starts_with('#')).map(id).collect()
 }
 
-/// What can be seen of a file that nobody has written.
+/// Returns metadata that every write of a file changes.
 fn stamp(path: &Path) -> (u64, u64, i64, i64, i64, i64) {
     let it = fs::metadata(path).unwrap();
     (it.ino(), it.len(), it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec())
 }
 
-fn r44_a_change_works_at_once_here_and_soon_elsewhere() {
+fn r44_a_change_takes_effect_at_once_here_and_soon_elsewhere() {
     let folder = Folder::with(HEADER);
     let (here, (elsewhere, events)) = (follow(&folder).0, follow(&folder));
-    let at_once = |key: &str, told: &str| {
-        assert_eq!(outcome(&here, key), told);
-        soon("it is seen elsewhere", || is(&elsewhere, key, told));
+    let at_once = |key: &str, expected: &str| {
+        assert_eq!(outcome(&here, key), expected);
+        soon("it takes effect elsewhere", || is(&elsewhere, key, expected));
     };
 
-    let client = Client::new("mobile-app").with_name("Mobile app").scopes(["a", "b"]);
+    let client = Client::new("mobile-app").with_name("Mobile app").with_scopes(["a", "b"]);
     let (first_id, first) = reveal(here.issue(&format(), client).unwrap());
     at_once(&first, "200 mobile-app");
     assert_eq!(elsewhere.record(&first_id), here.record(&first_id));
-    let record = elsewhere.record_of(&KeyDigest::of(&first)).unwrap();
-    assert_eq!(record.client().granted().collect::<Vec<_>>(), ["a", "b"]);
+    let record = elsewhere.record_by_digest(&KeyDigest::of(&first)).unwrap();
+    assert_eq!(record.client().scopes().collect::<Vec<_>>(), ["a", "b"]);
 
     let (second_id, second) = reveal(here.rotate(&first_id, Duration::from_secs(3600)).unwrap());
     at_once(&second, "200 mobile-app");
@@ -124,7 +132,7 @@ fn r44_a_change_works_at_once_here_and_soon_elsewhere() {
 
     assert!(here.revoke_key(&first_id).unwrap());
     at_once(&first, "401 revoked");
-    assert!(!here.revoke_key(&first_id).unwrap() && !here.revoke_key("Nobody00").unwrap());
+    assert!(!here.revoke_key(&first_id).unwrap() && !here.revoke_key("NoSuchId").unwrap());
 
     assert_eq!(here.prune().unwrap(), 2);
     at_once(&first, "401 unknown");
@@ -135,32 +143,35 @@ fn r44_a_change_works_at_once_here_and_soon_elsewhere() {
     insert(OTHER, "ci").unwrap();
     at_once(KEY, "200 mobile-app");
     at_once(OTHER, "200 ci");
-    assert_eq!((here.revoke("mobile-app").unwrap(), here.revoke("nobody").unwrap()), (2, 0));
+    assert_eq!(
+        (here.revoke_client("mobile-app").unwrap(), here.revoke_client("no-such-client").unwrap()),
+        (2, 0)
+    );
     at_once(KEY, "401 revoked");
     at_once(&third.1, "401 revoked");
     at_once(OTHER, "200 ci");
 
-    // What a change gives back, and a client that goes without a trace.
+    // A change can return a value, and can remove a key completely.
     assert_eq!(here.update(|keys| Ok(keys.records().count())).unwrap(), 3);
     assert!(here.update(|keys| Ok(keys.remove(&KeyDigest::of(OTHER)))).unwrap().is_some());
     at_once(OTHER, "401 unknown");
 
-    // The other handle changes what it has read, and not what it knew.
+    // A change by the other handle reads the file first.
     let (_, fourth) = issue(&elsewhere, "web");
     assert!(is(&elsewhere, &fourth, "200 web"));
-    soon("it is seen here", || is(&here, &fourth, "200 web"));
+    soon("it takes effect here", || is(&here, &fourth, "200 web"));
     assert_eq!(here.status().keys(), 1);
     assert!(here.status().problem().is_none() && elsewhere.status().problem().is_none());
     assert!(events.kinds().iter().all(|kind| kind != "broken"), "{:?}", events.all());
     assert_eq!(folder.names(), ["keys.jsonl", "keys.jsonl.lock"]);
 }
 
-fn r45_a_revoked_key_never_comes_back_while_others_write() {
+fn r45_a_revoked_key_stays_revoked_while_others_write() {
     let folder = Folder::with(text_of(KEY));
     let (file, other) = (follow(&folder).0, follow(&folder).0);
     let is_over = AtomicBool::new(false);
     let change = || {
-        // Long enough for the followers to read in between.
+        // The pauses let the followers read the file in between.
         for _ in 0..12 {
             let (id, key) = issue(&file, "ci");
             assert_eq!(outcome(&file, &key), "200 ci");
@@ -183,7 +194,7 @@ fn r45_a_revoked_key_never_comes_back_while_others_write() {
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
 }
 
-fn comments_and_lines_that_do_not_change_stay_byte_for_byte() {
+fn comments_and_unchanged_lines_stay_byte_for_byte() {
     let odd = line(1, "mobile-app", KEY).replace(':', ": ").replace("12: 00: 00", "12:00:00");
     let odd = odd.replace("sha256: ", "sha256:") + " \t\r";
     let escaped = line_and(2, "caf\\u00e9", OTHER, r#","note":null,"scopes":[]"#);
@@ -196,14 +207,14 @@ fn comments_and_lines_that_do_not_change_stay_byte_for_byte() {
     let parts =
         |text: &str| -> Vec<String> { text.split_inclusive('\n').map(str::to_owned).collect() };
 
-    // New lines go to the end.
+    // A new line is the last.
     let (new, _) = issue(&file, "web");
     let with_new = folder.text();
     let line = with_new.strip_prefix(&before).unwrap();
     assert!(line.starts_with(&format!("{{\"id\":\"{new}\"")) && line.ends_with("}\n"), "{line}");
     assert_eq!(line.lines().count(), 1);
 
-    // Of a key that changes its own line changes.
+    // If a key changes, only its line changes.
     assert!(file.revoke_key(&id(2)).unwrap());
     let (lines, now) = (parts(&with_new), parts(&folder.text()));
     let changed: Vec<_> = (0..lines.len()).filter(|at| lines[*at] != now[*at]).collect();
@@ -218,7 +229,7 @@ fn comments_and_lines_that_do_not_change_stay_byte_for_byte() {
     assert_eq!(now[0], " {\"v\":2}\r\n");
     assert!(now[3].contains("\"retires\":\"") && now[11].contains(&rotated));
 
-    // And of a key that goes its own line goes. The key that was rotated still has its overlap.
+    // If a key is removed, only its line is removed. The rotated key still has its overlap.
     assert_eq!(file.prune().unwrap(), 2);
     let mut left = now.clone();
     left.remove(7);
@@ -252,63 +263,109 @@ fn the_version_is_2_as_long_as_a_key_has_a_field_of_version_2() {
     }
     assert_eq!(file.prune().unwrap(), 2);
     assert_eq!(header(), "\t{\"v\":1} ");
-    // A version of somebody's own choice stays.
+    // A higher version that was in the file before stays.
     folder.save(before.replace("\"v\":1", "\"v\": 2"));
     file.update(|_| Ok(())).unwrap();
     issue(&file, "web");
     assert_eq!(header(), "\t{\"v\": 2} ");
 }
 
-fn a_change_that_changes_nothing_does_not_touch_the_file() {
+fn each_new_field_of_a_record_is_written_in_version_2_and_the_version_falls_with_the_last() {
+    type Set = fn(Record) -> Record;
+    let folder = Folder::with(text([line(1, "ci", KEY), line(2, "ci", OTHER)]));
+    let before = folder.text();
+    let file = read(folder.file()).unwrap();
+    let header = || folder.text().lines().next().unwrap().to_owned();
+    for (field, set) in [
+        ("\"issued_by\":\"alice\"", (|it| it.with_issued_by("alice")) as Set),
+        ("\"rotated\":\"", |it| it.with_rotated(start())),
+        ("\"replaced_by\":\"Key00002\"", |it| it.with_replaced_by("Key00002").unwrap()),
+        ("\"rotated_reason\":\"yearly\"", |it| it.with_rotated_reason("yearly")),
+        ("\"paused\":\"", |it| it.with_paused(start())),
+        ("\"revoked_by\":\"bob\"", |it| it.with_revoked_by("bob")),
+        ("\"revoked_reason\":\"leaked\"", |it| it.with_revoked_reason("leaked")),
+        ("\"metadata\":{\"a\":\"b\",\"plan\":\"pro\"}", |it| {
+            let client = it.client().clone().with_metadata("plan", "pro").with_metadata("a", "b");
+            it.with_client(client)
+        }),
+    ] {
+        file.update(|keys| keys.update(&id(1), set)).unwrap();
+        assert_eq!(header(), "{\"v\":2}");
+        assert!(folder.text().contains(field), "{field}: {}", folder.text());
+        let again = read(folder.file()).unwrap();
+        assert_eq!(again.record(&id(1)), file.record(&id(1)), "{field}");
+        let plain = Record::new(KeyDigest::of(KEY), Client::new("ci")).with_created(start());
+        let plain = plain.with_id(&id(1)).unwrap();
+        file.update(|keys| keys.update(&id(1), |_| plain)).unwrap();
+        assert_eq!(header(), "{\"v\":1}", "{field}");
+        assert_eq!(folder.text(), before, "{field}");
+    }
+}
+
+fn a_key_that_is_paused_in_the_file_is_rejected_until_it_is_resumed() {
+    let folder = Folder::with(text([line(1, "ci", KEY)]));
+    let file = read(folder.file()).unwrap();
+    file.update(|keys| keys.pause(&id(1))).unwrap();
+    for file in [&file, &read(folder.file()).unwrap()] {
+        assert_eq!(outcome(file, KEY), "401 paused");
+    }
+    file.update(|keys| keys.resume(&id(1))).unwrap();
+    for file in [&file, &read(folder.file()).unwrap()] {
+        assert_eq!(outcome(file, KEY), "200 ci");
+    }
+    assert_eq!(folder.text(), text([line(1, "ci", KEY)]));
+}
+
+fn a_change_without_effect_does_not_touch_the_file() {
     let folder = Folder::with(text_of(KEY));
     let file = read(folder.file()).unwrap();
     let before = stamp(&folder.file());
     thread::sleep(millis(20));
-    assert_eq!(file.revoke("nobody").unwrap(), 0);
-    assert!(!file.revoke_key("Nobody00").unwrap());
+    assert_eq!(file.revoke_client("no-such-client").unwrap(), 0);
+    assert!(!file.revoke_key("NoSuchId").unwrap());
     assert_eq!(file.prune().unwrap(), 0);
     assert_eq!(file.update(|_| Ok(7)).unwrap(), 7);
     assert_eq!(stamp(&folder.file()), before);
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
-    // But what the file holds by now is read.
+    // The change still reads the current file.
     folder.save(text([line(2, "ci", OTHER)]));
     file.update(|_| Ok(())).unwrap();
     assert_eq!([outcome(&file, KEY), outcome(&file, OTHER)], ["401 unknown", "200 ci"]);
 }
 
-fn a_change_that_is_refused_does_not_touch_the_file() {
+fn a_rejected_change_does_not_touch_the_file() {
     let folder = Folder::with(text_of(KEY));
     let file = KeyFile::options().follow(false).format(format()).open(folder.file()).unwrap();
     let (minted, _) = issue(&file, "ci");
     let (before, text) = (stamp(&folder.file()), folder.text());
     thread::sleep(millis(20));
-    let refused = |error: tower_api_key::key_file::KeyFileError, kind| {
+    let rejects = |error: tower_api_key::key_file::KeyFileError, kind| {
         assert_eq!((error.kind(), error.line()), (Kind::Refused, None), "{error}");
         assert!(error.to_string().starts_with(&folder.file().display().to_string()), "{error}");
         let source = error.source().unwrap().downcast_ref::<ConfigError>().unwrap();
         assert_eq!(source.kind(), kind);
     };
-    refused(file.rotate("Nobody00", Duration::ZERO).unwrap_err(), ConfigErrorKind::UnknownKeyId);
-    refused(file.issue(&format(), Client::new(" ")).unwrap_err(), ConfigErrorKind::ClientId);
+    rejects(file.rotate("NoSuchId", Duration::ZERO).unwrap_err(), ConfigErrorKind::UnknownKeyId);
+    rejects(file.issue(&format(), Client::new(" ")).unwrap_err(), ConfigErrorKind::ClientId);
     let foreign = file.issue(&KeyFormat::default(), Client::new("ci"));
-    refused(foreign.unwrap_err(), ConfigErrorKind::ForeignKey);
-    let scopes = Client::new("ci").scopes(["a b"]);
-    refused(file.issue(&format(), scopes).unwrap_err(), ConfigErrorKind::Scope);
+    rejects(foreign.unwrap_err(), ConfigErrorKind::ForeignKey);
+    let scopes = Client::new("ci").with_scopes(["a b"]);
+    rejects(file.issue(&format(), scopes).unwrap_err(), ConfigErrorKind::Scope);
     let late = file.update(|keys| {
-        // All that was done before is forgotten.
-        assert_eq!((keys.revoke("mobile-app"), keys.revoke_key(&minted)), (1, true));
+        // The changes before the error have no effect.
+        assert_eq!((keys.revoke_client("mobile-app"), keys.revoke_key(&minted)), (1, true));
         keys.insert_digest(KeyDigest::of(OTHER), Client::new("web"))?;
         keys.insert_digest(KeyDigest::of(OTHER), Client::new("web"))
     });
-    refused(late.unwrap_err(), ConfigErrorKind::DuplicateKey);
+    rejects(late.unwrap_err(), ConfigErrorKind::DuplicateKey);
     assert_eq!((stamp(&folder.file()), folder.text()), (before, text));
     assert_eq!(file.records().count(), 2);
     assert!(file.records().all(|record| record.revoked().is_none()));
 
-    // A panic gives back lock and keys, too.
+    // A panic also releases the lock and has no effect.
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         file.update(|keys| -> Result<(), _> {
-            panic!("on purpose, of {}", keys.revoke("mobile-app"))
+            panic!("on purpose, of {}", keys.revoke_client("mobile-app"))
         })
     }));
     assert!(panicked.is_err() && stamp(&folder.file()) == before);
@@ -322,7 +379,7 @@ fn a_broken_file_is_not_changed() {
         (text_of(OTHER).trim_end().to_owned(), Some(2)),
         (text([line(1, "a", OTHER), line(2, "b", OTHER)]), Some(3)),
         (line(1, "a", OTHER) + "\n", Some(1)),
-        // It may be about to be written.
+        // Another program may be about to write the file.
         (String::new(), None),
     ] {
         let folder = Folder::with(text_of(KEY));
@@ -331,7 +388,7 @@ fn a_broken_file_is_not_changed() {
         let before = stamp(&folder.file());
         for error in [
             file.issue(&format(), Client::new("ci")).map(drop).unwrap_err(),
-            file.revoke("mobile-app").map(drop).unwrap_err(),
+            file.revoke_client("mobile-app").map(drop).unwrap_err(),
             file.prune().map(drop).unwrap_err(),
         ] {
             assert_eq!((error.kind(), error.line()), (Kind::Content, line), "{error}");
@@ -339,25 +396,25 @@ fn a_broken_file_is_not_changed() {
         assert_eq!((stamp(&folder.file()), folder.text()), (before, broken));
         assert_eq!(outcome(&file, KEY), "200 mobile-app");
         folder.save(text_of(KEY));
-        assert_eq!(file.revoke("mobile-app").unwrap(), 1);
+        assert_eq!(file.revoke_client("mobile-app").unwrap(), 1);
     }
 }
 
-fn a_file_that_is_gone_is_not_made_anew() {
+fn a_missing_file_is_not_created_again() {
     let folder = Folder::with(text_of(KEY));
     let file = read(folder.file()).unwrap();
     fs::remove_file(folder.file()).unwrap();
-    assert_eq!(file.revoke("mobile-app").unwrap_err().kind(), Kind::Missing);
+    assert_eq!(file.revoke_client("mobile-app").unwrap_err().kind(), Kind::Missing);
     assert!(folder.names().is_empty());
     fs::create_dir(folder.file()).unwrap();
-    assert_eq!(file.revoke("mobile-app").unwrap_err().kind(), Kind::NotAFile);
+    assert_eq!(file.revoke_client("mobile-app").unwrap_err().kind(), Kind::NotAFile);
     fs::remove_dir(folder.file()).unwrap();
     symlink("nowhere", folder.file()).unwrap();
-    assert_eq!(file.revoke("mobile-app").unwrap_err().kind(), Kind::Missing);
+    assert_eq!(file.revoke_client("mobile-app").unwrap_err().kind(), Kind::Missing);
     assert!(!folder.names().contains(&"nowhere".to_owned()));
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
 
-    // Not even where it may be missing, if it is a link, or its folder is not there either.
+    // With `create`, a dangling link and a missing folder are still errors.
     for path in [folder.file(), folder.join("gone/keys.jsonl")] {
         let file = KeyFile::options().create(true).follow(false).open(path).unwrap();
         let error = file.issue(&format(), Client::new("ci")).unwrap_err();
@@ -369,7 +426,7 @@ fn a_file_that_is_gone_is_not_made_anew() {
     let file = KeyFile::options().create(true).follow(false).open(folder.join("new")).unwrap();
     let (_, key) = issue(&file, "ci");
     assert_eq!(outcome(&read(folder.join("new")).unwrap(), &key), "200 ci");
-    // Once there were keys, this is a mishap.
+    // If there were keys before, a missing or empty file is an error.
     for (what, kind) in [(Some(""), Kind::Content), (None, Kind::Missing)] {
         fs::remove_file(folder.join("new")).unwrap();
         if let Some(text) = what {
@@ -378,14 +435,14 @@ fn a_file_that_is_gone_is_not_made_anew() {
         let error = file.issue(&format(), Client::new("ci")).unwrap_err();
         assert_eq!((error.kind(), outcome(&file, &key)), (kind, "200 ci".into()), "{error}");
     }
-    // An empty one counts as missing.
+    // With `create`, an empty file counts as missing.
     fs::write(folder.join("empty"), "").unwrap();
     let file = KeyFile::options().create(true).follow(false).open(folder.join("empty")).unwrap();
     let (_, key) = issue(&file, "ci");
     assert_eq!(outcome(&read(folder.join("empty")).unwrap(), &key), "200 ci");
 }
 
-fn mode_owner_and_group_are_kept_and_a_new_file_is_its_writer_s_alone() {
+fn mode_owner_and_group_stay_and_a_new_file_is_private() {
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
     for before in [0o640, 0o600, 0o644, 0o666] {
         let folder = Folder::with(text_of(KEY));
@@ -400,10 +457,10 @@ fn mode_owner_and_group_are_kept_and_a_new_file_is_its_writer_s_alone() {
             let inode = stamp(&folder.file()).0;
             _ = issue(&file, client);
             let now = fs::metadata(folder.file()).unwrap();
-            assert_ne!(now.ino(), inode, "it was written in place");
+            assert_ne!(now.ino(), inode, "the file was written in place");
             assert_eq!((mode(&folder.file()), owner(now)), (before, old), "{before:o}");
         }
-        // The lock opens nothing: whoever may write the file may take it, and nobody else.
+        // Only users who can write the file can open the lock.
         assert_eq!(mode(&folder.join("keys.jsonl.lock")) & !(before | 0o600), 0, "{before:o}");
     }
     let folder = Folder::new();
@@ -414,7 +471,7 @@ fn mode_owner_and_group_are_kept_and_a_new_file_is_its_writer_s_alone() {
     }
 }
 
-fn a_link_stays_one_and_leads_to_the_new_file() {
+fn a_symbolic_link_stays_and_leads_to_the_new_file() {
     let folder = Folder::new();
     for name in ["here", "there", "etc"] {
         fs::create_dir(folder.join(name)).unwrap();
@@ -434,16 +491,16 @@ fn a_link_stays_one_and_leads_to_the_new_file() {
     };
     assert_eq!(names("here").len(), 1);
     assert_eq!(names("there"), ["real.jsonl", "real.jsonl.lock"].map(Into::into).into());
-    soon("it is seen through the link", || is(&other, &key, "200 ci"));
+    soon("it takes effect through the link", || is(&other, &key, "200 ci"));
     assert_eq!(file.path(), path);
 
-    // By its own name or by a link it is one file, with one lock.
+    // The path and the link lead to one file with one lock.
     let real = read(folder.join("there/real.jsonl")).unwrap();
     each([&file, &real], |file| (0..10).for_each(|_| _ = issue(file, "web")));
     assert_eq!(read(&path).unwrap().records().count(), 22);
 }
 
-fn what_is_left_over_from_a_crash_does_not_disturb() {
+fn a_leftover_of_a_crash_does_not_prevent_a_change() {
     let folder = Folder::with(text_of(KEY));
     let left = folder.join(".keys.jsonl.new");
     let file = read(folder.file()).unwrap();
@@ -454,25 +511,25 @@ fn what_is_left_over_from_a_crash_does_not_disturb() {
             fs::write(left, "read-only").unwrap();
             fs::set_permissions(left, PermissionsExt::from_mode(0o444)).unwrap();
         },
-        // Nothing is written to where somebody's link leads.
+        // A change does not write to the target of the link.
         |left: &Path| symlink("target", left).unwrap(),
     ] as [fn(&Path); 4]
     {
-        fs::write(folder.join("target"), "somebody's").unwrap();
+        fs::write(folder.join("target"), "another file").unwrap();
         make(&left);
         let (_, key) = issue(&file, "ci");
         assert_eq!(folder.names(), ["keys.jsonl", "keys.jsonl.lock", "target"]);
         assert_eq!(outcome(&read(folder.file()).unwrap(), &key), "200 ci");
-        assert_eq!(fs::read_to_string(folder.join("target")).unwrap(), "somebody's");
+        assert_eq!(fs::read_to_string(folder.join("target")).unwrap(), "another file");
         assert_eq!(fs::metadata(folder.file()).unwrap().mode() & 0o777, 0o644);
     }
-    // A lock that nobody holds is none, whatever is in it.
+    // The content of a lock file has no effect.
     fs::write(folder.join("keys.jsonl.lock"), "12345").unwrap();
     _ = issue(&file, "ci");
     assert_eq!(ids(&folder.text()).len(), 6);
 }
 
-fn r47_after_issuing_and_rotating_there_are_only_digests_in_the_folder() {
+fn r47_the_folder_holds_only_digests_after_issue_and_rotate() {
     let folder = Folder::new();
     let file = KeyFile::options().create(true).follow(false).open(folder.file()).unwrap();
     let mut keys: Vec<_> = (0..5).map(|_| issue(&file, "ci")).collect();
@@ -481,7 +538,7 @@ fn r47_after_issuing_and_rotating_there_are_only_digests_in_the_folder() {
     file.revoke_key(&keys[1].0).unwrap();
     let mut secrets = vec![KEY.to_owned(), KEY[4..20].to_owned()];
     for (_, key) in &keys {
-        // Behind the prefix and the id, whole and in parts.
+        // The secret after the prefix and the id, whole and in parts.
         let secret = &key["sk_live_".len() + 8 + 1..];
         assert_eq!(secret.len(), 28);
         secrets.extend([key.clone(), secret.to_owned(), secret[..8].to_owned()]);
@@ -501,8 +558,8 @@ fn r47_after_issuing_and_rotating_there_are_only_digests_in_the_folder() {
     assert!(secrets.iter().all(|secret| !debug.contains(secret)));
 }
 
-fn whoever_reads_while_it_is_written_finds_a_whole_file() {
-    // Large enough to be written in more than one piece.
+fn a_reader_finds_a_whole_file_during_a_change() {
+    // The file is so large that it is written in several pieces.
     let many = (0..2000).map(|number| line(number, "ci", &format!("key-number-{number}")));
     let folder = Folder::with(text(many));
     let file = read(folder.file()).unwrap();
@@ -527,10 +584,10 @@ fn whoever_reads_while_it_is_written_finds_a_whole_file() {
     assert_eq!(ids(&folder.text()).len(), 2012);
 }
 
-/// As a child: issues keys into the file, and prints the id of each once that is done.
+/// Runs in a child. Issues keys and prints the id of each key after the change returns.
 fn issue_as_child(folder: &Path, threads: usize, many: usize) {
     let file = KeyFile::open(folder.join("keys.jsonl")).unwrap();
-    // The test program has begun a line.
+    // The test program has already written a part of a line.
     println!("\nready");
     each(0..threads, |_| {
         for _ in 0..many {
@@ -556,7 +613,7 @@ fn spawn(folder: &Path, many: usize) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// The ids that a child has printed, of whole lines alone.
+/// Returns the ids that a child has printed in whole lines.
 fn issued_by(child: &mut Child) -> Vec<String> {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut ids = Vec::new();
@@ -570,13 +627,13 @@ fn issued_by(child: &mut Child) -> Vec<String> {
     ids
 }
 
-fn writers_in_threads_and_processes_all_land() {
+fn changes_by_threads_and_processes_are_all_written() {
     let folder = Folder::with(text_of(KEY));
     let issued = Mutex::new(Vec::new());
     let children: Vec<_> = (0..3).map(|_| spawn(&folder, 8)).collect();
     let own = KeyFile::open(folder.file()).unwrap();
     let of_threads = || {
-        // Handles of their own, and one that is shared.
+        // Some threads share a handle, and some have their own.
         each(0..4, |number| {
             let file = if number < 2 { own.clone() } else { read(folder.file()).unwrap() };
             for _ in 0..8 {
@@ -598,26 +655,26 @@ fn writers_in_threads_and_processes_all_land() {
     found.sort();
     assert_eq!((issued.len(), &found), (4 * 8 + 3 * 16 + 1, &issued));
     assert!(issued.windows(2).all(|two| two[0] != two[1]));
-    soon("all are seen", || own.status().keys() == issued.len());
+    soon("all changes take effect", || own.status().keys() == issued.len());
     assert_eq!(folder.names(), ["keys.jsonl", "keys.jsonl.lock"]);
 }
 
-/// As good as random, and the same whenever the test runs.
+/// Returns a pseudo-random number that is the same in every run.
 fn pseudo_random(seed: &mut u64, below: u64) -> u64 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 33) % below
 }
 
 #[test]
-fn a_writer_that_is_killed_leaves_a_whole_file_and_all_that_it_has_told() {
+fn a_killed_writer_leaves_a_whole_file_with_every_issued_key() {
     const ROUNDS: usize = 60;
 
     let folder = Folder::with(text_of(KEY));
-    let (mut told, mut in_file, mut seed) = (BTreeSet::from([id(1)]), 0, 7);
-    let (mut left_overs, mut untold) = (0, 0);
+    let (mut reported, mut in_file, mut seed) = (BTreeSet::from([id(1)]), 0, 7);
+    let (mut left_overs, mut unreported) = (0, 0);
     for round in 0..ROUNDS {
         let mut child = spawn(&folder, 100_000);
-        // Until it works; then at any moment of that.
+        // Kills the child at a random time after it has started to write.
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while line != "ready\n" {
@@ -629,31 +686,31 @@ fn a_writer_that_is_killed_leaves_a_whole_file_and_all_that_it_has_told() {
         child.wait().unwrap();
         let rest = std::io::read_to_string(out).unwrap();
         let whole = rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        told.extend(whole.filter_map(|line| line.strip_prefix("issued ")).map(str::to_owned));
+        reported.extend(whole.filter_map(|line| line.strip_prefix("issued ")).map(str::to_owned));
 
         let found = ids(&folder.text());
         let set: BTreeSet<_> = found.iter().cloned().collect();
         assert_eq!(set.len(), found.len());
-        assert!(told.is_subset(&set), "round {round}: a key that was handed out is lost");
-        // Two threads, each with at most one key that it could not tell of.
-        let lost_for_words = set.len() - told.len();
-        assert!(lost_for_words <= 2, "round {round}: {lost_for_words}");
-        untold += lost_for_words;
+        assert!(reported.is_subset(&set), "round {round}: an issued key is lost");
+        // Each of the two threads has at most one key that it could not print.
+        let not_printed = set.len() - reported.len();
+        assert!(not_printed <= 2, "round {round}: {not_printed}");
+        unreported += not_printed;
         assert!(set.len() >= in_file, "round {round}");
         left_overs += usize::from(folder.join(".keys.jsonl.new").exists());
 
-        // The lock is free for who comes next, and who finds all of it.
+        // The lock is free, and the next writer finds every key.
         let file = read(folder.file()).unwrap();
         assert_eq!(file.records().count(), set.len());
         let (own, _) = issue(&file, "parent");
-        told = set;
-        told.insert(own);
-        in_file = told.len();
+        reported = set;
+        reported.insert(own);
+        in_file = reported.len();
         assert_eq!(folder.names(), ["keys.jsonl", "keys.jsonl.lock"]);
     }
-    println!("{in_file} keys, {left_overs} left-overs, {untold} that nobody was told of");
+    println!("{in_file} keys, {left_overs} left-overs, {unreported} keys not printed");
     assert!(in_file > ROUNDS + 20, "the children have hardly written: {in_file}");
-    assert!(left_overs > 0, "none was killed while it wrote");
+    assert!(left_overs > 0, "no child was killed while it wrote");
 }
 
 fn a_writer_waits_for_another() {
@@ -677,14 +734,14 @@ fn a_writer_waits_for_another() {
     });
 }
 
-/// Slow: ten seconds is what a writer waits for.
-fn a_lock_that_is_held_is_an_error_after_ten_seconds() {
+/// Takes ten seconds, because a writer waits so long for the lock.
+fn a_held_lock_is_an_error_after_ten_seconds() {
     let folder = Folder::with(text_of(KEY));
     let (one, two) = (follow(&folder).0, follow(&folder).0);
     let (held, is_held) = mpsc::channel();
     let (release, is_released) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        // Gone with this scope, so that a panic releases it, too.
+        // Dropped with this scope, so that a panic also releases the lock.
         let (release, holder) = (release, one.clone());
         scope.spawn(move || {
             holder
@@ -703,7 +760,7 @@ fn a_lock_that_is_held_is_an_error_after_ten_seconds() {
         assert!((10..13).contains(&took.as_secs()), "{took:?}");
         assert!(error.to_string().starts_with(&folder.file().display().to_string()), "{error}");
         assert_eq!(stamp(&folder.file()), before);
-        // Requests go on, and an editor's save is followed by whoever is not writing.
+        // Requests are still accepted during the change.
         assert_eq!([outcome(&one, KEY), outcome(&two, KEY)], ["200 mobile-app"; 2]);
         assert!(two.status().problem().is_none() && one.status().problem().is_none());
         release.send(()).unwrap();
@@ -712,7 +769,7 @@ fn a_lock_that_is_held_is_an_error_after_ten_seconds() {
     assert_eq!(outcome(&two, OTHER), "200 ci");
 }
 
-fn a_link_that_is_led_elsewhere_while_a_writer_waits_is_followed() {
+fn a_link_that_changes_while_a_writer_waits_is_followed() {
     let folder = Folder::new();
     for name in ["old", "new"] {
         fs::write(folder.join(name), text_of(KEY)).unwrap();
@@ -740,9 +797,9 @@ fn a_link_that_is_led_elsewhere_while_a_writer_waits_is_followed() {
     });
 }
 
-fn a_lock_that_is_a_link_is_an_error_and_leads_nowhere() {
+fn a_lock_that_is_a_link_is_an_error_and_is_not_followed() {
     let folder = Folder::with(text_of(KEY));
-    fs::write(folder.join("target"), "somebody's").unwrap();
+    fs::write(folder.join("target"), "another file").unwrap();
     for target in ["target", "nowhere"] {
         symlink(target, folder.join("keys.jsonl.lock")).unwrap();
         let file = read(folder.file()).unwrap();
@@ -751,48 +808,53 @@ fn a_lock_that_is_a_link_is_an_error_and_leads_nowhere() {
         assert_eq!(folder.names(), ["keys.jsonl", "keys.jsonl.lock", "target"]);
         fs::remove_file(folder.join("keys.jsonl.lock")).unwrap();
     }
-    assert_eq!(fs::read_to_string(folder.join("target")).unwrap(), "somebody's");
+    assert_eq!(fs::read_to_string(folder.join("target")).unwrap(), "another file");
     assert_eq!(folder.text(), text_of(KEY));
 }
 
-fn a_lock_that_is_a_pipe_is_an_error_and_nothing_hangs() {
+fn a_lock_that_is_a_pipe_is_an_error_and_does_not_hang() {
     let folder = Folder::with(text_of(KEY));
     make_fifo(&folder.join("keys.jsonl.lock"));
     let file = read(folder.file()).unwrap();
-    let error = within(Duration::from_secs(5), move || file.revoke("mobile-app")).unwrap_err();
+    let error =
+        within(Duration::from_secs(5), move || file.revoke_client("mobile-app")).unwrap_err();
     assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
-    assert!(error.to_string().ends_with("its .lock file is not a file: delete that"), "{error}");
+    assert!(error.to_string().ends_with("Delete the .lock file"), "{error}");
     assert_eq!(folder.text(), text_of(KEY));
 }
 
-fn a_change_of_ones_own_tells_that_nobody_gets_in_any_more() {
+fn a_change_that_leaves_no_key_is_reported_by_its_own_process() {
     let folder = Folder::with(text_of(KEY));
     let (file, events) = follow(&folder);
     _ = issue(&file, "ci");
-    assert_eq!((file.revoke("mobile-app").unwrap(), file.revoke("ci").unwrap()), (1, 1));
+    assert_eq!(
+        (file.revoke_client("mobile-app").unwrap(), file.revoke_client("ci").unwrap()),
+        (1, 1)
+    );
     assert_eq!(events.all(), ["loaded 1", "emptied"]);
     _ = issue(&file, "ci");
-    // What one has written is not told again by the thread that follows.
+    // The follower does not report the change again.
     thread::sleep(millis(4500));
     assert_eq!(events.all(), ["loaded 1", "emptied"]);
     assert_eq!(file.status().keys(), 1);
 }
 
-fn a_file_that_stays_empty_is_told_once() {
+fn a_file_that_stays_empty_is_reported_once() {
     let folder = Folder::with(HEADER);
     let (file, events) = follow(&folder);
-    assert_eq!((file.revoke("ci").unwrap(), file.prune().unwrap()), (0, 0));
+    assert_eq!((file.revoke_client("ci").unwrap(), file.prune().unwrap()), (0, 0));
     file.update(|_| Ok(())).unwrap();
     assert_eq!(events.all(), ["emptied"]);
 }
 
-fn a_pipe_in_the_file_s_place_is_an_error_and_nothing_hangs() {
+fn a_pipe_instead_of_the_file_is_an_error_and_does_not_hang() {
     let folder = Folder::with(text_of(KEY));
     let file = read(folder.file()).unwrap();
     fs::remove_file(folder.file()).unwrap();
     make_fifo(&folder.file());
     let own = file.clone();
-    let error = within(Duration::from_secs(5), move || own.revoke("mobile-app")).unwrap_err();
+    let error =
+        within(Duration::from_secs(5), move || own.revoke_client("mobile-app")).unwrap_err();
     assert_eq!(error.kind(), Kind::NotAFile, "{error}");
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
 }
@@ -807,11 +869,11 @@ fn a_full_disk_leaves_the_old_file_whole() {
     let path = disk.join("keys.jsonl");
     let lines = (0..100).map(|number| line(number, "ci", &format!("key-number-{number}")));
     fs::write(&path, text(lines)).unwrap();
-    // Not followed: whoever reads an old file keeps its place on the disk.
+    // Not followed, because a reader of the old file keeps its space on the disk.
     let (file, before) = (read(&path).unwrap(), fs::read_to_string(&path).unwrap());
     let _lock = issue(&file, "web");
     fs::write(&path, &before).unwrap();
-    // Nothing is left but for a part of the file.
+    // Only a part of the file fits on the disk.
     let mut filler = File::create(disk.join("filler")).unwrap();
     while filler.write_all(&[0; 4096]).is_ok() {}
     filler.set_len(filler.metadata().unwrap().len() - 8192).unwrap();
@@ -833,38 +895,38 @@ fn a_full_disk_leaves_the_old_file_whole() {
     assert_eq!(outcome(&file, &key), "200 web");
 }
 
-/// Asks for a change that is not possible where the file is.
+/// Fails unless a change is an error of the kind `ReadOnly` with these words.
 #[track_caller]
 fn is_read_only(path: &Path, words: &str) {
     let (file, before) = (read(path).unwrap(), fs::read_to_string(path).unwrap());
     for error in [
         file.issue(&format(), Client::new("ci")).map(drop).unwrap_err(),
-        file.revoke("mobile-app").map(drop).unwrap_err(),
+        file.revoke_client("mobile-app").map(drop).unwrap_err(),
     ] {
         assert_eq!((error.kind(), error.line()), (Kind::ReadOnly, None), "{error}");
-        let told = error.to_string();
-        assert!(told.starts_with(&path.display().to_string()) && told.contains(words), "{told}");
+        let text = error.to_string();
+        assert!(text.starts_with(&path.display().to_string()) && text.contains(words), "{text}");
     }
     assert_eq!(fs::read_to_string(path).unwrap(), before);
     assert_eq!(outcome(&file, KEY), "200 mobile-app");
 }
 
-fn a_read_only_file_system_is_an_error_that_says_what_to_do() {
+fn a_read_only_file_system_is_an_error_that_names_the_remedy() {
     let folder = Folder::new();
     let Some(mount) = Mount::new(&["-t", "tmpfs", "tmpfs"], &folder) else { return };
     fs::write(folder.file(), text_of(KEY)).unwrap();
     let file = read(folder.file()).unwrap();
     mount.again("remount,ro");
-    is_read_only(&folder.file(), "change it where it comes from");
+    is_read_only(&folder.file(), "Change it at its source");
     assert_eq!(folder.names(), ["keys.jsonl"]);
-    // With a lock that is there already.
+    // The lock exists already.
     mount.again("remount,rw");
     _ = issue(&file, "ci");
     mount.again("remount,ro");
-    is_read_only(&folder.file(), "change it where it comes from");
+    is_read_only(&folder.file(), "Change it at its source");
 }
 
-fn a_file_that_is_mounted_by_itself_is_an_error_that_says_what_to_do() {
+fn a_file_that_is_mounted_by_itself_is_an_error_that_names_the_remedy() {
     let folder = Folder::with("");
     fs::write(folder.join("outside"), text_of(KEY)).unwrap();
     let outside = folder.join("outside").display().to_string();
@@ -874,12 +936,12 @@ fn a_file_that_is_mounted_by_itself_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn a_folder_or_an_owner_that_does_not_let_write_is_an_error_that_says_what_to_do() {
+fn a_missing_write_permission_is_an_error_that_names_the_remedy() {
     if let Some(folder) = role() {
-        is_read_only(&folder.join("closed/keys.jsonl"), "change it as the user who may");
-        is_read_only(&folder.join("half/keys.jsonl"), "change it as the user who may");
+        is_read_only(&folder.join("closed/keys.jsonl"), "Change the file as the user who may");
+        is_read_only(&folder.join("half/keys.jsonl"), "Change the file as the user who may");
         if folder.join("foreign").exists() {
-            is_read_only(&folder.join("foreign/keys.jsonl"), "change it as its owner");
+            is_read_only(&folder.join("foreign/keys.jsonl"), "Change the file as its owner");
         }
         println!("child done");
         return;
@@ -906,13 +968,13 @@ fn a_folder_or_an_owner_that_does_not_let_write_is_an_error_that_says_what_to_do
     make("closed", own, 0o555);
     make("half", own, 0o555);
     if is_root() {
-        // Somebody else's file, that may be read, in a folder of one's own.
+        // A readable file of another user in a folder of this user.
         make("foreign", 0, 0o755);
     }
-    let test = "a_folder_or_an_owner_that_does_not_let_write_is_an_error_that_says_what_to_do";
+    let test = "a_missing_write_permission_is_an_error_that_names_the_remedy";
     if let Some(output) = as_nobody(test, &folder) {
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && told.contains("child done"), "{output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("child done"), "{output:?}");
     }
     for (name, left) in [("closed", 1), ("half", 2)] {
         assert_eq!(fs::read_dir(folder.join(name)).unwrap().count(), left);
@@ -929,16 +991,16 @@ fn child_that_issues_one() {
     }
 }
 
-/// Has a user issue a key who is not root, and who owns the folder.
+/// Issues a key as the owner of the folder, who is not root.
 #[track_caller]
 fn issue_as_nobody(folder: &Folder) {
     if let Some(output) = as_nobody("child_that_issues_one", folder) {
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && told.contains("child done"), "{output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("child done"), "{output:?}");
     }
 }
 
-/// A file of such a mode, in a folder of that user's.
+/// Returns a folder of a user who is not root, with a file of this mode.
 fn of_nobody(mode: u32) -> Folder {
     let folder = Folder::with(text_of(KEY));
     fs::set_permissions(folder.file(), PermissionsExt::from_mode(mode)).unwrap();
@@ -950,9 +1012,9 @@ fn of_nobody(mode: u32) -> Folder {
     folder
 }
 
-fn the_owner_can_write_after_root_has() {
+fn the_owner_can_change_the_file_after_root() {
     if !is_root() {
-        println!("skipped: this is not root");
+        println!("skipped: this test needs root");
         return;
     }
     let folder = of_nobody(0o640);
@@ -961,7 +1023,7 @@ fn the_owner_can_write_after_root_has() {
     assert_eq!(folder.names(), ["keys.jsonl", "keys.jsonl.lock"]);
 }
 
-fn a_file_that_may_not_be_written_in_place_can_be_changed_again_and_again() {
+fn a_read_only_file_can_be_changed_repeatedly() {
     for mode in [0o400, 0o440] {
         let folder = of_nobody(mode);
         for _ in 0..3 {

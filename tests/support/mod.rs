@@ -17,11 +17,11 @@ use http_body_util::{BodyExt, Full};
 use proptest::test_runner::Config as ProptestConfig;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, Place, Rejection,
+    ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, Rejection,
     extract::{self, Extract, bearer, cookie, header, query, scheme},
     observe::Observe,
     rejection::Reason,
-    verify::{self, Answer, Presented, Refusal, Verify},
+    verify::{self, PresentedKey, Verify, VerifyError},
 };
 
 /// The key of the client `mobile-app`. It is a token68, so that it can stand in every place.
@@ -41,18 +41,21 @@ pub(crate) fn keys() -> Keyring {
 }
 
 /// A keyring, and behind it a verifier that tells more.
-pub(crate) fn strict() -> impl Verify<Answer = Result<Client, Refusal>> + Clone {
+pub(crate) fn strict() -> impl Verify<Client = Client, Future = verify::Never<Client>> + Clone {
     let keys = keys();
     keys.insert("key-to-be-revoked", Client::new("former")).unwrap();
     keys.insert("key-to-be-removed", Client::new("another")).unwrap();
-    assert_eq!(keys.revoke("former"), 1);
+    assert_eq!(keys.revoke_client("former"), 1);
+    keys.insert("key-to-be-paused", Client::new("overdue")).unwrap();
+    let paused = keys.record_by_digest(&KeyDigest::of("key-to-be-paused")).unwrap();
+    keys.pause(paused.id().unwrap()).unwrap();
     assert!(keys.remove(&KeyDigest::of("key-to-be-removed")).is_some());
-    keys.or(verify::from_fn(|key: Presented<'_>| match key.expose() {
-        b"key-that-has-expired" => Err(Refusal::expired()),
-        b"key-that-is-not-yet-valid" => Err(Refusal::not_yet_valid()),
-        b"key-that-was-revoked" => Err(Refusal::revoked()),
+    keys.or(verify::from_fn(|key: &PresentedKey<'_>| match key.expose() {
+        b"key-that-has-expired" => Err(VerifyError::expired()),
+        b"key-that-is-not-yet-valid" => Err(VerifyError::not_yet_valid()),
+        b"key-that-was-revoked" => Err(VerifyError::revoked()),
         b"key-of-a-store-that-is-down" => {
-            Err(Refusal::failed(io::Error::other("connection refused")))
+            Err(VerifyError::failed(io::Error::other("connection refused")))
         }
         _ => Ok(None),
     }))
@@ -64,9 +67,10 @@ pub(crate) fn value(case: &str) -> Vec<u8> {
         "unknown" => WRONG.into(),
         "revoked" => "key-to-be-revoked".into(),
         "removed" => "key-to-be-removed".into(),
+        "paused" => "key-to-be-paused".into(),
         "expired" => "key-that-has-expired".into(),
         "not_yet_valid" => "key-that-is-not-yet-valid".into(),
-        "told_revoked" => "key-that-was-revoked".into(),
+        "revoked_by_verifier" => "key-that-was-revoked".into(),
         "malformed" => b"what\xffever".into(),
         "over_long" => "k".repeat(1025).into(),
         "failed" => "key-of-a-store-that-is-down".into(),
@@ -144,7 +148,7 @@ pub(crate) fn ask<E, V, O>(layer: &ApiKeyLayer<E, V, O>, request: request::Build
 where
     E: Extract,
     V: Verify,
-    O: Observe<<V::Answer as Answer>::Client>,
+    O: Observe<V::Client>,
 {
     ask_of(layer, request, |_| Response::new(Full::from("hello")))
 }
@@ -158,7 +162,7 @@ pub(crate) fn ask_of<E, V, O>(
 where
     E: Extract,
     V: Verify,
-    O: Observe<<V::Answer as Answer>::Client>,
+    O: Observe<V::Client>,
 {
     #[derive(Clone)]
     struct Seen(request::Parts);
@@ -248,7 +252,7 @@ pub(crate) const SPOTS: [Spot; 6] = [
     Spot {
         name: "header `x-own`",
         extract: || {
-            Box::new(extract::from_fn(Place::header("x-own"), |head| {
+            Box::new(extract::from_fn(KeyLocation::header("x-own"), |head| {
                 head.headers().get("x-own").into()
             }))
         },

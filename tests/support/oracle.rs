@@ -10,7 +10,7 @@ use http::request::Parts;
 
 /// A place, by its kind and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyLocation {
     Header(&'static str),
     Query(&'static str),
     Cookie(&'static str),
@@ -22,7 +22,7 @@ pub enum Place {
 pub enum Stands {
     Nothing,
     /// One value and where it stands; none where it can be no key, whatever key was meant.
-    One(Option<Vec<u8>>, Place),
+    One(Option<Vec<u8>>, KeyLocation),
     TooMany,
 }
 
@@ -65,20 +65,20 @@ pub enum Way {
     Preflight,
     Anonymous,
     /// Whose the key is, and where it stands.
-    Client(&'static str, Place),
+    Client(&'static str, KeyLocation),
     /// Why, and where what stands.
-    Rejected(&'static str, Option<Place>),
+    Rejected(&'static str, Option<KeyLocation>),
 }
 
 impl Way {
     /// With what support is told of a key that stands in the wrong way where a scheme is read, or has a
     /// scheme where none is read.
-    pub fn told_apart(self, request: &Parts, places: &[Place]) -> Self {
+    pub fn told_apart(self, request: &Parts, places: &[KeyLocation]) -> Self {
         match self {
             Self::Rejected("missing", None) => {
                 Self::Rejected(why_no_key(request, places).unwrap_or("missing"), None)
             }
-            Self::Rejected("unknown", Some(place @ Place::Header(name))) => {
+            Self::Rejected("unknown", Some(place @ KeyLocation::Header(name))) => {
                 let line = lines(request, name).next().map(trimmed).unwrap_or_default();
                 let has_scheme = line.to_ascii_lowercase().starts_with(b"bearer ");
                 Self::Rejected(if has_scheme { "scheme_in_header" } else { "unknown" }, Some(place))
@@ -88,11 +88,11 @@ impl Way {
     }
 }
 
-fn why_no_key(request: &Parts, places: &[Place]) -> Option<&'static str> {
+fn why_no_key(request: &Parts, places: &[KeyLocation]) -> Option<&'static str> {
     let schemes: Vec<_> = places
         .iter()
         .filter_map(|place| match place {
-            Place::Scheme(name) => Some(*name),
+            KeyLocation::Scheme(name) => Some(*name),
             _ => None,
         })
         .collect();
@@ -135,7 +135,7 @@ pub fn grpc(request: &Parts) -> Option<&'static str> {
     (request.method == "POST" && suffix != Some(b"")).then_some(kind)
 }
 
-impl Place {
+impl KeyLocation {
     /// What stands here.
     pub fn read(self, request: &Parts) -> Stands {
         match self {
@@ -222,7 +222,7 @@ impl Left {
     }
 
     /// All but what stands in these places.
-    pub fn without(places: impl IntoIterator<Item = Place>, request: &Parts) -> Self {
+    pub fn without(places: impl IntoIterator<Item = KeyLocation>, request: &Parts) -> Self {
         let mut left = Self::of(request);
         places.into_iter().for_each(|place| place.take_out(&mut left));
         left
@@ -240,7 +240,7 @@ impl Left {
 /// How places are looked through: each for itself, one of several, or the first that is there.
 #[derive(Clone, Debug)]
 pub enum Find {
-    At(Place),
+    At(KeyLocation),
     OneOf(Vec<Self>),
     FirstOf(Vec<Self>),
 }
@@ -262,10 +262,10 @@ impl Find {
         }
     }
 
-    pub fn places(&self) -> Vec<Place> {
+    pub fn locations(&self) -> Vec<KeyLocation> {
         match self {
             Self::At(place) => vec![*place],
-            Self::OneOf(all) | Self::FirstOf(all) => all.iter().flat_map(Self::places).collect(),
+            Self::OneOf(all) | Self::FirstOf(all) => all.iter().flat_map(Self::locations).collect(),
         }
     }
 }

@@ -35,10 +35,14 @@ pub fn wrong_key(number: usize) -> String {
 
 #[inline]
 pub fn keyring(keys: usize) -> Keyring {
-    let ring = Keyring::new();
+    fill(Keyring::new(), keys)
+}
+
+/// Inserts the digests of so many keys.
+pub fn fill(ring: Keyring, keys: usize) -> Keyring {
     let client = Client::new("client");
     for number in 0..keys {
-        ring.insert(key(number), client.clone()).expect("a new key");
+        ring.insert_digest(KeyDigest::of(key(number)), client.clone()).expect("a new key");
     }
     ring
 }

@@ -1,4 +1,4 @@
-//! cure: answer `Option<Client>`
+//! cure: return `Option<Client>`
 use tower_api_key::{ApiKeyLayer, KeyDigest, extract::header, verify};
 
 fn main() {

@@ -1,6 +1,6 @@
-//! cure: wrap a closure in `verify::from_fn(|presented| …)`
-use tower_api_key::{ApiKeyLayer, Client, extract::header, verify::Presented};
+//! cure: wrap a closure in `verify::from_fn(|key| …)`
+use tower_api_key::{ApiKeyLayer, Client, extract::header, verify::PresentedKey};
 
 fn main() {
-    let _ = ApiKeyLayer::new(header("x-api-key"), |_: Presented<'_>| Some(Client::new("me")));
+    let _ = ApiKeyLayer::new(header("x-api-key"), |_: &PresentedKey<'_>| Some(Client::new("me")));
 }

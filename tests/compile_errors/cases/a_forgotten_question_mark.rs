@@ -1,4 +1,4 @@
-//! cure: put a `?` behind `Keyring::single(…)`
+//! cure: write `?` after `Keyring::single(…)`
 use tower_api_key::{ApiKeyLayer, Keyring, extract::header};
 
 fn main() {

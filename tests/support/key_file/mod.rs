@@ -1,6 +1,6 @@
-//! What the tests of a file of keys share: a folder of one's own, lines, requests, and waiting.
+//! Helpers for tests of key files: folders, lines, requests, events and waiting.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "each test takes what it needs")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "no test program uses every helper")]
 
 use std::{
     collections::HashMap,
@@ -26,12 +26,12 @@ use tower_api_key::{
 
 use super::ask;
 
-/// "Within about a second", on a machine that has other things to do.
+/// The longest time until a change takes effect, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(3);
 
 pub(crate) const HEADER: &str = "{\"v\":1}\n";
 
-/// A folder that is gone when this is.
+/// A new folder, which is deleted on drop.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -39,7 +39,7 @@ impl Folder {
         Self::within(&env::temp_dir())
     }
 
-    /// In memory, where nobody waits for a disk that has other things to do.
+    /// Creates a folder in memory, because a busy disk would slow the test down.
     pub(crate) fn quick() -> Self {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { Self::within(memory) } else { Self::new() }
@@ -53,7 +53,7 @@ impl Folder {
         Self(path)
     }
 
-    /// A folder with such a file in it.
+    /// Creates a folder with a key file of this text.
     pub(crate) fn with(text: impl AsRef<[u8]>) -> Self {
         let folder = Self::new();
         folder.save(text);
@@ -64,7 +64,7 @@ impl Folder {
         self.join("keys.jsonl")
     }
 
-    /// What is in it, sorted.
+    /// Returns the names in the folder, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
@@ -76,18 +76,18 @@ impl Folder {
         fs::read_to_string(self.file()).unwrap()
     }
 
-    /// A new file, which some file systems are much quicker with than with an old one.
+    /// Writes a new file, because some file systems need much longer to truncate an old one.
     pub(crate) fn put(&self, text: impl AsRef<[u8]>) {
         _ = fs::remove_file(self.file());
         self.save(text);
     }
 
-    /// In place, as an editor may: cut off first, then written.
+    /// Writes the file in place, as some editors do.
     pub(crate) fn save(&self, text: impl AsRef<[u8]>) {
         fs::write(self.file(), text).unwrap();
     }
 
-    /// Beside it, then renamed.
+    /// Replaces the file by a rename.
     pub(crate) fn swap(&self, text: impl AsRef<[u8]>) {
         fs::write(self.join("another"), text).unwrap();
         fs::rename(self.join("another"), self.file()).unwrap();
@@ -108,12 +108,12 @@ impl Drop for Folder {
     }
 }
 
-/// The line of a key in clear, without a line break. The id is made of its number.
+/// Returns the line of a key without a line break. The number gives the id.
 pub(crate) fn line(number: usize, client: &str, key: &str) -> String {
     line_and(number, client, key, "")
 }
 
-/// With more fields, such as `,"note":"deploys"`.
+/// Returns a line with more fields, such as `,"note":"deploys"`.
 pub(crate) fn line_and(number: usize, client: &str, key: &str, more: &str) -> String {
     let digest = KeyDigest::of(key).encode();
     format!(
@@ -126,7 +126,7 @@ pub(crate) fn id(number: usize) -> String {
     format!("Key{number:05}")
 }
 
-/// A file of these lines.
+/// Returns the text of a file with these lines.
 pub(crate) fn text<I>(lines: I) -> String
 where
     I: IntoIterator,
@@ -135,23 +135,23 @@ where
     lines.into_iter().fold(HEADER.to_owned(), |text, line| format!("{text}{line}\n"))
 }
 
-/// A file with one good key.
+/// Returns the text of a file with one valid key.
 pub(crate) fn text_of(key: &str) -> String {
     text([line(1, "mobile-app", key)])
 }
 
-/// What comes of a request with this key.
+/// Returns the status of a request with this key, and the client or the reason.
 pub(crate) fn outcome(file: &KeyFile, key: &str) -> String {
     let layer = ApiKeyLayer::new(header("x-api-key"), file.clone());
     ask(&layer, Request::get("/").header("x-api-key", key)).outcome()
 }
 
-/// Without a thread that follows.
+/// Opens a file without a follower.
 pub(crate) fn read(path: impl AsRef<Path>) -> Result<KeyFile, KeyFileError> {
     KeyFile::options().follow(false).open(path)
 }
 
-/// Everything that an error tells anybody.
+/// Returns every text of an error and of its sources.
 pub(crate) fn all_of(error: &KeyFileError) -> String {
     let mut text = format!("{error} {error:?} {error:#?}");
     let mut source = std::error::Error::source(error);
@@ -162,15 +162,15 @@ pub(crate) fn all_of(error: &KeyFileError) -> String {
     text
 }
 
-/// What an observer was told, in words: `loaded 1`, `broken <error>`.
+/// The events that an observer received, in words such as `loaded 1` or `broken <error>`.
 #[derive(Clone, Default)]
 pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
 
 impl Events {
     pub(crate) fn of(options: KeyFileOptions) -> (Self, KeyFileOptions) {
         let events = Self::default();
-        let told = events.clone();
-        (events, options.observe(move |event| told.push(event)))
+        let sink = events.clone();
+        (events, options.observe(move |event| sink.push(event)))
     }
 
     pub(crate) fn push(&self, event: &KeyFileEvent) {
@@ -184,7 +184,7 @@ impl Events {
             KeyFileEvent::Broken(error) => format!("broken {error}"),
             other => format!("{other:?}"),
         };
-        // A name for metrics, which is these words.
+        // The name for metrics consists of the same words.
         assert!(event.replace(' ', "_").starts_with(name), "{event}, {name}");
         self.0.lock().unwrap().push(event);
     }
@@ -193,7 +193,7 @@ impl Events {
         self.0.lock().unwrap().clone()
     }
 
-    /// The first words alone.
+    /// Returns the first word of each event.
     pub(crate) fn kinds(&self) -> Vec<String> {
         let first = |event: &String| event.split(' ').next().unwrap_or_default().to_owned();
         self.all().iter().map(first).collect()
@@ -204,29 +204,29 @@ impl Events {
     }
 }
 
-/// A file that is followed, and what its observer is told.
+/// Opens a file with a follower and an observer.
 pub(crate) fn follow(folder: &Folder) -> (KeyFile, Events) {
     let (events, options) = Events::of(KeyFile::options());
     (options.open(folder.file()).unwrap(), events)
 }
 
-/// Waits until it is so, and says how long that took.
+/// Waits until a condition is true and returns the time that it took.
 #[track_caller]
-pub(crate) fn soon(what: &str, is_so: impl Fn() -> bool) -> Duration {
+pub(crate) fn soon(condition: &str, is_so: impl Fn() -> bool) -> Duration {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < SOON, "not after {SOON:?}: {what}");
+        assert!(started.elapsed() < SOON, "not after {SOON:?}: {condition}");
         thread::sleep(Duration::from_millis(5));
     }
     started.elapsed()
 }
 
-/// Looks all the time whether it is so.
+/// Checks that a condition is true all the time.
 #[track_caller]
-pub(crate) fn stays(duration: Duration, what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn stays(duration: Duration, condition: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while started.elapsed() < duration {
-        assert!(is_so(), "not any more after {:?}: {what}", started.elapsed());
+        assert!(is_so(), "not any more after {:?}: {condition}", started.elapsed());
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -237,23 +237,26 @@ pub(crate) fn millis(number: u64) -> Duration {
 
 const ROLE: &str = "TOWER_API_KEY_TEST_FOLDER";
 
-/// This test program, about to run one test of the caller's file as a child: that test finds the folder
-/// by [`role`].
+/// Returns a command that runs one test of the caller's file in a child process.
+///
+/// The test gets the folder from [`role`].
 #[track_caller]
 pub(crate) fn child(test: &str, folder: &Path) -> Command {
     let module = Path::new(Location::caller().file()).file_stem().unwrap().to_str().unwrap();
+    // The root of a test program is no part of the name of its tests.
+    let is_root = module == env!("CARGO_CRATE_NAME");
     let mut command = Command::new(env::current_exe().unwrap());
-    command.arg(format!("{module}::{test}"));
+    command.arg(if is_root { test.to_owned() } else { format!("{module}::{test}") });
     command.args(["--exact", "--nocapture", "--test-threads=1"]).env(ROLE, folder);
     command
 }
 
-/// The folder of the parent, if this is a child.
+/// Returns the folder of the parent, or `None` if this process is not a child.
 pub(crate) fn role() -> Option<PathBuf> {
     env::var_os(ROLE).map(PathBuf::from)
 }
 
-/// Runs one test as a user who is not root, who owns the folder; `None` if that is not possible here.
+/// Runs one test as a user other than root who owns the folder. Returns `None` if that is not possible.
 #[cfg(unix)]
 #[track_caller]
 pub(crate) fn as_nobody(test: &str, folder: &Path) -> Option<std::process::Output> {
@@ -266,7 +269,7 @@ pub(crate) fn as_nobody(test: &str, folder: &Path) -> Option<std::process::Outpu
     match command.output() {
         Ok(output) => Some(output),
         Err(error) => {
-            println!("skipped: this program cannot be run as another user: {error}");
+            println!("skipped: cannot run this program as another user: {error}");
             None
         }
     }
@@ -280,16 +283,17 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|itself| itself.uid() == 0)
 }
 
-/// A file system of its own, until this is dropped; `None` where it cannot be mounted.
+/// A mounted file system, which is unmounted on drop.
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
+    /// Returns `None` if this process cannot mount.
     pub(crate) fn new(arguments: &[&str], at: &Path) -> Option<Self> {
         let mounted = Command::new("mount").args(arguments).arg(at).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        println!("skipped: nothing can be mounted here");
+        println!("skipped: this process cannot mount");
         None
     }
 
@@ -306,13 +310,13 @@ impl Drop for Mount {
     }
 }
 
-/// A named pipe: whoever opens it for reading waits.
+/// Creates a named pipe. A program that opens it for reading waits for a writer.
 #[track_caller]
 pub(crate) fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Runs it in a thread, as it may hang.
+/// Runs a closure in a thread, because it may hang.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(
     longest: Duration,
@@ -323,7 +327,9 @@ pub(crate) fn within<T: Send + 'static>(
     result.recv_timeout(longest).unwrap_or_else(|_| panic!("not done after {longest:?}"))
 }
 
-/// Runs it for each of them, all at once, in threads of this one's name: so a panic is found.
+/// Runs a closure for each item in its own thread.
+///
+/// The threads have the name of this thread, so that [`join`] finds their panics.
 pub(crate) fn each<T: Send>(all: impl IntoIterator<Item = T>, run: impl Fn(T) + Sync) {
     let (name, run) = (thread::current().name().unwrap_or_default().to_owned(), &run);
     thread::scope(|scope| {
@@ -334,8 +340,9 @@ pub(crate) fn each<T: Send>(all: impl IntoIterator<Item = T>, run: impl Fn(T) + 
     });
 }
 
-/// Tests that run all at once, however few threads the test program has: they wait more than they
-/// work.
+/// Declares tests that run at the same time, even if the test program has fewer threads.
+///
+/// These tests mostly wait.
 macro_rules! at_once {
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         mod at_once {
@@ -349,11 +356,11 @@ macro_rules! at_once {
 }
 pub(crate) use at_once;
 
-/// Waits for one of the tests of a module, after it has started all of them that were asked for.
+/// Starts all selected tests of a module, and waits for one of them.
 pub(crate) fn join(module: &'static str, all: &[(&'static str, fn())], name: &str, run: fn()) {
     type Threads = HashMap<&'static str, JoinHandle<()>>;
     static MODULES: LazyLock<Mutex<HashMap<&'static str, Threads>>> = LazyLock::new(|| {
-        // Where it happened is told to a hook alone.
+        // Only a hook receives the location of a panic.
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let name = thread::current().name().unwrap_or_default().to_owned();
@@ -365,26 +372,26 @@ pub(crate) fn join(module: &'static str, all: &[(&'static str, fn())], name: &st
     static PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
     let start = || {
-        let asked: Vec<_> = env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
-        let (_, path) = module.split_once("::").unwrap(); // libtest leaves the program's name out
-        let is_asked = |name: &str| {
-            asked.is_empty() || asked.iter().any(|it| format!("{path}::{name}").contains(it))
+        let filters: Vec<_> = env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+        let (_, path) = module.split_once("::").unwrap(); // libtest leaves the name of the program out
+        let is_selected = |name: &str| {
+            filters.is_empty() || filters.iter().any(|it| format!("{path}::{name}").contains(it))
         };
-        let wanted = all.iter().filter(|(name, _)| is_asked(name));
+        let selected = all.iter().filter(|(name, _)| is_selected(name));
         let start = |(name, run): &(&'static str, fn())| {
             (*name, thread::Builder::new().name((*name).to_owned()).spawn(*run).unwrap())
         };
-        wanted.map(start).collect()
+        selected.map(start).collect()
     };
     let thread = MODULES.lock().unwrap().entry(module).or_insert_with(start).remove(name);
     match thread {
         None => run(),
         Some(thread) => {
             if thread.join().is_err() {
-                // The hook takes the lock again, when this panics.
+                // A clone, because the hook takes the lock again when this panics.
                 let panics = PANICS.lock().unwrap().clone();
                 let own = panics.iter().find(|(thread, _)| thread == name);
-                panic!("{}", own.map_or("no reason given", |(_, told)| told));
+                panic!("{}", own.map_or("no panic message", |(_, message)| message));
             }
         }
     }

@@ -13,12 +13,13 @@ use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
     extract::header,
     key::KeyFormat,
-    verify::{self, Record, Verify},
+    record::Record,
+    verify::{self, Verify},
 };
 use tower_api_key_counts::{
     Inner,
     callgrind::{self, Count},
-    client_request, count, differing_at, discard, key, keyring, with_key, wrong_key,
+    client_request, count, differing_at, discard, fill, key, keyring, with_key, wrong_key,
 };
 use tower_layer::Layer;
 
@@ -32,6 +33,8 @@ const EXPIRED: &str = "expired";
 const RETIRED: &str = "expired, as it was rotated";
 const ROTATED: &str = "rotated without overlap";
 const NOT_YET_VALID: &str = "not yet valid";
+const PAUSED: &str = "paused";
+const PAUSED_WITH_TIMES: &str = "paused, with times";
 const TIMELESS: &str = "accepted, without times";
 const TIMED: &str = "accepted, with times";
 
@@ -100,7 +103,8 @@ fn looking_up() {
 /// What is refused by its form alone takes the same whatever keys there are.
 fn refusing_early() {
     let format = KeyFormat::new("acme").expect("a prefix");
-    let rings = [0, 1, 1000].map(|keys| (keys, keyring(keys).format(format.clone())));
+    let rings = [0, 1, 1000]
+        .map(|keys| (keys, fill(Keyring::builder().format(format.clone()).build(), keys)));
     for (form, key) in [
         ("over-long", &*"k".repeat(2000)),
         ("malformed", "acme_AbCdEfGh_ZZZZZZZZZZZZZZZZZZZZZ1hfubi"),
@@ -119,15 +123,17 @@ fn refusing_by_record() {
     let refuse = |case, keys| refuse(&name(case), keys, key);
     refuse(UNKNOWN, holding(|key| differ(key, 0)));
     refuse(SAME_SLOT, holding(|key| differ(key, 31)));
-    refuse(REVOKED, holding(|key| record(key).revoked_at(before)));
-    refuse(REVOKED_WITH_TIMES, holding(|key| record(key).expires_at(after).revoked_at(before)));
-    refuse(EXPIRED, holding(|key| record(key).expires_at(before)));
-    refuse(RETIRED, holding(|key| record(key).retires_at(before)));
-    refuse(ROTATED, holding(|key| record(key).with_rotated(after).retires_at(after)));
-    refuse(NOT_YET_VALID, holding(|key| record(key).not_before(after)));
+    refuse(REVOKED, holding(|key| record(key).with_revoked(before)));
+    refuse(REVOKED_WITH_TIMES, holding(|key| record(key).with_expires(after).with_revoked(before)));
+    refuse(PAUSED, holding(|key| record(key).with_paused(before)));
+    refuse(PAUSED_WITH_TIMES, holding(|key| record(key).with_expires(after).with_paused(before)));
+    refuse(EXPIRED, holding(|key| record(key).with_expires(before)));
+    refuse(RETIRED, holding(|key| record(key).with_retires(before)));
+    refuse(ROTATED, holding(|key| record(key).with_rotated(after).with_retires(after)));
+    refuse(NOT_YET_VALID, holding(|key| record(key).with_not_before(after)));
     let accept = |case, keys| accept(&name(case), keys, key);
     accept(TIMELESS, holding(record));
-    accept(TIMED, holding(|key| record(key).expires_at(after)));
+    accept(TIMED, holding(|key| record(key).with_expires(after)));
 }
 
 fn now() -> SystemTime {
@@ -143,13 +149,13 @@ fn differ(key: &str, byte: usize) -> Record {
 }
 
 fn of_digest(digest: KeyDigest) -> Record {
-    Record::new(digest, Client::new("client")).created_at(UNIX_EPOCH)
+    Record::new(digest, Client::new("client")).with_created(UNIX_EPOCH)
 }
 
 /// A keyring with a record for every key that will be presented, whose clock stands still. A table of
 /// 32 places would be full then, where a key that is not there is found missing at the 26th place.
 fn holding(record: impl Fn(&str) -> Record) -> Keyring {
-    let keys = Keyring::new().clock(now);
+    let keys = Keyring::builder().clock(now).build();
     for number in 0..callgrind::INPUTS + 8 {
         keys.insert_record(record(&key(number))).expect("a new key");
     }
@@ -217,8 +223,9 @@ fn judge_by_record(counts: &[Count]) -> bool {
         println!("FAILED {UNKNOWN}: {place} fewer");
     }
     let with_times =
-        [REVOKED_WITH_TIMES, EXPIRED, RETIRED, ROTATED, NOT_YET_VALID].map(|case| (case, clock));
-    for (case, clock) in [(REVOKED, 0)].into_iter().chain(with_times) {
+        [REVOKED_WITH_TIMES, PAUSED_WITH_TIMES, EXPIRED, RETIRED, ROTATED, NOT_YET_VALID]
+            .map(|case| (case, clock));
+    for (case, clock) in [(REVOKED, 0), (PAUSED, 0)].into_iter().chain(with_times) {
         let beyond = of(case) - of(SAME_SLOT);
         println!("{beyond:>+9}  {case}, with {clock} for the clock");
         if beyond != clock {

@@ -16,7 +16,8 @@ use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
     extract::header,
     key_file::KeyFile,
-    verify::{self, Presented, Record, Verify},
+    record::Record,
+    verify::{self, PresentedKey, Verification, Verify},
 };
 use tower_api_key_counts::{
     Inner, answer, client_request, differing_at, discard, key, secret, with_key,
@@ -63,9 +64,9 @@ fn verifiers() -> bool {
     };
     check("keyring, 1 key", by_slot(1, OK, keyring));
     check("keyring, 1,000 keys", by_slot(1000, OK, keyring));
-    let revoked = |keys: &_| holding(keys, |record| record.revoked_at(ended));
+    let revoked = |keys: &_| holding(keys, |record| record.with_revoked(ended));
     check("keyring, revoked", by_slot(1, UNAUTHORIZED, revoked));
-    let expired = |keys: &_| holding(keys, |record| record.expires_at(ended));
+    let expired = |keys: &_| holding(keys, |record| record.with_expires(ended));
     check("keyring, expired", by_slot(1, UNAUTHORIZED, expired));
     let second = |keys: &[_]| keyring(&keys[1..]).or(keyring(&keys[..1]));
     check("the second of two keyrings", by_slot(100, OK, second));
@@ -180,9 +181,10 @@ fn reports<V: Verify>(verifier: V, stored: &[KeyDigest], status: StatusCode) -> 
 struct Told<V>(V);
 
 impl<V: Verify> Verify for Told<V> {
-    type Answer = V::Answer;
+    type Client = V::Client;
+    type Future = V::Future;
 
-    fn verify(&self, key: Presented<'_>) -> V::Answer {
+    fn verify(&self, key: &PresentedKey<'_>) -> Verification<V::Client, V::Future> {
         let answer = self.0.verify(key);
         client_request::define(&raw const answer);
         answer
@@ -196,7 +198,7 @@ fn keyring(keys: &[KeyDigest]) -> Keyring {
 fn holding(keys: &[KeyDigest], with: impl Fn(Record) -> Record) -> Keyring {
     let ring = Keyring::new();
     for digest in keys {
-        let record = Record::new(*digest, Client::new("client")).created_at(UNIX_EPOCH);
+        let record = Record::new(*digest, Client::new("client")).with_created(UNIX_EPOCH);
         ring.insert_record(with(record)).expect("a new key");
     }
     ring

@@ -11,10 +11,7 @@ use oauth_resource_server::{
     StaticTokens,
     http_layer::{CredentialSource, HttpAuthLayer},
 };
-use tower_api_key::{
-    ApiKeyLayer, Keyring,
-    extract::{Header, header},
-};
+use tower_api_key::{ApiKeyLayer, KeyLocation, Keyring, extract::header};
 
 use crate::{harness::Bench, keys, keys::Stores};
 
@@ -27,7 +24,7 @@ pub fn all(bench: &mut Bench, stores: &Stores) {
 }
 
 /// In a header, and with as little done to the response as the peers do.
-fn ours(keys: &Keyring) -> ApiKeyLayer<Header, Keyring> {
+fn ours(keys: &Keyring) -> ApiKeyLayer<KeyLocation, Keyring> {
     ApiKeyLayer::new(header("x-api-key"), keys.clone()).no_cache_headers()
 }
 

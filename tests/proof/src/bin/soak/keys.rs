@@ -80,7 +80,7 @@ impl Keys {
         for number in 0..REVOKED {
             ring.insert(revoked(number), Client::new("former")).unwrap();
         }
-        assert_eq!(ring.revoke("former"), REVOKED);
+        assert_eq!(ring.revoke_client("former"), REVOKED);
         let none_yet = Changing {
             version: 0,
             key: "soak-none-yet-0123456789".into(),
@@ -183,13 +183,13 @@ impl Keys {
         match fastrand::u8(..3) {
             0 => assert!(self.ring.revoke_key(&self.id(&key))),
             1 => assert!(self.ring.remove(&KeyDigest::of(&*key)).is_some()),
-            _ => assert!(self.ring.revoke(&changing_client(number)) > 0),
+            _ => assert!(self.ring.revoke_client(&changing_client(number)) > 0),
         }
         self.set(number, &key, Life::Dead);
     }
 
     fn id(&self, key: &str) -> String {
-        let record = self.ring.record_of(&KeyDigest::of(key)).unwrap();
+        let record = self.ring.record_by_digest(&KeyDigest::of(key)).unwrap();
         record.id().unwrap().to_owned()
     }
 

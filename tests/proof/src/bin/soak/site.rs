@@ -18,7 +18,7 @@ use tower::{ServiceBuilder, buffer::BufferLayer, limit::GlobalConcurrencyLimitLa
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
     extract::{Extract, bearer, cookie, header, query},
-    verify::{self, Later, Refusal, Verify},
+    verify::{self, Verify, VerifyError},
 };
 
 use crate::{keys::CANARY, tally::Tally};
@@ -102,22 +102,24 @@ fn places() -> impl Extract + Clone + Send + Sync + 'static {
 }
 
 /// The future of a slow verifier, which servers may send from thread to thread.
-trait Found: Future<Output = Result<Client, Refusal>> + Send + 'static {}
+trait Found: Future<Output = Result<Client, VerifyError>> + Send + 'static {}
 
-impl<F: Future<Output = Result<Client, Refusal>> + Send + 'static> Found for F {}
+impl<F: Future<Output = Result<Client, VerifyError>> + Send + 'static> Found for F {}
 
 /// Looks keys up as one would in a database.
-fn thoughtful(keys: Keyring) -> impl Verify<Answer = Later<impl Found>> + Send + Sync + 'static {
+fn thoughtful(
+    keys: Keyring,
+) -> impl Verify<Client = Client, Future = impl Found> + Send + Sync + 'static {
     let failing = KeyDigest::of(FAILING);
     verify::from_async_fn(move |digest| {
         let keys = keys.clone();
         async move {
             sleep(Duration::from_millis(fastrand::u64(..12))).await;
             if digest == failing {
-                return Err(Refusal::failed(io::Error::other("the store is down")));
+                return Err(VerifyError::failed(io::Error::other("the store is down")));
             }
             let now = std::time::SystemTime::now();
-            let found = keys.record_of(&digest).filter(|record| record.refused_at(now).is_none());
+            let found = keys.record_by_digest(&digest).filter(|record| record.check(now).is_ok());
             Ok(found.map(|record| record.client().clone()))
         }
     })

@@ -1,0 +1,249 @@
+//! Prints records, messages and JSON.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use tower_api_key::{key_file::KeyFile, record::Record, rejection::Reason};
+
+use crate::{Failure, time_args};
+
+/// Returns the state of a key in one word.
+pub(crate) fn classify(record: &Record, now: SystemTime) -> &'static str {
+    match record.check(now).err() {
+        None if record.retires().is_some() => "rotated",
+        None => "active",
+        Some(Reason::Revoked) => "revoked",
+        Some(Reason::NotYetValid) => "not yet",
+        Some(_) if expired_by_rotation(record) => "rotated",
+        Some(_) => "expired",
+    }
+}
+
+/// Returns whether a rotation made the key expire before its own expiry.
+fn expired_by_rotation(record: &Record) -> bool {
+    let expires = record.expires();
+    record.rotated().and(record.retires()).is_some_and(|end| expires.is_none_or(|own| end <= own))
+}
+
+/// Returns the time from which the key is not valid any more.
+pub(crate) fn find_end(record: &Record) -> Option<SystemTime> {
+    record.revoked().or([record.expires(), record.retires()].into_iter().flatten().min())
+}
+
+/// Converts a record to JSON.
+pub(crate) fn to_json(record: &Record, now: SystemTime) -> Value {
+    let time = |time: Option<SystemTime>| time.map(format_rfc3339);
+    let client = record.client();
+    json!({
+        "id": record.id(),
+        "client": client.id(),
+        "name": client.name(),
+        "scopes": client.scopes().collect::<Vec<_>>(),
+        "state": classify(record, now),
+        "created": time(record.created()),
+        "not_before": time(record.not_before()),
+        "expires": time(record.expires()),
+        "rotated": time(record.rotated()),
+        "retires": time(record.retires()),
+        "replaced_by": record.replaced_by(),
+        "revoked": time(record.revoked()),
+        "prefix": record.format().map(|format| format.prefix()),
+        "note": record.note(),
+    })
+}
+
+/// Prints a table of records.
+///
+/// On a terminal, the table has columns and relative times. Elsewhere it has tabs and exact times.
+pub(crate) fn print_table(records: &[Record], now: SystemTime) -> Result<(), Failure> {
+    let out = io::stdout();
+    let is_for_people = out.is_terminal();
+    let time = |time: Option<SystemTime>| match time {
+        None => "-".to_owned(),
+        Some(time) if is_for_people => format_relative(time, now),
+        Some(time) => format_rfc3339(time),
+    };
+    let mut rows =
+        vec![["ID", "CLIENT", "STATE", "CREATED", "ENDS", "SCOPES", "NOTE"].map(str::to_owned)];
+    rows.extend(records.iter().map(|record| {
+        let client = record.client();
+        let scopes: Vec<_> = client.scopes().collect();
+        [
+            record.id().unwrap_or("-").to_owned(),
+            escape(client.id()),
+            classify(record, now).to_owned(),
+            time(record.created()),
+            time(find_end(record)),
+            if scopes.is_empty() { "-".to_owned() } else { scopes.join(" ") },
+            escape(record.note().unwrap_or("-")),
+        ]
+    }));
+    if !is_for_people {
+        return print_lines(rows.iter().map(|row| row.join("\t")));
+    }
+    let widths = [0, 1, 2, 3, 4, 5, 6]
+        .map(|column| rows.iter().map(|row| measure_width(&row[column])).max().unwrap_or(0));
+    let is_coloured = supports_colour(&out);
+    print_lines(rows.iter().map(|row| {
+        let cells = row.iter().zip(widths).map(|(cell, width_of_column)| {
+            let blanks = " ".repeat(width_of_column - measure_width(cell));
+            format!("{}{blanks}", if is_coloured { colour(cell) } else { cell.clone() })
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    }))
+}
+
+/// Prints lines to standard output. If the reader closes the pipe, this is not an error.
+pub(crate) fn print_lines(mut lines: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = lines.try_for_each(|line| writeln!(out, "{line}"));
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Prints a message to standard error. If standard error is closed, the message is dropped.
+pub(crate) fn print_message(text: &str) {
+    _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints a warning to standard error, as text or as JSON.
+pub(crate) fn warn(text: &str, json: bool) {
+    if json {
+        print_message(&escape_json(&json!({ "warning": text })));
+    } else {
+        print_message(&format!("warning: {text}"));
+    }
+}
+
+/// Formats the path of a key file for messages.
+pub(crate) fn format_path(file: &KeyFile) -> String {
+    escape(&file.path().to_string_lossy())
+}
+
+/// Adds the path of a key file to JSON.
+pub(crate) fn add_path(mut record: Value, file: &KeyFile) -> Value {
+    record["file"] = file.path().to_string_lossy().into();
+    record
+}
+
+/// Prints JSON to standard output.
+pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
+    print_lines([escape_json(value)].into_iter())
+}
+
+/// Prints how many keys a change affected, such as `Revoked 2 keys.`.
+pub(crate) fn print_count(json: bool, verb: &str, count: usize) -> Result<(), Failure> {
+    if json {
+        return print_json(&json!({ verb: count }));
+    }
+    let mut verb = verb.to_owned();
+    verb.get_mut(..1).into_iter().for_each(str::make_ascii_uppercase);
+    print_message(&format!("{verb} {}.", format_keys(count)));
+    Ok(())
+}
+
+pub(crate) fn format_keys(count: usize) -> String {
+    format!("{count} key{}", if count == 1 { "" } else { "s" })
+}
+
+pub(crate) fn format_rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339(time).to_string()
+}
+
+/// Formats a time as `3 days ago` or `in 3 days`.
+pub(crate) fn format_relative(time: SystemTime, now: SystemTime) -> String {
+    match time.duration_since(now) {
+        // One minute more, so that a time that was just set to 90 days reads `in 90 days`.
+        Ok(left) if !left.is_zero() => {
+            format!("in {}", format_span(now, time + Duration::from_secs(59)))
+        }
+        Ok(_) => "now".to_owned(),
+        Err(_) => format!("{} ago", format_span(time, now)),
+    }
+}
+
+/// Formats a span in its largest unit, or in years and days.
+fn format_span(from: SystemTime, to: SystemTime) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+    let count =
+        |number: u64, name: &str| format!("{number} {name}{}", if number == 1 { "" } else { "s" });
+    let seconds = to.duration_since(from).unwrap_or_default().as_secs();
+    match time_args::count_years_and_days(from, to) {
+        Some((years @ 1.., 0)) => return count(years, "year"),
+        Some((years @ 1.., days)) => {
+            return format!("{} {}", count(years, "year"), count(days, "day"));
+        }
+        _ => {}
+    }
+    let found = UNITS.into_iter().find(|(unit, _)| seconds >= *unit);
+    found.map_or("less than a minute".to_owned(), |(unit, name)| count(seconds / unit, name))
+}
+
+/// Escapes characters as Rust does, so that a text is one line and looks like no other text.
+pub(crate) fn escape(text: &str) -> String {
+    text.chars().fold(String::new(), |mut printable, char| {
+        let escaped = char.escape_debug();
+        if !needs_escape(char) && char != '\\' {
+            printable.push(char);
+        } else if escaped.len() > 1 {
+            printable.extend(escaped);
+        } else {
+            printable.extend(char.escape_unicode());
+        }
+        printable
+    })
+}
+
+/// Formats JSON, and escapes characters that `serde_json` does not escape but a terminal can misread.
+pub(crate) fn escape_json(value: &Value) -> String {
+    value.to_string().chars().fold(String::new(), |mut escaped, char| {
+        if needs_escape(char) {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(char);
+        }
+        escaped
+    })
+}
+
+/// Returns whether a terminal can obey a character, hide it, or merge it with the previous one.
+///
+/// `escape_debug` escapes controls, blanks, format characters, unassigned characters and combining marks.
+/// It does not escape letters and symbols without a shape, so this names them.
+fn needs_escape(char: char) -> bool {
+    let has_no_shape = matches!(
+        char,
+        '\u{115F}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}' | '\u{1D159}'
+    );
+    has_no_shape || (!matches!(char, ' '..='~') && char.escape_debug().len() > 1)
+}
+
+fn measure_width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn colour(cell: &str) -> String {
+    let code = match cell {
+        "active" => "32",
+        "rotated" | "not yet" => "33",
+        "revoked" | "expired" => "31",
+        "ID" | "CLIENT" | "STATE" | "CREATED" | "ENDS" | "SCOPES" | "NOTE" => "1",
+        _ => return cell.to_owned(),
+    };
+    format!("\x1b[{code}m{cell}\x1b[0m")
+}
+
+/// Returns whether a stream is a terminal with colours and `NO_COLOR` is not set (<https://no-color.org>).
+pub(crate) fn supports_colour(stream: &impl io::IsTerminal) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal()
+        && !is_set("NO_COLOR")
+        && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}

@@ -1,0 +1,30 @@
+//! Runs the command `apikey` as people and scripts do.
+//!
+//! After every run, `support` checks that no key leaked. The output has no key except a new one, and no
+//! digest. No file has a key.
+
+#![cfg(unix)]
+
+mod support;
+
+mod broken_files;
+mod check;
+mod concurrency;
+mod escaping;
+mod expiry;
+mod failed_output;
+mod help;
+mod import;
+mod import_bulk;
+mod issue;
+mod json_errors;
+mod key_file;
+mod key_input;
+mod list;
+mod prompt;
+mod prune;
+mod revoke;
+mod rotate;
+mod support_test;
+mod unusual_arguments;
+mod write_errors;

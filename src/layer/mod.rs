@@ -1,0 +1,21 @@
+//! The layer and its service.
+//!
+//! `service` and `future` call the plain functions of `authenticate`, which read a `Config`.
+
+mod anonymous;
+mod api_key_layer;
+mod authenticate;
+mod cache_headers;
+mod conditions;
+mod config;
+mod future;
+mod guarded;
+mod locations;
+mod request_settings;
+mod service;
+mod vary;
+
+pub use self::{
+    anonymous::Anonymous, api_key_layer::ApiKeyLayer, future::ResponseFuture,
+    service::ApiKeyService,
+};
