@@ -1,5 +1,6 @@
-//! API-key authentication for any tower [`Service`](tower_service::Service): an axum `Router`, a
-//! tonic server, a bare hyper service, a reverse proxy. One layer, the same everywhere.
+//! API-key authentication for any tower [`Service`](tower_service::Service).
+//!
+//! The service can be an axum `Router`, a tonic server, a bare hyper service or a reverse proxy.
 //!
 //! ```
 //! use axum::{Extension, Router, routing::get};
@@ -17,38 +18,31 @@
 //! # }
 //! ```
 //!
-//! A request without the key, or with a wrong one, is answered 401 with a challenge and a JSON body,
-//! and never reaches the handler. One with the key reaches it without the key, and with the
-//! [`Client`] whose key it was.
+//! A request without a valid key gets a 401 with a challenge and a JSON body, and never reaches the
+//! handler. An accepted request reaches the handler with the key removed and a [`Client`] attached.
 //!
-//! # The manual
-//!
-//! [The manual](guide) begins with [five minutes](guide::_01_start) from nothing to a guarded route, with
-//! axum, tonic or hyper, and goes on to where keys [travel](guide::_02_locations), how they are
-//! [rotated](guide::_04_keys), what a refused caller [sees](guide::_05_rejections), the
-//! [order of layers](guide::_06_layer_order), [proxies](guide::_07_proxies), [gRPC](guide::_08_grpc),
-//! [databases](guide::_10_database), [tests](guide::_14_testing) and [production](guide::_16_in_production).
-//! Who has something already finds it [side by side](guide::_12_coming_from).
-//!
-//! # The way of a request
+//! # How is a request processed?
 //!
 //! ```text
-//! request ─▶ extract ─▶ verify ─▶ keys taken out, Client put in ─▶ inner service ─▶ response
+//! request ─▶ extract ─▶ verify ─▶ strip keys, insert Client ─▶ inner service ─▶ response
 //!               │          │
-//!               └──────────┴─▶ Rejection ─▶ respond ─────────────────────────────▶ response
+//!               └──────────┴─▶ Rejection ─▶ respond ─────────────────────────▶ response
 //! ```
 //!
-//! | part | is | where |
+//! | part | task | module |
 //! |---|---|---|
 //! | extractor | finds a key in the request head, and declares its [`KeyLocation`]s | [`extract`] |
 //! | verifier | verifies a key and returns its client, or a `VerifyError` | [`verify`] |
-//! | responder | writes a [`Rejection`] as a response, for the caller | [`respond`] |
+//! | responder | writes a [`Rejection`] as a response | [`respond`] |
 //! | observer | receives every decision, for logs and metrics | [`observe`] |
 //!
-//! # More than one key
+//! [The manual](guide) begins with [five minutes](guide::_01_start) from an empty folder to a guarded route.
+//! Migrating? See the [comparison](guide::_12_coming_from).
 //!
-//! A [`Keyring`] holds the digests of many keys, each with its client, and changes while requests
-//! run. An extractor can be a tuple of locations:
+//! # Use several keys and locations
+//!
+//! A [`Keyring`] holds the digests of many keys and their clients, and changes while requests run. An
+//! extractor can be a tuple of locations:
 //!
 //! ```
 //! use tower_api_key::extract::{bearer, header, query};
@@ -71,60 +65,47 @@
 //! # }
 //! ```
 //!
-//! Keys can come from the environment ([`Keyring::from_env`]), from a file that is followed while
-//! requests run (`key_file`), or from your own code: [`verify::from_fn`], and
-//! [`verify::from_async_fn`] for a database.
+//! Keys can come from the environment ([`Keyring::from_env`]), from a file (`key_file`), from a closure
+//! ([`verify::from_fn`]) or from a database ([`verify::from_async_fn`]).
 //!
-//! A route can want more than a key: [`RequireScopeLayer`] lets only clients with certain scopes through.
-//! Where the inner service is a proxy, [`SetClientHeaderLayer`] tells the service behind it who calls.
+//! # Issue, rotate and revoke keys
 //!
-//! # New keys, and their life
+//! [`Keyring::issue`] issues a key of 131 random bits with your prefix, a public id for logs and a checksum
+//! ([`KeyFormat`](key::KeyFormat)). Keys can expire, be [rotated](Keyring::rotate) with an overlap, be
+//! [paused](Keyring::pause) and be [revoked](Keyring::revoke_key). [Page 4](guide::_04_keys) has the steps.
 //!
-//! A [`KeyFormat`](key::KeyFormat) mints keys of 131 random bits, with a prefix of yours, a public id
-//! for logs, and a checksum; [`Keyring::issue`] gives one to a client. Keys can begin, end, be
-//! [rotated](Keyring::rotate) with an overlap, and be [revoked](Keyring::revoke_key). The observer
-//! sees the id and the reason; a caller sees the same 401 for all that opens nothing.
+//! # Guard routes and forward the client
 //!
-//! [Page 4](guide::_04_keys) of the manual says how to mint, store, rotate and revoke them.
+//! [`RequireScopeLayer`] requires scopes on a route. [`SetClientHeaderLayer`] forwards the client to an upstream
+//! service behind a proxy. A guard of your own rejects with [`respond::reject`].
 //!
-//! # Safe without reading on
+//! # Secure defaults
 //!
-//! | event | HTTP | gRPC | the client is told |
-//! |---|---|---|---|
-//! | no key | 401 | 16 | a challenge; `{"error":"Unauthorized access"}` |
-//! | unknown, expired, not yet valid, revoked, paused, malformed or over-long key | 401 | 16 | one and the same answer |
-//! | more than one key | 400 | 3 | `{"error":"More than one API key in the request"}` |
-//! | the verifier failed: an `Err` | 503 | 14 | `{"error":"Service unavailable"}`, and nothing of the cause; when to ask again, if you say it ([`retry_after`](ApiKeyLayer::retry_after)) |
-//! | the client lacks a scope ([`RequireScopeLayer`]) | 403 | 7 | `{"error":"Forbidden"}`; no scope is named |
-//! | no secure connection ([`require_secure`](ApiKeyLayer::require_secure), which is off unless you say what is secure) | 403 | 7 | `{"error":"HTTPS required"}`, whatever key there is |
-//! | any of these while the layer [only reports](ApiKeyLayer::dangerous_report_only) | | | nothing: it gets in, without a client |
+//! [Page 5](guide::_05_rejections) lists the defaults and the method that changes each.
 //!
-//! - Only digests are stored. Finding one takes the same work however many there are, and comparing two
-//!   the same time wherever they differ. No `Debug`, error, log line or panic holds a key or digest.
-//! - An empty, blank or pasted-with-a-newline key is an `Err` when it is inserted, and so is an
-//!   [obvious mistake](Keyring#what-is-no-key) or an unset environment variable. A keyring without keys refuses everything.
-//! - The key is taken out of the request, from every configured place and on every way in; only on an
-//!   exempt path an `Authorization` line stays, marked sensitive. A client that somebody else put into
-//!   the extensions goes, if it is of the verifier's client type.
-//! - Rejections are never cached (`no-store`). Responses to a GET or HEAD carry `Vary`, and those to a
-//!   client `Cache-Control: private`.
-//! - Bodies are not touched: not before a rejection, and frame by frame after.
-//! - The inner service that was made ready is the one that is called, and a refused request gives the
-//!   permit back that the inner service reserved for it.
+//! - Only digests are stored. Lookup cost does not depend on the number of keys, and digests are compared
+//!   in constant time. No `Debug`, error, log line or panic holds a key or digest.
+//! - If a key is blank or an [obvious mistake](Keyring#what-is-no-key), inserting it is an error. If the
+//!   environment variable is not set, that is an error, too. A keyring without keys rejects every key.
+//! - The layer strips keys from every configured location on every path. On an exempt path an
+//!   `Authorization` line stays, and the layer marks it sensitive. The layer removes any client of the
+//!   verifier's type that was in the extensions before.
+//! - Rejections are never cached. Responses to GET and HEAD have `Vary`, and those to a client have
+//!   `Cache-Control: private`.
+//! - The layer never reads a body. If it rejects a request, it gives the permit of the inner service back.
 //!
-//! What is *not* promised: TLS is yours to put in front, a key identifies a client and not a person, and
-//! whoever stands in front sees the key before this layer does. [Page 15](guide::_15_promises) has it all,
-//! with the test that shows it.
+//! The crate does not end TLS, does not identify people, and does not limit attempts. Proxies and outer layers
+//! see the key before this layer does. [Page 15](guide::_15_promises) lists the promises with their tests.
 //!
 //! # Features
 //!
 //! | name | what it adds | default |
 //! |---|---|---|
-//! | `file` | `key_file`: keys in a file that is followed while requests run. The command `apikey` of the package `tower-api-key-cli` changes such a file | no |
-//! | `tracing` | `observe::Tracing`: an event in the log for every decision; and log lines of keys that are loaded, of what happens to a file of keys, and of a [`RequireScopeLayer`] in the wrong place | no |
-//! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, place, client and key | no |
-//! | `test-util` | `test_util`, for the tests of your app: does every route refuse strangers? | no |
-//! | `axum` | [`Client`] (and `ClientOf<T>`, for a type of your own) as a handler's argument; the key leaves axum's `OriginalUri`, too | no |
+//! | `file` | `key_file`: keys in a file that services follow. The command `apikey` of the package `tower-api-key-cli` changes such a file | no |
+//! | `tracing` | `observe::Tracing`: a log event for every decision. Log lines about loaded keys, key files and guards without a layer | no |
+//! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, location, client and key | no |
+//! | `test-util` | `test_util`, for the tests of your app: does every route reject a request without a key? | no |
+//! | `axum` | [`Client`] and `ClientOf<T>` (for a type of your own) are handler arguments. The layer also strips keys from axum's `OriginalUri` | no |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
