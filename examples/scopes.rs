@@ -11,7 +11,7 @@
 //!
 //! ```sh
 //! curl -H 'Authorization: Bearer your-secret-api-key' http://127.0.0.1:3000/jobs             # yours
-//! curl -H 'Authorization: Bearer 12345abcde' http://127.0.0.1:3000/jobs                      # everybody's
+//! curl -H 'Authorization: Bearer 12345abcde' http://127.0.0.1:3000/jobs                      # jobs of all
 //! curl -X POST -H 'x-api-key: 12345abcde' http://127.0.0.1:3000/jobs                         # submitted
 //! curl -i -X POST -H 'x-api-key: your-secret-api-key' http://127.0.0.1:3000/jobs             # 403
 //! curl -i -X POST http://127.0.0.1:3000/jobs                                                 # 401
@@ -27,12 +27,12 @@ use axum::{
 };
 use tower_api_key::{
     ApiKeyLayer, Client, Keyring, RequireScopeLayer,
-    error::ConfigError,
+    error::KeyringError,
     extract::{bearer, header},
     respond::Problem,
 };
 
-fn keys() -> Result<Keyring, ConfigError> {
+fn keys() -> Result<Keyring, KeyringError> {
     let keys = Keyring::new();
     let writer = Client::new("writer").with_scopes(["jobs:read", "jobs:read-all", "jobs:write"]);
     keys.insert("12345abcde", writer)?;
@@ -40,7 +40,7 @@ fn keys() -> Result<Keyring, ConfigError> {
     Ok(keys)
 }
 
-fn app(keys: Keyring) -> Result<Router, ConfigError> {
+fn app(keys: Keyring) -> Result<Router, KeyringError> {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys).respond(Problem::default());
     // The layer writes the 403 as well, with a `Bearer` challenge and `insufficient_scope`.
     let read = RequireScopeLayer::any(["jobs:read", "jobs:read-all"]);

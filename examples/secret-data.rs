@@ -26,12 +26,12 @@ use std::process::ExitCode;
 use axum::{Router, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
 use tower_api_key::{
     ApiKeyLayer, Keyring,
-    error::ConfigError,
+    error::KeyringError,
     extract::{header, query},
     respond::{Json, Text},
 };
 
-fn tutorial() -> Result<Router, ConfigError> {
+fn tutorial() -> Result<Router, KeyringError> {
     let first = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?);
     let second = ApiKeyLayer::new(header("x-api-key"), Keyring::single("your-secret-api-key")?)
         .respond(Json::default().message("Unauthorized"));

@@ -3,11 +3,11 @@ use std::{error::Error, fmt};
 use ::axum::{
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{StatusCode, header::CACHE_CONTROL, request::Parts},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 
-use crate::{Anonymous, Client};
+use crate::{Anonymous, Client, Exempt, extract::RequestHead, respond::server_error};
 
 /// Extracts a client of your own type in a handler. [`Client`] needs no wrapper.
 ///
@@ -74,35 +74,55 @@ impl<S: Sync> OptionalFromRequestParts<S> for Client {
 /// The rejection of a request without a client, by a handler that needs one.
 ///
 /// On an optional route it is the 401 of the layer. Behind a layer that only reports, it is the rejection that
-/// the layer did not send. If no layer verified the request, it is a 500, whose body and log line name the fix.
-#[derive(Debug)]
-pub struct ClientRejection(Option<Anonymous>);
+/// the layer did not send. If the request is exempt, or if no layer verified it, it is a 500 (gRPC 13), whose
+/// body and log line name the fix.
+pub struct ClientRejection {
+    cause: Cause,
+    /// The head of the request, because the response depends on it.
+    parts: Box<Parts>,
+}
+
+enum Cause {
+    Anonymous(Anonymous),
+    Exempt,
+    NoLayer,
+}
 
 impl ClientRejection {
-    fn of<T: Clone + 'static>(parts: &Parts) -> Self {
-        Self(Anonymous::of::<T>(&parts.extensions).cloned())
+    fn of<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Self {
+        let cause = match Anonymous::of::<T>(&parts.extensions) {
+            Some(anonymous) => Cause::Anonymous(anonymous.clone()),
+            None if Exempt::of::<T>(&parts.extensions).is_some() => Cause::Exempt,
+            None => Cause::NoLayer,
+        };
+        Self { cause, parts: Box::new(parts.clone()) }
     }
 }
 
 impl IntoResponse for ClientRejection {
     fn into_response(self) -> Response {
-        if let Some(anonymous) = &self.0 {
-            return anonymous.reject().map(Body::from);
-        }
-        let fix = self.to_string();
-        tracing::error!("{fix}");
-        (StatusCode::INTERNAL_SERVER_ERROR, [(CACHE_CONTROL, "no-store")], fix).into_response()
+        let head = RequestHead::of_parts(&self.parts);
+        let response = match &self.cause {
+            Cause::Anonymous(anonymous) => anonymous.reject(head),
+            Cause::Exempt | Cause::NoLayer => server_error(head, &self.to_string()),
+        };
+        response.map(Body::from)
     }
 }
 
 impl fmt::Display for ClientRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
-            Some(_) => "A handler needs a client, and the layer passed the request on without one.",
-            None => {
+        f.write_str(match &self.cause {
+            Cause::Anonymous(_) => {
+                "A handler needs a client, and the layer passed the request on without one."
+            }
+            Cause::Exempt => {
+                "A handler needs a client, and the `ApiKeyLayer` exempts this request. Remove the path \
+                 from `exempt_path`, or take `Option<Client>`."
+            }
+            Cause::NoLayer => {
                 "A handler needs a client, and no `ApiKeyLayer` verified this request. Add \
-                 `.layer(ApiKeyLayer::new(…))` after the route. If the path is exempt, remove it from \
-                 `exempt_path`, or take `Option<Client>`. Also, a type of your own must be the \
+                 `.layer(ApiKeyLayer::new(…))` after the route. Also, a type of your own must be the \
                  verifier's client type."
             }
         })
@@ -110,3 +130,15 @@ impl fmt::Display for ClientRejection {
 }
 
 impl Error for ClientRejection {}
+
+/// Shows the cause only, because the head can hold a forwarded key.
+impl fmt::Debug for ClientRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause: &dyn fmt::Debug = match &self.cause {
+            Cause::Anonymous(anonymous) => anonymous,
+            Cause::Exempt => &"Exempt",
+            Cause::NoLayer => &"NoLayer",
+        };
+        f.debug_tuple("ClientRejection").field(cause).finish()
+    }
+}

@@ -16,6 +16,9 @@ pin_project! {
     /// [`Bytes`] as its data, as the bodies of axum, tonic and hyper have. It is `Default` if the inner
     /// body is, because tower-http's `CorsLayer` and `TimeoutLayer` need it.
     ///
+    /// It has no constructor. A guard of your own gets this body from a
+    /// [`GuardFuture`](crate::respond::GuardFuture).
+    ///
     /// # Example: convert a body with other data
     ///
     /// ```

@@ -64,7 +64,7 @@ impl Client {
     /// Creates a client with an id, which logs show and [`revoke_client`](crate::Keyring::revoke_client)
     /// takes.
     ///
-    /// This never fails. A keyring refuses a new client if its id
+    /// This never fails. A keyring rejects a new client if its id
     ///
     /// - is empty or has more than 128 characters,
     /// - begins or ends with a blank,
@@ -80,7 +80,7 @@ impl Client {
 
     /// Sets a name for people to read, of at most 256 characters.
     ///
-    /// A keyring refuses a new client if its name begins or ends with a blank, or holds a character that
+    /// A keyring rejects a new client if its name begins or ends with a blank, or holds a character that
     /// cannot be seen.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.shared).name = Some(name.into().into_boxed_str());
@@ -90,7 +90,7 @@ impl Client {
     /// Sets the scopes of the client (RFC 6749 §3.3), and replaces those that were set before.
     ///
     /// This never fails. If a scope is not valid, for example because of a blank, it matches no scope and
-    /// a keyring refuses the client.
+    /// a keyring rejects the client.
     pub fn with_scopes<I>(mut self, scopes: I) -> Self
     where
         I: IntoIterator,
@@ -103,7 +103,7 @@ impl Client {
 
     /// Sets one metadata value, such as the plan of the client. It replaces the value of the same key.
     ///
-    /// Logs and `Debug` never show metadata. This never fails. A keyring refuses a new client if
+    /// Logs and `Debug` never show metadata. This never fails. A keyring rejects a new client if
     ///
     /// - it has more than 16 metadata keys,
     /// - a key is empty, has more than 64 characters, begins or ends with a blank, or holds a character

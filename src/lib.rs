@@ -18,8 +18,13 @@
 //! # }
 //! ```
 //!
-//! A request without a valid key gets a 401 with a challenge and a JSON body, and never reaches the
-//! handler. An accepted request reaches the handler with the key removed and a [`Client`] attached.
+//! A request without a valid key gets a 401 and never reaches the handler. The 401 has a JSON body and a
+//! challenge, which is its `WWW-Authenticate` header. An accepted request reaches the handler with the key
+//! removed and a [`Client`] attached. If you enable the feature `axum`, write `client: Client` instead of
+//! `Extension`.
+//!
+//! [The first page of the manual](guide::_01_start) adds the crate to a new project and guards a route in five
+//! minutes. If you migrate from another solution, read [page 12](guide::_12_coming_from).
 //!
 //! # How is a request processed?
 //!
@@ -31,18 +36,18 @@
 //!
 //! | part | task | module |
 //! |---|---|---|
-//! | extractor | finds a key in the request head, and declares its [`KeyLocation`]s | [`extract`] |
+//! | extractor | finds a key in the request head, and lists the [`KeyLocation`]s where it looks | [`extract`] |
 //! | verifier | verifies a key and returns its client, or a `VerifyError` | [`verify`] |
 //! | responder | writes a [`Rejection`] as a response | [`respond`] |
 //! | observer | receives every decision, for logs and metrics | [`observe`] |
 //!
-//! [The manual](guide) begins with [five minutes](guide::_01_start) from an empty folder to a guarded route.
-//! Migrating? See the [comparison](guide::_12_coming_from).
+//! [The contents of the manual](guide) explain these and other words.
 //!
 //! # Use several keys and locations
 //!
-//! A [`Keyring`] holds the digests of many keys and their clients, and changes while requests run. An
-//! extractor can be a tuple of locations:
+//! A [`Keyring`] holds the digest and the client of each key. You can change the keyring while requests run,
+//! because its clones share the keys. A location is the part of a request that carries a key. A tuple accepts
+//! a key in any of its locations. If a request has keys in two of them, it gets a 400.
 //!
 //! ```
 //! use tower_api_key::extract::{bearer, header, query};
@@ -52,15 +57,15 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let keys = Keyring::new();
 //! keys.insert("sk_live_0123456789abcdef", Client::new("mobile-app").with_scopes(["reports:read"]))?;
-//! # let stored = KeyDigest::of("another").encode();
-//! keys.insert_digest(KeyDigest::parse(&stored)?, Client::new("ci"))?;
+//! let stored = "sha256:ae448ac86c4e8e4dec645729708ef41873ae79c6dff84eff73360989487f08e5";  // from a database
+//! keys.insert_digest(KeyDigest::parse(stored)?, Client::new("ci"))?;
 //!
 //! let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys.clone())
-//!     .realm("reports")
-//!     .respond(Problem::default())
-//!     .exempt_path("/health");
+//!     .realm("reports")                           // the name of the service in the challenge
+//!     .respond(Problem::default())                // writes rejections as RFC 9457 problem details
+//!     .exempt_path("/health");                    // needs no key
 //!
-//! keys.revoke_client("ci");      // the next request sees it
+//! keys.revoke_client("ci");                       // the layer rejects the next request of this client
 //! # Ok(())
 //! # }
 //! ```
@@ -70,42 +75,46 @@
 //!
 //! # Issue, rotate and revoke keys
 //!
-//! [`Keyring::issue`] issues a key of 131 random bits with your prefix, a public id for logs and a checksum
-//! ([`KeyFormat`](key::KeyFormat)). Keys can expire, be [rotated](Keyring::rotate) with an overlap, be
-//! [paused](Keyring::pause) and be [revoked](Keyring::revoke_key). [Page 4](guide::_04_keys) has the steps.
+//! [`Keyring::issue`] creates a key. It contains your prefix, a public id, 131 random bits and a checksum
+//! ([`KeyFormat`](key::KeyFormat)). The id names the key in logs. If you [rotate](Keyring::rotate) a key, the old
+//! and the new key are valid for a time that you choose. You can also [pause](Keyring::pause) or
+//! [revoke](Keyring::revoke_key) a key, and set its expiry. [Page 4](guide::_04_keys) has the steps.
 //!
 //! # Guard routes and forward the client
 //!
-//! [`RequireScopeLayer`] requires scopes on a route. [`SetClientHeaderLayer`] forwards the client to an upstream
-//! service behind a proxy. A guard of your own rejects with [`respond::reject`].
+//! A scope is a permission of a client. [`RequireScopeLayer`] rejects a client that lacks a scope. If your
+//! service is a proxy, [`SetClientHeaderLayer`] sends the id of the client to the upstream service. If your own
+//! middleware or handler must reject a request, return [`respond::reject`].
 //!
 //! # Secure defaults
 //!
 //! [Page 5](guide::_05_rejections) lists the defaults and the method that changes each.
 //!
 //! - Only digests are stored. Lookup cost does not depend on the number of keys, and digests are compared
-//!   in constant time. No `Debug`, error, log line or panic holds a key or digest.
-//! - If a key is blank or an [obvious mistake](Keyring#what-is-no-key), inserting it is an error. If the
-//!   environment variable is not set, that is an error, too. A keyring without keys rejects every key.
-//! - The layer strips keys from every configured location on every path. On an exempt path an
-//!   `Authorization` line stays, and the layer marks it sensitive. The layer removes any client of the
-//!   verifier's type that was in the extensions before.
-//! - Rejections are never cached. Responses to GET and HEAD have `Vary`, and those to a client have
-//!   `Cache-Control: private`.
-//! - The layer never reads a body. If it rejects a request, it gives the permit of the inner service back.
+//!   in constant time. No debug output, error, log line or panic message contains a key or a digest.
+//! - If a key is blank or an [obvious mistake](Keyring#what-is-no-key), inserting it is an error. If its
+//!   variable is not set, [`Keyring::from_env`] returns an error. A keyring without keys rejects every key.
+//! - The layer strips keys from every configured location. On an exempt path it keeps an `Authorization`
+//!   header and marks its value sensitive, so that logs hide it.
+//! - If an outer layer or a server inserted a `Client`, the layer removes it. So a handler never reads a client
+//!   that this layer did not verify.
+//! - Rejections are never cached. Responses to GET and HEAD have `Vary`, because caches store no others. If the
+//!   layer accepted a key, such a response also has `Cache-Control: private`.
+//! - The layer never reads a body. If it rejects a request, it frees the capacity that `poll_ready` reserved in
+//!   the inner service.
 //!
-//! The crate does not end TLS, does not identify people, and does not limit attempts. Proxies and outer layers
+//! The crate does not terminate TLS, does not identify people, and does not limit attempts. Proxies and outer layers
 //! see the key before this layer does. [Page 15](guide::_15_promises) lists the promises with their tests.
 //!
 //! # Features
 //!
 //! | name | what it adds | default |
 //! |---|---|---|
-//! | `file` | `key_file`: keys in a file that services follow. The command `apikey` of the package `tower-api-key-cli` changes such a file | no |
-//! | `tracing` | `observe::Tracing`: a log event for every decision. Log lines about loaded keys, key files and guards without a layer | no |
-//! | `metrics` | `observe::Metrics`: counters of decisions, by outcome, reason, location, client and key | no |
-//! | `test-util` | `test_util`, for the tests of your app: does every route reject a request without a key? | no |
-//! | `axum` | [`Client`] and `ClientOf<T>` (for a type of your own) are handler arguments. The layer also strips keys from axum's `OriginalUri` | no |
+//! | `file` | `key_file`: reads keys from a file and watches it for changes. The command `apikey` of the package `tower-api-key-cli` changes the file | no |
+//! | `tracing` | `observe::Tracing`: writes a log event for every decision. The log also reports loaded keys, problems of a key file, and a `RequireScopeLayer` without an `ApiKeyLayer` around it | no |
+//! | `metrics` | `observe::Metrics`: counts decisions by outcome, reason, location, client and key | no |
+//! | `test-util` | `test_util`: tests whether every route of your app rejects a request without a key | no |
+//! | `axum` | handlers can take [`Client`] as an argument, or `ClientOf<T>` if your verifier returns a type of your own. The layer also strips keys from axum's `OriginalUri` | no |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -159,7 +168,7 @@ pub use {
     client::{Client, Identity},
     key::KeyDigest,
     keyring::{Keyring, KeyringBuilder},
-    layer::{Anonymous, ApiKeyLayer, ApiKeyService, ResponseFuture},
+    layer::{Anonymous, ApiKeyLayer, ApiKeyService, Exempt, ResponseFuture},
     location::KeyLocation,
     propagate_client::PropagateClientLayer,
     rejection::Rejection,

@@ -1,6 +1,6 @@
 //! Propagates the client to the response, for an access log outside.
 //!
-//! [`PropagateClientLayer`] stands *inside* the [`ApiKeyLayer`](crate::ApiKeyLayer), whose client it reads. A
+//! [`PropagateClientLayer`] goes *inside* the [`ApiKeyLayer`](crate::ApiKeyLayer), whose client it reads. A
 //! layer outside finds the `Client` of an accepted request in the extensions of the response. If the request was
 //! rejected, it finds a [`Rejection`](crate::Rejection) instead. The caller sees neither.
 //!
@@ -23,7 +23,7 @@
 //!     .layer(PropagateClientLayer::new())
 //!     .layer(ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?))
 //!     .layer(middleware::from_fn(access_log));
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 
 use std::{

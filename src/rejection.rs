@@ -4,7 +4,7 @@ use std::{error::Error, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::{key::KeyId, location::KeyLocation, verify::VerifyError};
+use crate::{key::KeyId, location::KeyLocation};
 
 /// The reason why a request was rejected.
 ///
@@ -39,11 +39,12 @@ pub struct Rejection {
 }
 
 /// The rare parts of a verifier's error.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Detail {
+    pub(crate) guard: Option<&'static str>,
     /// The public id of a key, as a verifier of the user's own names it.
     pub(crate) key_id: Option<Box<str>>,
-    pub(crate) cause: Option<Box<dyn Error + Send + Sync>>,
+    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 /// The kinds of rejection, each with a response of its own.
@@ -131,7 +132,7 @@ pub enum Reason {
 impl Rejection {
     /// Creates a rejection without location and cause, for a guard or for the test of a responder.
     ///
-    /// A [`VerifyError`] converts into a rejection with the id of a key or with a cause.
+    /// A [`VerifyError`](crate::verify::VerifyError) converts into a rejection with the id of a key or with a cause.
     ///
     /// ```
     /// use std::time::Duration;
@@ -167,6 +168,23 @@ impl Rejection {
         Self { reason: if is_unknown { Reason::SchemeInHeader } else { self.reason }, ..self }
     }
 
+    /// Sets the name of the guard that rejects the request, for operators.
+    ///
+    /// Use it to distinguish the guards of an app, because many guards have the same reason. A log line and a
+    /// metric of the rejection have the name. The caller does not see it.
+    ///
+    /// ```
+    /// use tower_api_key::{Rejection, rejection::Reason};
+    ///
+    /// let rejection = Rejection::new(Reason::Forbidden).with_guard("region");
+    /// assert_eq!(rejection.guard(), Some("region"));
+    /// ```
+    #[must_use]
+    pub fn with_guard(mut self, name: &'static str) -> Self {
+        Arc::make_mut(self.detail.get_or_insert_default()).guard = Some(name);
+        self
+    }
+
     pub(crate) fn with_key_id(self, key_id: KeyId) -> Self {
         Self { key_id, ..self }
     }
@@ -200,6 +218,12 @@ impl Rejection {
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// Returns the name of the guard that rejected the request, if the guard set its name.
+    #[must_use]
+    pub fn guard(&self) -> Option<&'static str> {
+        self.detail.as_ref()?.guard
     }
 
     /// Returns the location of the rejected key.
@@ -241,6 +265,9 @@ impl Rejection {
     }
 
     /// Returns the message for the caller.
+    ///
+    /// It is the same for all reasons of a kind. If a guard needs a text of its own, it can write the response
+    /// with a [`RejectionWriter`](crate::respond::RejectionWriter) and a responder of its own.
     #[must_use]
     pub fn message(&self) -> &'static str {
         match self.kind() {
@@ -324,13 +351,6 @@ impl Reason {
 /// try again at once.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
-}
-
-/// Keeps the reason, the id of the key and the cause.
-impl From<VerifyError> for Rejection {
-    fn from(error: VerifyError) -> Self {
-        error.into_rejection()
-    }
 }
 
 impl fmt::Display for Rejection {

@@ -1,8 +1,8 @@
 use std::fmt;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{Extensions, HeaderMap, Method, Request, Uri, request::Parts};
 
-/// The head of a request, for extractors, verifiers and predicates.
+/// The head of a request, for extractors, verifiers, predicates and guards.
 ///
 /// Copying it is as cheap as copying four references.
 ///
@@ -17,7 +17,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri};
 ///
 /// let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?)
 ///     .exempt_if(is_health_check);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
@@ -36,6 +36,29 @@ impl<'a> RequestHead<'a> {
             uri: request.uri(),
             headers: request.headers(),
             extensions: request.extensions(),
+        }
+    }
+
+    /// Borrows a head without its body, for example in an extractor of axum.
+    ///
+    /// ```
+    /// use http::{Request, request::Parts};
+    /// use tower_api_key::extract::RequestHead;
+    ///
+    /// fn path(parts: &Parts) -> &str {
+    ///     RequestHead::of_parts(parts).uri().path()
+    /// }
+    ///
+    /// let (parts, _body) = Request::new("body").into_parts();
+    /// assert_eq!(path(&parts), "/");
+    /// ```
+    #[must_use]
+    pub fn of_parts(parts: &'a Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
         }
     }
 

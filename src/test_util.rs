@@ -56,6 +56,7 @@ use tower_service::Service;
 use crate::{
     location::{KeyLocation, LocationKind},
     rejection::{Reason, Rejection},
+    respond::GuardMark,
 };
 
 /// Sends requests without a key, and returns those that are unprotected.
@@ -66,7 +67,9 @@ use crate::{
 /// # Panics
 ///
 /// If a method or path is invalid. If the test is void, because a request is insecure, because a guard
-/// outside rejects it, or because the verifier failed.
+/// outside rejects it, because a guard inside forbids it, or because the verifier or a guard failed. If a guard
+/// inside rejects an anonymous request by [`Anonymous::reject`](crate::Anonymous::reject), the request is
+/// protected.
 #[must_use = "this returns the unprotected requests and does not fail for them"]
 pub async fn unprotected<S, R, B>(
     service: &S,
@@ -90,14 +93,16 @@ where
 /// The wrong key is the only key. The keys of a [`Request`] of your own are removed from all locations, and
 /// for a scheme the whole `Authorization`. Its body becomes empty.
 ///
-/// If a [`RequireScopeLayer`](crate::RequireScopeLayer) or a limit rejects the request, the verifier accepted
-/// the wrong key, so the request is unprotected.
+/// If a guard inside rejects the request as forbidden or limited, the layer passed the wrong key on, so the
+/// request is unprotected. The guard can be a [`RequireScopeLayer`](crate::RequireScopeLayer), a limit, or your
+/// own.
 ///
 /// # Panics
 ///
 /// If a method or path is invalid, or there is no location. If the test is void, because something other
-/// than the verifier rejects a request. Such a cause is `require_secure`, a guard outside, a failed verifier, a
-/// location that the layer does not read, an extractor, or [`max_key_len`](crate::ApiKeyLayer::max_key_len).
+/// than the verifier rejects a request. Such a cause is `require_secure`, a guard outside, a verifier or guard
+/// that failed, a location that the layer does not read, an extractor, or
+/// [`max_key_len`](crate::ApiKeyLayer::max_key_len).
 /// Then pass a [`Request`] with a wrong key of your own to [`unprotected`].
 #[allow(clippy::panic, reason = "a mistake in the test")]
 #[must_use = "this returns the unprotected requests and does not fail for them"]
@@ -148,18 +153,22 @@ where
     // A rejection is a response, so an error is from a service further in.
     let status = response.as_ref().ok().map(Response::status);
     let sent = Unprotected { text, wrong_key: wrong_key.cloned(), status };
-    match response.ok().and_then(|response| response.extensions().get().map(Rejection::reason)) {
-        None => Some(sent),
-        Some(reason) => unless_rejected(sent, reason),
-    }
+    let extensions = response.as_ref().ok().map(Response::extensions);
+    let Some(rejection) = extensions.and_then(|it| it.get::<Rejection>()) else {
+        return Some(sent);
+    };
+    // The layer around a guard removes the mark of the guard.
+    let is_outside = extensions.is_some_and(|it| it.get::<GuardMark>().is_some());
+    unless_rejected(sent, rejection.reason(), is_outside)
 }
 
 /// Returns the request unless the rejection shows that it is protected.
 ///
-/// A rejection shows that if its reason is the key that was sent, or a missing key. For any other reason the
-/// layer under test may not have checked the key, and could have accepted the request.
+/// A rejection shows that if its reason is the key that was sent, or a missing key. If a guard inside forbids or
+/// limits a request with a wrong key, the layer passed the key on. In all other cases the layer under test may not
+/// have checked the key, and could have accepted the request.
 #[allow(clippy::panic, reason = "a test that proves nothing")]
-fn unless_rejected(request: Unprotected, reason: Reason) -> Option<Unprotected> {
+fn unless_rejected(request: Unprotected, reason: Reason, is_outside: bool) -> Option<Unprotected> {
     let has_wrong_key = request.wrong_key.is_some();
     let fix = match reason {
         Reason::Unknown
@@ -168,11 +177,22 @@ fn unless_rejected(request: Unprotected, reason: Reason) -> Option<Unprotected> 
         | Reason::Expired
         | Reason::Revoked
         | Reason::Paused => return None,
-        Reason::InsufficientScope | Reason::Limited => return has_wrong_key.then_some(request),
+        Reason::InsufficientScope | Reason::Forbidden | Reason::Limited
+            if has_wrong_key && !is_outside =>
+        {
+            return Some(request);
+        }
+        Reason::InsufficientScope | Reason::Limited if !is_outside => return None,
+        Reason::InsufficientScope | Reason::Forbidden if is_outside => {
+            "send a request that the guard allows, or put a key layer outside of the guard"
+        }
+        Reason::InsufficientScope | Reason::Forbidden => {
+            "send a request that the guard allows, or let the guard call `Anonymous::reject`"
+        }
+        Reason::Limited => "lift the limit",
         Reason::Insecure => "send a request for which the predicate of `require_secure` holds",
-        Reason::Forbidden => "send a request that the guard allows",
         Reason::TooManyFailures => "lift the limit of failures",
-        Reason::Failed => "give the app a verifier that works",
+        Reason::Failed => "give the app a verifier that works, and guards that work",
         Reason::Missing
         | Reason::NoScheme
         | Reason::OtherScheme
@@ -210,7 +230,7 @@ fn put_wrong_key(head: &mut request::Parts, location: &KeyLocation) {
             return;
         }
     };
-    // The name of a location can stand in a header, because it was checked.
+    // The name of a location is valid in a header, because it was checked.
     if let (Some::<HeaderName>(header), Ok(line)) = (header, HeaderValue::try_from(line)) {
         if header == COOKIE {
             head.headers.append(header, line);

@@ -1,4 +1,4 @@
-//! What a request allocates, counted exactly; and what a key costs in memory.
+//! The number of allocations of a request, and the memory of a key.
 #![allow(unsafe_code, reason = "a global allocator that counts is unsafe to write")]
 
 use std::{
@@ -30,23 +30,23 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What glibc sets aside for a request of this size: a header of 8 bytes, in steps of 16.
+/// Returns the bytes that glibc uses for an allocation. It adds 8 bytes and rounds up to a multiple of 16.
 fn footprint(layout: Layout) -> isize {
     isize::try_from((layout.size() + 8).next_multiple_of(16).max(32)).expect("a size")
 }
 
-// SAFETY: all is left to `System`; only counters are changed beside.
+// SAFETY: every call goes to `System`. This only changes counters.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         BYTES.fetch_add(footprint(layout), Ordering::Relaxed);
-        // SAFETY: the caller's own promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         BYTES.fetch_sub(footprint(layout), Ordering::Relaxed);
-        // SAFETY: the caller's own promise.
+        // SAFETY: the caller keeps the contract of this method.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// An inner service that allocates nothing.
+/// An inner service without allocations.
 #[derive(Clone)]
 struct Inner;
 
@@ -80,7 +80,7 @@ fn count<T>(act: impl FnOnce() -> T) -> (T, usize) {
     (result, ALLOCATIONS.get() - before)
 }
 
-/// How often answering one request allocates, and with what status. The request is warm: the second.
+/// Returns the status and the number of allocations of one request, after a first request.
 fn allocations<E, V>(layer: &ApiKeyLayer<E, V>, request: impl Fn() -> Request<()>) -> (u16, usize)
 where
     E: Extract,
@@ -101,7 +101,7 @@ where
         assert!(Service::<Request<()>>::poll_ready(service, &mut cx).is_ready());
         match pin!(service.call(request)).poll(&mut cx) {
             Poll::Ready(Ok(response)) => response,
-            _ => panic!("not at once"),
+            _ => panic!("the response is not ready"),
         }
     });
     (response.status().as_u16(), allocations)
@@ -117,7 +117,7 @@ fn with(name: &'static str, value: &str) -> impl Fn() -> Request<()> {
     }
 }
 
-fn asking(uri: &str) -> impl Fn() -> Request<()> {
+fn get(uri: &str) -> impl Fn() -> Request<()> {
     let uri: http::Uri = uri.parse().expect("a URI");
     move || {
         let mut request = Request::new(());
@@ -127,23 +127,23 @@ fn asking(uri: &str) -> impl Fn() -> Request<()> {
 }
 
 fn keys() -> Keyring {
-    Keyring::single(KEY).expect("a good key")
+    Keyring::single(KEY).expect("a valid key")
 }
 
-/// What inserting a client into a request's extensions allocates.
-fn the_insert() -> usize {
+/// Returns the number of allocations if a client is inserted into the extensions of a request.
+fn allocations_of_insert() -> usize {
     let (mut request, client) = (Request::new(()), Client::new("default"));
     count(|| request.extensions_mut().insert(client)).1
 }
 
 #[test]
-fn an_accepted_request_allocates_what_inserting_its_client_does() {
-    let insert = the_insert();
-    let bare = |layer: &dyn Fn() -> (u16, usize), places: &str, more: usize| {
+fn an_accepted_request_allocates_at_most_two_times_beside_its_client() {
+    let insert = allocations_of_insert();
+    let bare = |layer: &dyn Fn() -> (u16, usize), locations: &str, more: usize| {
         let (status, allocations) = layer();
-        assert_eq!(status, 200, "{places}");
-        assert!(allocations <= insert + more, "{places}: {allocations}, insert {insert}");
-        assert!(allocations >= insert, "{places}: counts nothing");
+        assert_eq!(status, 200, "{locations}");
+        assert!(allocations <= insert + more, "{locations}: {allocations}, insert {insert}");
+        assert!(allocations >= insert, "{locations}: no allocation was counted");
     };
     let by = format!("Bearer {KEY}");
     let token = format!("Token {KEY}");
@@ -160,26 +160,25 @@ fn an_accepted_request_allocates_what_inserting_its_client_does() {
     let several = layer!((header("x-api-key"), bearer(), query("key")));
     bare(&|| allocations(several, with("x-api-key", KEY)), "header of three", 0);
     bare(&|| allocations(layer!(cookie("key")), with("cookie", &line)), "cookie", 2);
-    bare(&|| allocations(layer!(query("key")), asking(&uri)), "query", 2);
+    bare(&|| allocations(layer!(query("key")), get(&uri)), "query", 2);
 }
 
 #[test]
 fn an_encoded_name_in_the_query_allocates_nothing() {
     let layer = ApiKeyLayer::new(query("key"), keys());
-    let unguarded =
-        |name: &str| allocations(&layer, asking(&format!("/?{}", [name; 50].join("&"))));
+    let unguarded = |name: &str| allocations(&layer, get(&format!("/?{}", [name; 50].join("&"))));
     let plain = unguarded("nay=1");
     assert_eq!(plain.0, 401);
     for name in ["n%61y=1", "%6e%61%79=1", "n+a+y=1", "%zz=1", "ke%79s=1", "%"] {
         assert_eq!(unguarded(name), plain, "{name}");
     }
-    let accepted = |name: &str| allocations(&layer, asking(&format!("/?a=1&{name}={KEY}")));
+    let accepted = |name: &str| allocations(&layer, get(&format!("/?a=1&{name}={KEY}")));
     assert_eq!(accepted("%6b%65%79"), accepted("key"));
     assert_eq!(accepted("key").0, 200);
 }
 
 #[test]
-fn cache_headers_allocate_what_two_headers_do() {
+fn cache_headers_allocate_as_much_as_two_headers() {
     let two_headers = count(|| {
         let mut headers = header::HeaderMap::new();
         headers.append(header::VARY, HeaderValue::from_static("x-api-key"));
@@ -187,13 +186,13 @@ fn cache_headers_allocate_what_two_headers_do() {
     });
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let (status, allocations) = allocations(&layer, with("x-api-key", KEY));
-    assert_eq!((status, allocations), (200, the_insert() + two_headers.1));
+    assert_eq!((status, allocations), (200, allocations_of_insert() + two_headers.1));
 }
 
 #[test]
 fn all_reasons_of_one_status_allocate_alike() {
-    let refused = |refusal: fn() -> VerifyError| {
-        let verify = verify::from_fn(move |_| Err::<Option<Client>, _>(refusal()));
+    let rejected = |error: fn() -> VerifyError| {
+        let verify = verify::from_fn(move |_| Err::<Option<Client>, _>(error()));
         allocations(&ApiKeyLayer::new(header("x-api-key"), verify), with("x-api-key", KEY))
     };
     let by_keyring = |value: &str| {
@@ -205,13 +204,13 @@ fn all_reasons_of_one_status_allocate_alike() {
         keys.insert_record(with(record)).expect("a record");
         allocations(&ApiKeyLayer::new(header("x-api-key"), keys), self::with("x-api-key", KEY))
     };
-    let unknown = by_keyring("sk_live_nobodys");
+    let unknown = by_keyring("sk_live_unknown");
     assert_eq!(unknown.0, 401);
     for other in [
-        refused(VerifyError::unknown),
-        refused(VerifyError::expired),
-        refused(VerifyError::not_yet_valid),
-        refused(VerifyError::revoked),
+        rejected(VerifyError::unknown),
+        rejected(VerifyError::expired),
+        rejected(VerifyError::not_yet_valid),
+        rejected(VerifyError::revoked),
         of_a_record(|record| record.with_revoked(SystemTime::now())),
         of_a_record(|record| record.with_created(UNIX_EPOCH).with_expires(UNIX_EPOCH)),
         of_a_record(|record| {
@@ -243,7 +242,7 @@ fn a_layered_service_and_its_clone_allocate_nothing() {
 }
 
 #[test]
-fn a_scope_that_is_wanted_costs_a_client_who_has_it_no_allocation() {
+fn a_required_scope_costs_a_client_with_the_scope_no_allocation() {
     let scope = RequireScopeLayer::all(["jobs:read", "jobs:write"]);
     let (mut service, allocations) = count(|| scope.layer(Inner));
     assert_eq!((allocations, count(|| service.clone()).1), (0, 0));
@@ -253,16 +252,16 @@ fn a_scope_that_is_wanted_costs_a_client_who_has_it_no_allocation() {
         let mut cx = Context::from_waker(Waker::noop());
         let (response, allocations) =
             count(|| pin!(service.call(request)).as_mut().poll(&mut cx).map(Result::unwrap));
-        let Poll::Ready(response) = response else { panic!("not at once") };
+        let Poll::Ready(response) = response else { panic!("the response is not ready") };
         (response.status().as_u16(), allocations)
     };
     assert_eq!(ask(&["jobs:write", "jobs:read"]), (200, 0));
-    let (status, refused) = ask(&["jobs:read"]);
-    assert!(status == 403 && refused > 0, "counts nothing");
+    let (status, rejected) = ask(&["jobs:read"]);
+    assert!(status == 403 && rejected > 0, "no allocation was counted");
 }
 
-// The worst case: each client has one key, so that the index by client has an entry for every key.
-// Just under and just over a step in the size of hash tables, which are seven eighths of 2^20.
+// In the worst case each client has one key, so the index by client has an entry for every key.
+// The two numbers are just under and just over seven eighths of 2^20, where hash tables grow.
 #[test]
 fn a_key_costs_at_most_200_bytes_beside_its_client_with_record_and_all_indices() {
     let clients: Vec<_> = (0..1_000_000).map(|id| Client::new(format!("client-{id}"))).collect();
@@ -276,7 +275,7 @@ fn a_key_costs_at_most_200_bytes_beside_its_client_with_record_and_all_indices()
         digest[..8].copy_from_slice(&slot.to_ne_bytes());
         let mut record = Record::new(KeyDigest::from_bytes(digest), client);
         if number % 2 == 0 {
-            // As a minted one is.
+            // Every second record has the fields of a minted key.
             record = record.with_id(&format!("{number:08}")).expect("an id");
             record = record.with_format(format.clone()).with_expires(expiry);
         }
@@ -287,7 +286,7 @@ fn a_key_costs_at_most_200_bytes_beside_its_client_with_record_and_all_indices()
             let each = bytes as f64 / keys as f64;
             println!("{keys} keys: {each:.1} bytes each");
             assert!(each <= 200.0, "{keys} keys: {each:.1} bytes each");
-            assert!(each >= 100.0, "{keys} keys: {each:.1} bytes each: counts nothing");
+            assert!(each >= 100.0, "{keys} keys: {each:.1} bytes each: no byte was counted");
         }
     }
 }

@@ -9,21 +9,20 @@ use support::key_file as key_file_support;
 
 use std::{
     fs::{self, Permissions},
-    io::{Read as _, Write},
+    io::Read as _,
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink},
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use key_file_support::{
     Events, Folder, Mount, NOBODY, follow, is_root, line, outcome, read, role, soon, text, text_of,
 };
-use support::{KEY, OTHER};
+use support::{KEY, OTHER, log::Log};
 use tower_api_key::{
     Client,
     key::KeyFormat,
@@ -295,7 +294,8 @@ fn a_file_that_is_replaced_outside_its_mount_is_a_problem() {
     outside.save(text_of(KEY));
     inside.save("");
     let bind = ["--bind", &outside.file().display().to_string()];
-    let log = log();
+    let log = Log::default();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(log.writer()).init();
     let mounted = mount(&bind, &inside.file());
     let (file, events) = follow(&inside);
     assert_eq!(events.all(), ["loaded 1", "has other names"]);
@@ -313,7 +313,7 @@ fn a_file_that_is_replaced_outside_its_mount_is_a_problem() {
     assert!(events.all()[3].contains("Mount its folder"), "{:?}", events.all());
     let is_logged = |level: &str, words: &str| {
         let path = inside.file().display().to_string();
-        let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let is_it = |line: &&str| [level, words, &path].iter().all(|it| line.contains(it));
         assert_eq!(log.lines().filter(is_it).count(), 1, "{log}");
     };
@@ -336,24 +336,6 @@ fn a_file_that_is_replaced_outside_its_mount_is_a_problem() {
     soon("it is reported", || events.all().contains(&"recovered 1".to_owned()));
     assert_eq!(outcome(&file, KEY), "401 revoked");
     assert!(file.status().problem().is_none());
-}
-
-/// Returns the log of this process.
-fn log() -> Arc<Mutex<Vec<u8>>> {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let log = Log::default();
-    let writer = log.clone();
-    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
-    log.0
 }
 
 /// Returns the events of a file when it is opened, without the load.

@@ -7,6 +7,8 @@ export PATH="$tools/bin:$PATH"
 only=
 ran=0
 failed=()
+beside_log=$PWD/target/ci/beside
+beside_pid=
 
 step() { # "name" command…
     local name=$1 start=$SECONDS code
@@ -27,7 +29,32 @@ step() { # "name" command…
     fi
 }
 
+# Runs the steps of a function while the next steps run. `finish` prints their output. Both need target folders of their own.
+beside() { # function
+    mkdir -p "${beside_log%/*}"
+    (
+        ran=0 failed=()
+        "$1"
+        printf '%s\n' "$ran" "${failed[@]}" >"$beside_log.result"
+    ) >"$beside_log" 2>&1 &
+    beside_pid=$!
+}
+
+wait_beside() {
+    local result=()
+    [ -n "$beside_pid" ] || return 0
+    wait "$beside_pid" || true
+    beside_pid=
+    cat "$beside_log"
+    mapfile -t result <"$beside_log.result"
+    rm "$beside_log.result"
+    ran=$((ran + result[0]))
+    # Without a failure, printf wrote one empty line.
+    for name in "${result[@]:1}"; do [ -z "$name" ] || failed+=("$name"); done
+}
+
 finish() {
+    wait_beside
     printf '\n=== %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))
     [ "$ran" -gt 0 ] || fail "no step has \"$only\" in its name"
     if [ ${#failed[@]} -gt 0 ]; then

@@ -4,11 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 use tower_api_key::{
-    Client, KeyDigest, Keyring,
-    error::{ConfigError, ConfigErrorKind},
-    key::KeyFormat,
-    key_file::KeyFile,
-    record::Record,
+    Client, KeyDigest, Keyring, error::ParseKeyErrorKind, key_file::KeyFile, record::Record,
 };
 
 use crate::{Failure, failure::describe, output, prompt};
@@ -96,14 +92,9 @@ fn explain_unknown(file: &KeyFile, key: &[u8]) -> String {
     if let Err(malformed) = Keyring::new().insert(key, Client::new("check")) {
         return describe(&malformed);
     }
-    let formats = file.records().filter_map(|record| record.format().cloned());
-    let is_mistyped = |format: KeyFormat| {
-        format.parse(key).is_err_and(|error| error.kind() == ConfigErrorKind::Checksum)
-    };
-    if formats.into_iter().any(is_mistyped) {
-        return ConfigError::from(ConfigErrorKind::Checksum).to_string();
-    }
-    "no such key".to_owned()
+    let mut malformed = file.records().filter_map(|record| record.format()?.parse(key).err());
+    let mistyped = malformed.find(|error| error.kind() == ParseKeyErrorKind::Checksum);
+    mistyped.map_or_else(|| "no such key".to_owned(), |error| error.to_string())
 }
 
 /// Removes words and quotes that people paste with a key, and names them.

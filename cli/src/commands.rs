@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use clap::CommandFactory as _;
 use tower_api_key::{
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::KeyFormat,
     key_file::{KeyFile, KeyFileEvent},
     record::Record,
@@ -113,7 +113,7 @@ fn revoke(file: &KeyFile, json: bool, target: &Target, yes: bool) -> Result<(), 
     let matching = sort_records(file.records().filter(|record| target.matches(record)));
     if matching.is_empty() {
         return Err(match target {
-            Target::Key(_) => ConfigError::from(ConfigErrorKind::UnknownKeyId).into(),
+            Target::Key(_) => KeyringError::from(KeyringErrorKind::UnknownKeyId).into(),
             Target::Client(_) => {
                 let why = "this client has no key: `apikey list` shows all clients";
                 Failure::rejected("unknown_client", why)

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 use tower_api_key::{
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind, ParseFormatError},
     key_file::{KeyFileError, KeyFileErrorKind},
 };
 
@@ -60,7 +60,7 @@ impl Failure {
 
 impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
-        let cause = error.source().and_then(<dyn Error>::downcast_ref::<ConfigError>);
+        let cause = error.source().and_then(<dyn Error>::downcast_ref::<KeyringError>);
         match (error.kind(), cause) {
             (KeyFileErrorKind::Refused, Some(cause)) => cause.clone().into(),
             (kind, _) => Self { code: FILE, kind: kind.as_str(), message: error.to_string() },
@@ -68,26 +68,32 @@ impl From<KeyFileError> for Failure {
     }
 }
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
+impl From<KeyringError> for Failure {
+    fn from(error: KeyringError) -> Self {
         Self::rejected(error.kind().as_str(), describe(&error))
     }
 }
 
+impl From<ParseFormatError> for Failure {
+    fn from(error: ParseFormatError) -> Self {
+        KeyringError::from(error).into()
+    }
+}
+
 /// Describes an error of the library, with the subcommand that helps.
-pub(crate) fn describe(error: &ConfigError) -> String {
+pub(crate) fn describe(error: &KeyringError) -> String {
     match error.kind() {
-        ConfigErrorKind::DigestAsKey => {
+        KeyringErrorKind::DigestAsKey => {
             "this is a digest, not a key: `apikey import` accepts it in the form `sha256:…`"
                 .to_owned()
         }
-        ConfigErrorKind::KeyTooLong => {
+        KeyringErrorKind::KeyTooLong => {
             "the key is longer than 1,024 bytes: import its digest, which is `sha256:` and the output \
              of `sha256sum`"
                 .to_owned()
         }
-        ConfigErrorKind::UnknownKeyId => format!("{error}: `apikey list` shows all ids"),
-        ConfigErrorKind::DuplicateKey => format!("{error}: `apikey check` shows its client"),
+        KeyringErrorKind::UnknownKeyId => format!("{error}: `apikey list` shows all ids"),
+        KeyringErrorKind::DuplicateKey => format!("{error}: `apikey check` shows its client"),
         _ => error.to_string(),
     }
 }

@@ -4,7 +4,7 @@ use std::{io, str, time::SystemTime};
 
 use tower_api_key::{
     KeyDigest, Keyring,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind, ParseDigestError},
     key::KeyFormat,
     key_file::KeyFile,
 };
@@ -103,9 +103,9 @@ fn import_line(
     line: &[u8],
     args: &KeyArgs,
     format: Option<&KeyFormat>,
-) -> Result<(), ConfigError> {
-    let (client, key) = split_line(line).ok_or(ConfigErrorKind::ListEntry)?;
-    let client = str::from_utf8(client).map_err(|_| ConfigErrorKind::ClientId)?;
+) -> Result<(), KeyringError> {
+    let (client, key) = split_line(line).ok_or(KeyringErrorKind::ListEntry)?;
+    let client = str::from_utf8(client).map_err(|_| KeyringErrorKind::ClientId)?;
     insert_key(keys, key, client, args, format).map(drop)
 }
 
@@ -125,7 +125,7 @@ fn insert_key(
     client: &str,
     args: &KeyArgs,
     format: Option<&KeyFormat>,
-) -> Result<String, ConfigError> {
+) -> Result<String, KeyringError> {
     let digest = match parse_digest(key) {
         Some(digest) => {
             let digest = digest?;
@@ -147,7 +147,7 @@ fn insert_key(
 }
 
 /// Parses a digest. Text without the prefix `sha256:` is a key and returns `None`.
-fn parse_digest(key: &[u8]) -> Option<Result<KeyDigest, ConfigError>> {
+fn parse_digest(key: &[u8]) -> Option<Result<KeyDigest, ParseDigestError>> {
     let text = str::from_utf8(key).ok()?;
     let prefix = text.get(.."sha256:".len())?;
     prefix.eq_ignore_ascii_case("sha256:").then(|| KeyDigest::parse(text))

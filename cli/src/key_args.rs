@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_api_key::{
     Client,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     record::Record,
 };
 
@@ -18,7 +18,7 @@ impl KeyArgs {
             (Some(end), Some(begin)) if end < begin => "--expires is before --not-before",
             _ => return Ok(()),
         };
-        let error = ConfigError::from(ConfigErrorKind::Lifetime);
+        let error = KeyringError::from(KeyringErrorKind::Lifetime);
         Err(Failure::rejected(error.kind().as_str(), format!("{error}: {cause}")))
     }
 

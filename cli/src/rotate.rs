@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tower_api_key::{
     Keyring,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::{KeyFormat, MintedKey},
     key_file::KeyFile,
     record::Record,
@@ -77,7 +77,7 @@ fn find_successor(old: &Record) -> Option<String> {
 /// If the key has expired after a rotation, the message names its successor.
 fn suggest_successor(failure: Failure, successor: Option<String>) -> Failure {
     match successor {
-        Some(successor) if failure.kind == ConfigErrorKind::DeadKey.as_str() => {
+        Some(successor) if failure.kind == KeyringErrorKind::DeadKey.as_str() => {
             let message = format!(
                 "the key was rotated and is no longer valid: rotate its successor {successor}"
             );
@@ -93,7 +93,7 @@ fn rotate_with_format(
     old: &Record,
     format: KeyFormat,
     overlap: Duration,
-) -> Result<MintedKey, ConfigError> {
+) -> Result<MintedKey, KeyringError> {
     let key_id = old.id().unwrap_or_default();
     replace_record(keys, old.clone().with_format(format))?;
     let minted = keys.rotate(key_id, overlap)?;
@@ -109,7 +109,7 @@ fn rotate_with_format(
 ///
 /// This is not an insertion, because a record of an older version may have a client that an insertion
 /// rejects today.
-fn replace_record(keys: &Keyring, record: Record) -> Result<(), ConfigError> {
+fn replace_record(keys: &Keyring, record: Record) -> Result<(), KeyringError> {
     let others = keys.records().filter(|other| other.digest() != record.digest());
     let records: Vec<_> = others.collect();
     keys.replace(records.into_iter().chain([record]))

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tower_api_key::{KeyDigest, error::ConfigError, key::KeyFormat};
+use tower_api_key::{KeyDigest, error::ParseKeyError, key::KeyFormat};
 use tower_api_key_fuzz::{first_line, minted};
 
 fuzz_target!(|input: &[u8]| {
@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn check_key(format: &KeyFormat, key: &[u8]) {
     let read = format.parse(key);
-    let kind = |error: &ConfigError| error.kind().as_str();
+    let kind = |error: &ParseKeyError| error.kind().as_str();
     assert_eq!(read.as_ref().copied().map_err(kind), minted::read(format.prefix(), key));
     if let (Err(error), Ok(key)) = (read, std::str::from_utf8(key)) {
         let shown = format!("{error} {error:?}");

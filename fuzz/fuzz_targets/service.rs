@@ -10,10 +10,12 @@ use std::{error::Error, fmt::Debug, sync::LazyLock};
 use axum::extract::OriginalUri;
 use http::request::Parts;
 use libfuzzer_sys::fuzz_target;
-use tower_api_key::{Anonymous, Client, KeyDigest, Keyring, Rejection, verify::Verify};
+use tower_api_key::{
+    Anonymous, Client, Exempt, KeyDigest, Keyring, Rejection, extract::RequestHead, verify::Verify,
+};
 use tower_api_key_fuzz::{
     CANARY, Reply, first_line, library_place,
-    oracle::{Left, Way},
+    oracle::{Left, Verdict},
     request, send,
     service::{KEYS, Setup, Told, answer, at_once, keyring, later, outcome, passed, rejected},
 };
@@ -39,17 +41,17 @@ fn check<V: Verify<Client = Client>>(setup: &Setup, request: &Parts, verifier: V
     let layer = layer.observe(told.clone());
     let reply = send(&layer, request);
 
-    let way = setup.way(request);
+    let way = setup.verdict(request);
     let got = answer(reply.head.status.as_u16(), &reply.head.headers, &reply.body);
     let rejection = reply.head.extensions.get::<Rejection>();
     match (&way, &reply.seen) {
-        (Way::Rejected(reason, place), None) => {
+        (Verdict::Rejected(reason, place), None) => {
             assert_eq!(got, rejected(setup, request, reason, *place));
             let rejection = rejection.expect("outer layers find why");
             assert_eq!(rejection.reason().as_str(), *reason);
             assert_eq!(rejection.location(), place.map(library_place).as_ref());
         }
-        (Way::Rejected(..), Some(_)) => panic!("let in: {way:?}"),
+        (Verdict::Rejected(..), Some(_)) => panic!("let in: {way:?}"),
         (_, None) => panic!("turned away: {way:?}, {rejection:?}"),
         (_, Some(seen)) => {
             assert_eq!(got, passed(setup, request, &way));
@@ -64,7 +66,7 @@ fn check<V: Verify<Client = Client>>(setup: &Setup, request: &Parts, verifier: V
 }
 
 /// What the service inside has seen.
-fn check_passed(setup: &Setup, request: &Parts, way: &Way, seen: &Parts) {
+fn check_passed(setup: &Setup, request: &Parts, way: &Verdict, seen: &Parts) {
     let places = setup.find.locations().into_iter();
     let (stay, go): (Vec<_>, Vec<_>) = places.partition(|place| place.stays(setup.forward, way));
     assert_eq!(Left::of(seen), Left::without(go, request));
@@ -77,12 +79,14 @@ fn check_passed(setup: &Setup, request: &Parts, way: &Way, seen: &Parts) {
     let client = seen.extensions.get::<Client>().map(Client::id);
     let anonymous = seen.extensions.get::<Anonymous>();
     match way {
-        Way::Client(whose, _) => assert_eq!(client, Some(*whose)),
+        Verdict::Client(whose, _) => assert_eq!(client, Some(*whose)),
         _ => assert_eq!(client, None),
     }
-    assert_eq!(anonymous.is_some(), *way == Way::Anonymous);
+    assert_eq!(anonymous.is_some(), *way == Verdict::Anonymous);
+    let exempt = seen.extensions.get::<Exempt>();
+    assert_eq!(exempt.is_some(), matches!(way, Verdict::Exempt | Verdict::Preflight));
     if let Some(anonymous) = anonymous {
-        let response = anonymous.reject();
+        let response = anonymous.reject(RequestHead::of_parts(seen));
         let got = answer(response.status().as_u16(), response.headers(), response.body());
         assert_eq!(got, rejected(setup, request, "missing", None));
     }

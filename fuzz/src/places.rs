@@ -11,7 +11,7 @@ use tower_api_key::{
 };
 
 use crate::{
-    oracle::{Find, KeyLocation, Left, Stands},
+    oracle::{Find, KeyLocation, Left, Reading},
     send, words,
 };
 
@@ -113,13 +113,13 @@ pub fn agree(find: &Find, request: &Parts) {
     let extractor = extractor(find);
     let whole = Request::from_parts(request.clone(), ());
     let found = match extractor.extract(RequestHead::of(&whole)) {
-        extract::Extracted::Absent => Stands::Nothing,
-        extract::Extracted::Ambiguous => Stands::TooMany,
+        extract::Extracted::Absent => Reading::Nothing,
+        extract::Extracted::Ambiguous => Reading::TooMany,
         extract::Extracted::Found(found) => {
             let is_it =
                 |(_, place): &&(_, KeyLocation)| Some(&library_place(*place)) == found.location();
             let (_, place) = PLACES.iter().find(is_it).expect("it tells the place");
-            Stands::One(found.expose().map(<[u8]>::to_vec), *place)
+            Reading::One(found.expose().map(<[u8]>::to_vec), *place)
         }
     };
     assert_eq!(found, find.read(request));
@@ -133,8 +133,8 @@ pub fn agree(find: &Find, request: &Parts) {
     for place in &places {
         // Several lines of others are too many for a scheme, and stay.
         let stands = place.read(&seen);
-        let is_of_others = matches!(place, KeyLocation::Scheme(_)) && stands == Stands::TooMany;
-        assert!(stands == Stands::Nothing || is_of_others, "{place:?} holds {stands:?}");
+        let is_of_others = matches!(place, KeyLocation::Scheme(_)) && stands == Reading::TooMany;
+        assert!(stands == Reading::Nothing || is_of_others, "{place:?} holds {stands:?}");
     }
 
     let seen = send(&layer.exempt_if(|_| true), request).seen.expect("all may pass");

@@ -15,7 +15,7 @@ use tower_api_key::{
 
 use crate::{
     extractor, find,
-    oracle::{Find, KeyLocation, Way, grpc, is_preflight, status_of},
+    oracle::{Find, KeyLocation, Verdict, grpc, is_preflight, status_of},
     places::Any,
     words,
 };
@@ -183,30 +183,30 @@ impl Observe for Told {
 // What should come of a request.
 
 impl Setup {
-    pub fn way(&self, request: &Parts) -> Way {
+    pub fn verdict(&self, request: &Parts) -> Verdict {
         if self.exempt && request.uri.path() == OPEN {
-            return Way::Exempt;
+            return Verdict::Exempt;
         }
         if self.preflight && is_preflight(request) {
-            return Way::Preflight;
+            return Verdict::Preflight;
         }
         self.find
             .read(request)
-            .way(self.max_len, self.optional, |key| {
+            .verdict(self.max_len, self.optional, |key| {
                 let known = KEYS.iter().find(|(known, _)| known.as_bytes() == key);
                 known.map_or(Err("unknown"), |(_, whose)| *whose)
             })
-            .told_apart(request, &self.find.locations())
+            .with_hint(request, &self.find.locations())
     }
 }
 
 /// As an observer is told.
-pub fn outcome(way: &Way) -> String {
+pub fn outcome(way: &Verdict) -> String {
     match way {
-        Way::Exempt | Way::Preflight => "exempt -".to_owned(),
-        Way::Anonymous => "anonymous -".to_owned(),
-        Way::Client(client, _) => format!("accepted {client}"),
-        Way::Rejected(reason, _) => format!("rejected {reason}"),
+        Verdict::Exempt | Verdict::Preflight => "exempt -".to_owned(),
+        Verdict::Anonymous => "anonymous -".to_owned(),
+        Verdict::Client(client, _) => format!("accepted {client}"),
+        Verdict::Rejected(reason, _) => format!("rejected {reason}"),
     }
 }
 
@@ -228,13 +228,13 @@ fn named(headers: &[(&str, &[String])]) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The answer of the service inside, with what is said to caches.
-pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
+pub fn passed(setup: &Setup, request: &Parts, way: &Verdict) -> Answer {
     let is_public = request.headers.contains_key("x-public");
     let mut caching: Vec<_> = is_public.then(|| "public".to_owned()).into_iter().collect();
     let mut vary = Vec::new();
     let mut referrer = Vec::new();
     let is_kept = matches!(request.method.as_str(), "GET" | "HEAD");
-    if is_kept && !setup.uncached && !matches!(way, Way::Exempt | Way::Preflight) {
+    if is_kept && !setup.uncached && !matches!(way, Verdict::Exempt | Verdict::Preflight) {
         for place in setup.find.locations() {
             let name = match place {
                 KeyLocation::Header(name) => name,
@@ -246,7 +246,7 @@ pub fn passed(setup: &Setup, request: &Parts, way: &Way) -> Answer {
                 vary.push(name);
             }
         }
-        if let Way::Client(_, place) = way {
+        if let Verdict::Client(_, place) = way {
             if !is_public {
                 caching.push("private".to_owned());
             }

@@ -2,7 +2,7 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 use super::Client;
 use crate::{
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::KeyFormat,
 };
 
@@ -19,20 +19,20 @@ const MAX_METADATA_VALUE_LEN: usize = 256;
 
 impl Client {
     /// Checks whether logs can show the id, and whether each scope can match.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), KeyringError> {
         let is_key = KeyFormat::of(self.id().as_bytes()).is_some();
         if is_key || self.id().trim().is_empty() || self.id().chars().any(char::is_control) {
-            return Err(ConfigError::new(ConfigErrorKind::ClientId));
+            return Err(KeyringError::new(KeyringErrorKind::ClientId));
         }
         match self.scopes().position(|scope| !is_scope(scope)) {
-            Some(at) => Err(ConfigError::new(ConfigErrorKind::Scope).at(at)),
+            Some(at) => Err(KeyringError::new(KeyringErrorKind::Scope).at(at)),
             None => Ok(()),
         }
     }
 
     /// Checks the parts of a client that are new in a keyring.
-    pub(crate) fn check_new(&self, before: Option<&Self>) -> Result<(), ConfigError> {
-        use ConfigErrorKind::{ClientIdTooLong, ClientNameTooLong, HiddenInId, HiddenInName};
+    pub(crate) fn check_new(&self, before: Option<&Self>) -> Result<(), KeyringError> {
+        use KeyringErrorKind::{ClientIdTooLong, ClientNameTooLong, HiddenInId, HiddenInName};
 
         self.check()?;
         if before.is_none_or(|before| before.id() != self.id()) {
@@ -48,11 +48,11 @@ impl Client {
         Ok(())
     }
 
-    fn check_metadata(&self) -> Result<(), ConfigError> {
-        use ConfigErrorKind::{MetadataKey, MetadataTooLong, TooMuchMetadata};
+    fn check_metadata(&self) -> Result<(), KeyringError> {
+        use KeyringErrorKind::{MetadataKey, MetadataTooLong, TooMuchMetadata};
 
         for (at, (key, value)) in self.metadata_entries().enumerate() {
-            let wrong = |kind| Err(ConfigError::new(kind).at(at));
+            let wrong = |kind| Err(KeyringError::new(kind).at(at));
             if at == MAX_METADATA {
                 return Err(TooMuchMetadata.into());
             }
@@ -80,16 +80,16 @@ fn is_longer(text: &str, max_len: usize) -> bool {
 fn check_text(
     text: &str,
     max_len: usize,
-    too_long: ConfigErrorKind,
-    hidden: ConfigErrorKind,
-) -> Result<(), ConfigError> {
+    too_long: KeyringErrorKind,
+    hidden: KeyringErrorKind,
+) -> Result<(), KeyringError> {
     if is_longer(text, max_len) {
         return Err(too_long.into());
     }
     let at_edge = [(0, text.starts_with(' ')), (text.len().saturating_sub(1), text.ends_with(' '))];
     let at_edge = at_edge.into_iter().find(|(_, is_blank)| *is_blank).map(|(at, _)| at);
     match at_edge.or_else(|| text.find(is_hidden)) {
-        Some(at) => Err(ConfigError::new(hidden).at(at)),
+        Some(at) => Err(KeyringError::new(hidden).at(at)),
         None => Ok(()),
     }
 }

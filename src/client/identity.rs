@@ -4,7 +4,7 @@ use crate::key::KeyId;
 /// The id, the scopes and the key id of a client type, for observers, scopes and
 /// [`revoke_client`](crate::Keyring::revoke_client).
 ///
-/// Any type that is `Clone + Send + Sync + 'static` can take the place of [`Client`]. Implement this trait
+/// Any type that is `Clone + Send + Sync + 'static` can replace [`Client`]. Implement this trait
 /// to revoke keys by client, to require scopes, and to name clients in logs.
 ///
 /// # Examples
@@ -26,7 +26,7 @@ use crate::key::KeyId;
 /// let keys: Keyring<Tenant> = Keyring::new();
 /// keys.insert("12345abcde", Tenant { slug: "acme" })?;
 /// assert_eq!(keys.revoke_client("acme"), 1);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 pub trait Identity {
     /// Returns the id of the client.

@@ -1,118 +1,87 @@
-//! Errors of a configuration. They occur before the first request.
+//! Errors of layers, of keyrings and of texts.
+//!
+//! The type of an error depends on the function that returns it:
+//!
+//! | error | functions that return it |
+//! |---|---|
+//! | [`ConfigError`] | create a layer or a [`KeyLocation`](crate::KeyLocation::try_header) |
+//! | [`KeyringError`] | load keys, or change a [`Keyring`](crate::Keyring) or a [`Record`](crate::record::Record) |
+//! | [`ParseDigestError`] | parse a [`KeyDigest`](crate::KeyDigest) |
+//! | [`ParseKeyError`] | check a key by a [`KeyFormat`](crate::key::KeyFormat::parse) |
+//! | [`ParseFormatError`] | create a [`KeyFormat`](crate::key::KeyFormat::new) |
+//!
+//! A `KeyringError` converts from the errors of texts, so that a function that loads keys can use `?`.
+//!
+//! An error names the mistake and its position, such as the entry of a list or the byte of a key. It never
+//! repeats the value, because a mistyped key must not get into a log. `Debug` writes the same text as
+//! `Display`, because `main` prints the `Debug` of a returned error.
 
-mod kind;
+mod config;
+mod keyring;
+mod parse;
 
-use std::{error::Error, fmt};
+pub(crate) use self::config::expect_valid;
+pub use self::{
+    config::{ConfigError, ConfigErrorKind},
+    keyring::{KeyringError, KeyringErrorKind},
+    parse::{ParseDigestError, ParseFormatError, ParseKeyError, ParseKeyErrorKind},
+};
 
-pub use self::kind::ConfigErrorKind;
+/// The text about a scope, which a layer requires or a client has.
+const SCOPE: &str = "a scope is one or more visible ASCII characters but `\"` and `\\`";
 
-/// An invalid name, key, digest, realm or list.
-///
-/// The error names the mistake and its position, such as the entry of a list or the byte of a key. It
-/// never repeats the value, because a mistyped key must not get into a log.
-///
-/// # Examples
-///
-/// ```
-/// use tower_api_key::{Client, Keyring, error::ConfigErrorKind};
-///
-/// let pasted = Keyring::new().insert("12345abcde\n", Client::new("ci")).unwrap_err();
-/// assert_eq!(pasted.kind(), ConfigErrorKind::KeyEdge);
-/// assert_eq!(pasted.to_string(), "the key begins or ends with white space (at byte 11)");
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    kind: ConfigErrorKind,
-    variable: Option<String>,
-    entry: Option<usize>,
-    at: Option<usize>,
-}
-
-impl ConfigError {
-    pub(crate) fn new(kind: ConfigErrorKind) -> Self {
-        Self { kind, variable: None, entry: None, at: None }
-    }
-
-    pub(crate) fn at(self, at: usize) -> Self {
-        Self { at: Some(at), ..self }
-    }
-
-    pub(crate) fn in_entry(self, entry: usize) -> Self {
-        Self { entry: Some(entry), ..self }
-    }
-
-    pub(crate) fn in_variable(self, name: &str) -> Self {
-        Self { variable: Some(name.to_owned()), ..self }
-    }
-
-    /// Returns the kind of mistake.
-    #[must_use]
-    pub fn kind(&self) -> ConfigErrorKind {
-        self.kind
-    }
-
-    /// Returns the number of the wrong entry of a list, counted from 1.
-    #[must_use]
-    pub fn entry(&self) -> Option<usize> {
-        self.entry
-    }
-
-    /// Returns the index of the first wrong byte of the key, or of the wrong scope.
-    ///
-    /// It counts from 0, as slices do. The text of the error counts from 1.
-    #[must_use]
-    pub fn position(&self) -> Option<usize> {
-        self.at
-    }
-}
-
-/// Creates an error in your own code, to reject a change in `KeyFile::update` for example.
-impl From<ConfigErrorKind> for ConfigError {
-    fn from(kind: ConfigErrorKind) -> Self {
-        Self::new(kind)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(variable) = &self.variable {
-            write!(f, "{variable}: ")?;
+/// Declares the kinds of an error, each with the name of `as_str` and the text of the error.
+macro_rules! kinds {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $Kind:ident of $Error:ident {
+            $($(#[$doc:meta])+ $kind:ident = $name:literal, $text:expr;)+
         }
-        if let Some(entry) = self.entry {
-            write!(f, "entry {entry}: ")?;
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        $vis enum $Kind {
+            $($(#[$doc])+ $kind,)+
         }
-        f.write_str(self.kind.text())?;
-        match (self.kind, self.at) {
-            (_, None) => Ok(()),
-            (ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope, Some(at)) => {
-                write!(f, " (scope {})", at.saturating_add(1))
+
+        impl $Kind {
+            /// Returns a name that stays the same between versions.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
             }
-            (ConfigErrorKind::MetadataKey | ConfigErrorKind::MetadataTooLong, Some(at)) => {
-                write!(f, " (metadata {})", at.saturating_add(1))
+
+            pub(super) fn text(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $text,)+
+                }
             }
-            (_, Some(at)) => write!(f, " (at byte {})", at.saturating_add(1)),
         }
-    }
+
+        /// Creates an error without a position, in your own code for example.
+        impl From<$Kind> for $Error {
+            fn from(kind: $Kind) -> Self {
+                Self::new(kind)
+            }
+        }
+    };
 }
 
-/// Writes the same text as `Display`, because `main` prints the `Debug` of a returned error.
-impl fmt::Debug for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+/// Implements `Error`, and a `Debug` that writes the text of `Display`.
+macro_rules! errors {
+    ($($Error:ident),+) => {$(
+        /// Writes the same text as `Display`, because `main` prints the `Debug` of a returned error.
+        impl std::fmt::Debug for $Error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl std::error::Error for $Error {}
+    )+};
 }
 
-impl Error for ConfigError {}
-
-/// Panics at the caller's line if a literal is not valid.
-#[track_caller]
-#[allow(
-    clippy::panic,
-    reason = "only for literals, because names from configuration have `try_` twins"
-)]
-pub(crate) fn expect_valid<T>(result: Result<T, ConfigError>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("{error}"),
-    }
-}
+use {errors, kinds};

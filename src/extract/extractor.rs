@@ -36,7 +36,7 @@ use crate::{location::KeyLocation, macros::pointers, request_head::RequestHead};
 /// }
 ///
 /// let layer = ApiKeyLayer::new(Versioned(KeyLocation::header("x-key")), Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot find a key in a request",

@@ -18,7 +18,7 @@ pub struct FirstOf<T>(pub(super) T);
 ///
 /// let find = first_of((header("x-api-key"), bearer()));
 /// let layer = ApiKeyLayer::new(find, Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[must_use]
 pub fn first_of<T>(extractors: T) -> FirstOf<T>

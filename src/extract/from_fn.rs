@@ -25,7 +25,7 @@ pub struct FromFn<F> {
 ///
 /// let find = extract::from_fn(KeyLocation::header("x-key"), |head| head.headers().get("x-key").into());
 /// let layer = ApiKeyLayer::new(find, Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[must_use]
 pub fn from_fn<F>(location: KeyLocation, find: F) -> FromFn<F>

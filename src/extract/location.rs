@@ -12,7 +12,7 @@ use crate::{
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::header};
 ///
 /// let layer = ApiKeyLayer::new(header("X-Api-Key"), Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Panics
@@ -40,7 +40,7 @@ pub fn header(name: &str) -> KeyLocation {
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::query};
 ///
 /// let layer = ApiKeyLayer::new(query("api_key"), Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Panics
@@ -63,7 +63,7 @@ pub fn query(name: &str) -> KeyLocation {
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::cookie};
 ///
 /// let layer = ApiKeyLayer::new(cookie("__Host-key"), Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Panics
@@ -86,7 +86,7 @@ pub fn cookie(name: &str) -> KeyLocation {
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::bearer};
 ///
 /// let layer = ApiKeyLayer::new(bearer(), Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[must_use]
 pub fn bearer() -> KeyLocation {
@@ -103,7 +103,7 @@ pub fn bearer() -> KeyLocation {
 /// use tower_api_key::{ApiKeyLayer, Keyring, extract::scheme};
 ///
 /// let layer = ApiKeyLayer::new(scheme("Token"), Keyring::single("12345abcde")?);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Panics

@@ -2,7 +2,7 @@
 //!
 //! [`header`](fn@header), [`query`](fn@query), [`cookie`](fn@cookie), [`bearer`] and [`scheme`] return a
 //! [`KeyLocation`](crate::KeyLocation). It reads one location. A tuple, an array or a `Vec` of extractors reads all of them,
-//! and a request may use one of them. [`first_of`](fn@first_of) takes the first location with a value.
+//! and a request may have a key in only one of them. [`first_of`](fn@first_of) takes the first location with a value.
 //! Use [`from_fn`](fn@from_fn) or the trait [`Extract`] for an extractor of your own.
 //!
 //! # Examples
@@ -12,7 +12,7 @@
 //!
 //! let keys = Keyring::single("12345abcde")?;
 //! let layer = ApiKeyLayer::new((header("x-api-key"), bearer(), query("api_key")), keys);
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 //!
 //! # When does a request have no key or two keys?

@@ -33,4 +33,5 @@ pages! {
     _14_testing = "14-testing.md";
     _15_promises = "15-promises.md";
     _16_in_production = "16-in-production.md";
+    _17_guards = "17-guards.md";
 }

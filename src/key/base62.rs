@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::error::{ConfigError, ConfigErrorKind};
+use crate::error::{KeyringError, KeyringErrorKind};
 
 /// The digits `0` to `9`, `A` to `Z`, `a` to `z`. The value of a digit is its position.
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -15,10 +15,11 @@ pub(super) fn are_digits(text: &[u8]) -> bool {
 }
 
 /// Appends random digits from the operating system. Each digit is equally likely.
-pub(super) fn push_random(text: &mut String, mut wanted: usize) -> Result<(), ConfigError> {
+pub(super) fn push_random(text: &mut String, mut wanted: usize) -> Result<(), KeyringError> {
     let mut random = Zeroizing::new([0; 32]);
     while wanted > 0 {
-        getrandom::fill(&mut *random).map_err(|_| ConfigError::new(ConfigErrorKind::Randomness))?;
+        getrandom::fill(&mut *random)
+            .map_err(|_| KeyringError::new(KeyringErrorKind::Randomness))?;
         // 248 is four times 62. Bytes from 248 on are skipped, because they would favour the first digits.
         let digits = random.iter().filter(|byte| **byte < 248).map(|byte| digit(u64::from(*byte)));
         for digit in digits.take(wanted) {

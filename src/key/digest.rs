@@ -8,7 +8,7 @@ use bytes::Buf;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::{ConfigError, ConfigErrorKind};
+use crate::error::ParseDigestError;
 
 /// SHA-256 of a key, the only form that is stored, indexed or sent to a store.
 ///
@@ -29,7 +29,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 ///
 /// let keys = Keyring::new();
 /// keys.insert_digest(KeyDigest::parse(&stored)?, Client::new("ci"))?;
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// [`encode`]: KeyDigest::encode
@@ -54,12 +54,11 @@ impl KeyDigest {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::Digest`] if the text is not `sha256:` and 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::new(ConfigErrorKind::Digest);
-        let hex = text.strip_prefix(PREFIX).ok_or_else(wrong)?;
+    /// Returns an error if the text is not `sha256:` and 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Result<Self, ParseDigestError> {
+        let hex = text.strip_prefix(PREFIX).ok_or_else(ParseDigestError::new)?;
         if hex.len() != 64 {
-            return Err(wrong());
+            return Err(ParseDigestError::new());
         }
         let mut bytes = [0; 32];
         let mut is_hex = true;
@@ -75,7 +74,7 @@ impl KeyDigest {
                 *byte = *byte << 4 | (value & 15);
             }
         }
-        if is_hex { Ok(Self::from_bytes(bytes)) } else { Err(wrong()) }
+        if is_hex { Ok(Self::from_bytes(bytes)) } else { Err(ParseDigestError::new()) }
     }
 
     /// Returns whether a text begins like a digest, in either case. Such a text is no key.
@@ -135,9 +134,9 @@ impl Hash for KeyDigest {
 }
 
 impl FromStr for KeyDigest {
-    type Err = ConfigError;
+    type Err = ParseDigestError;
 
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
         Self::parse(text)
     }
 }
@@ -178,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn r17_all_of_a_digest_is_compared_wherever_it_differs() {
+    fn r17_every_byte_of_a_digest_is_compared() {
         let digest = KeyDigest::of("12345abcde");
         assert_eq!(compared(digest, digest), (true, 4));
         for at in 0..32 {
             let mut bytes = digest.to_bytes();
             bytes[at] ^= 1;
             assert_eq!(compared(digest, KeyDigest::from_bytes(bytes)), (false, 4), "byte {at}");
-            // The same difference once more elsewhere does not undo it.
+            // A second equal difference in another byte does not cancel the first.
             for also_at in 0..at {
                 bytes[also_at] ^= 1;
                 assert_ne!(digest, KeyDigest::from_bytes(bytes), "bytes {also_at} and {at}");
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn is_sha_256_by_the_standards_own_example() {
+    fn a_digest_equals_the_sha_256_example_of_the_standard() {
         // FIPS 180-2, appendix B.1.
         let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(KeyDigest::of("abc").encode(), abc);
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn parsing_refuses_every_other_text() {
+    fn parsing_rejects_every_other_text() {
         let good = KeyDigest::of("abc").encode();
         for text in [
             "",
@@ -217,7 +216,7 @@ mod tests {
             &good.replace("ba", "g0"),
             &good.replace("ba78", "é8"),
         ] {
-            assert_eq!(KeyDigest::parse(text).unwrap_err().kind(), ConfigErrorKind::Digest);
+            assert_eq!(KeyDigest::parse(text), Err(ParseDigestError::new()));
         }
     }
 

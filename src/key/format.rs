@@ -6,7 +6,7 @@ use super::{
     KeyId, MintedKey,
     base62::{self, CHECKSUM_LEN},
 };
-use crate::error::{ConfigError, ConfigErrorKind};
+use crate::error::{KeyringError, ParseFormatError, ParseKeyError, ParseKeyErrorKind};
 
 /// The layout of minted keys: `prefix_id_secret` with a checksum at the end.
 ///
@@ -21,7 +21,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 /// let minted = keys.issue(&format, Client::new("mobile-app"))?;
 /// println!("issued {}", minted.id());
 /// minted.reveal(|key| println!("{key}"));                 // sk_live_0a1B2c3D_…, shown once
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Layout
@@ -54,7 +54,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 /// let format = KeyFormat::new("sk_live")?;
 /// let key = "sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o0XLaBU";
 /// assert_eq!(format.parse(key)?, "0a1B2c3D");
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// Three more keys were made by Python's `zlib.crc32`, with the lines in `tests/it/key_format.rs`:
@@ -82,14 +82,14 @@ impl KeyFormat {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::KeyPrefix`] if the prefix is longer than 32 bytes. It consists of letters
-    /// and digits, with single underscores between them.
-    pub fn new(prefix: impl AsRef<str>) -> Result<Self, ConfigError> {
+    /// Returns an error if the prefix is longer than 32 bytes. It consists of letters and digits, with single
+    /// underscores between them.
+    pub fn new(prefix: impl AsRef<str>) -> Result<Self, ParseFormatError> {
         let prefix = prefix.as_ref();
         if is_prefix(prefix.as_bytes()) {
             Ok(Self(Arc::new(Prefix(prefix.into()))))
         } else {
-            Err(ConfigError::new(ConfigErrorKind::KeyPrefix))
+            Err(ParseFormatError::new())
         }
     }
 
@@ -107,7 +107,7 @@ impl KeyFormat {
     /// # Errors
     ///
     /// Returns an error if the operating system gives no random bytes.
-    pub fn mint(&self) -> Result<MintedKey, ConfigError> {
+    pub fn mint(&self) -> Result<MintedKey, KeyringError> {
         let prefix = self.prefix();
         // A string that grows leaves a copy behind, so it has its final size from the start.
         let mut key = Zeroizing::new(String::with_capacity(prefix.len() + TAIL_LEN));
@@ -131,17 +131,17 @@ impl KeyFormat {
     ///
     /// Returns an error if the prefix or the layout is another one, or if the checksum is wrong because of
     /// a typo or a cut-off key.
-    pub fn parse<'k, K: AsRef<[u8]> + ?Sized>(&self, key: &'k K) -> Result<&'k str, ConfigError> {
-        let wrong = |kind| Err(ConfigError::new(kind));
+    pub fn parse<'k, K: AsRef<[u8]> + ?Sized>(&self, key: &'k K) -> Result<&'k str, ParseKeyError> {
+        let wrong = |kind| Err(ParseKeyError::new(kind));
         let key = key.as_ref();
-        let Some((prefix, id)) = split(key) else { return wrong(ConfigErrorKind::KeyLayout) };
+        let Some((prefix, id)) = split(key) else { return wrong(ParseKeyErrorKind::KeyLayout) };
         if prefix != self.prefix().as_bytes() {
-            return wrong(ConfigErrorKind::ForeignKey);
+            return wrong(ParseKeyErrorKind::ForeignKey);
         }
         if !has_checksum(key) {
-            return wrong(ConfigErrorKind::Checksum);
+            return wrong(ParseKeyErrorKind::Checksum);
         }
-        str::from_utf8(id).or(wrong(ConfigErrorKind::KeyLayout))
+        str::from_utf8(id).or(wrong(ParseKeyErrorKind::KeyLayout))
     }
 
     /// Returns the regular expression for secret scanners.

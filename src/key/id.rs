@@ -3,7 +3,7 @@ use std::{fmt, hint::black_box, str};
 use bytes::Buf;
 
 use super::{KeyDigest, base62};
-use crate::error::{ConfigError, ConfigErrorKind};
+use crate::error::{KeyringError, KeyringErrorKind};
 
 /// The public id of a key, with eight letters and digits. Logs and lists may show it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,14 +16,14 @@ impl KeyId {
     /// The id of no key. Its text is empty.
     pub(crate) const NONE: Self = Self([0; Self::LEN]);
 
-    pub(crate) fn parse(text: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: impl AsRef<[u8]>) -> Result<Self, KeyringError> {
         match <[u8; Self::LEN]>::try_from(text.as_ref()) {
             Ok(id) if base62::are_digits(&id) => Ok(Self(id)),
-            _ => Err(ConfigError::new(ConfigErrorKind::KeyId)),
+            _ => Err(KeyringError::new(KeyringErrorKind::KeyId)),
         }
     }
 
-    pub(crate) fn random() -> Result<Self, ConfigError> {
+    pub(crate) fn random() -> Result<Self, KeyringError> {
         let mut text = String::with_capacity(Self::LEN);
         base62::push_random(&mut text, Self::LEN)?;
         Self::parse(text)

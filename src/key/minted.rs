@@ -18,7 +18,7 @@ use super::{KeyDigest, KeyFormat, KeyId};
 /// let minted = keys.issue(&KeyFormat::default(), Client::new("ci"))?;
 /// assert_eq!(format!("{minted:?}"), format!("MintedKey({:?}, ..)", minted.id()));
 /// minted.reveal(|key| println!("{key}"));
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[must_use = "a key that is not revealed is lost"]
 pub struct MintedKey {

@@ -5,19 +5,19 @@
 
 use std::str;
 
-use crate::error::ConfigErrorKind;
+use crate::error::KeyringErrorKind;
 
 /// Returns the kind of mistake if a text is certainly no key.
-pub(crate) fn mistake(key: &[u8]) -> Option<ConfigErrorKind> {
+pub(crate) fn mistake(key: &[u8]) -> Option<KeyringErrorKind> {
     let key = str::from_utf8(key).ok()?;
     if is_digest(key) {
-        Some(ConfigErrorKind::DigestAsKey)
+        Some(KeyringErrorKind::DigestAsKey)
     } else if is_enclosed(key) {
-        Some(ConfigErrorKind::QuotedKey)
+        Some(KeyringErrorKind::QuotedKey)
     } else if has_scheme(key) {
-        Some(ConfigErrorKind::KeyWithScheme)
+        Some(KeyringErrorKind::KeyWithScheme)
     } else if is_placeholder(key) {
-        Some(ConfigErrorKind::PlaceholderKey)
+        Some(KeyringErrorKind::PlaceholderKey)
     } else {
         None
     }

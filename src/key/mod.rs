@@ -13,7 +13,7 @@ mod mistake;
 pub use {digest::KeyDigest, format::KeyFormat, minted::MintedKey};
 pub(crate) use {id::KeyId, mistake::mistake};
 
-use crate::error::{ConfigError, ConfigErrorKind};
+use crate::error::{KeyringError, KeyringErrorKind};
 
 /// The length of the longest key, in bytes.
 ///
@@ -52,14 +52,14 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
 pub(crate) const LONG_ENOUGH: usize = 22;
 
 /// Checks that a key can be inserted. Every way to insert a key calls this.
-pub(crate) fn check(key: &[u8]) -> Result<(), ConfigError> {
-    use ConfigErrorKind::{BlankKey, DigestAsKey, KeyByte, KeyEdge, KeyTooLong};
+pub(crate) fn check(key: &[u8]) -> Result<(), KeyringError> {
+    use KeyringErrorKind::{BlankKey, DigestAsKey, KeyByte, KeyEdge, KeyTooLong};
 
-    let wrong = |kind, at| Err(ConfigError::new(kind).at(at));
+    let wrong = |kind, at| Err(KeyringError::new(kind).at(at));
     match key {
-        blank if blank.trim_ascii().is_empty() => Err(ConfigError::new(BlankKey)),
-        digest if KeyDigest::is_meant_by(digest) => Err(ConfigError::new(DigestAsKey)),
-        long if long.len() > DEFAULT_MAX_LEN => Err(ConfigError::new(KeyTooLong)),
+        blank if blank.trim_ascii().is_empty() => Err(KeyringError::new(BlankKey)),
+        digest if KeyDigest::is_meant_by(digest) => Err(KeyringError::new(DigestAsKey)),
+        long if long.len() > DEFAULT_MAX_LEN => Err(KeyringError::new(KeyTooLong)),
         [first, ..] if first.is_ascii_whitespace() => wrong(KeyEdge, 0),
         [.., last] if last.is_ascii_whitespace() => wrong(KeyEdge, key.trim_ascii_end().len()),
         _ => match key.iter().position(|byte| !matches!(byte, 0x20..=0x7E)) {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_byte_of_a_key_is_looked_at_at_whatever_length() {
+    fn each_byte_of_a_key_is_checked_at_any_length() {
         for len in 1..=33 {
             assert!(is_well_formed(&vec![b'~'; len]) && is_well_formed(&vec![b'!'; len]));
             for at in 0..len {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_inserted_is_what_can_be_presented() {
+    fn a_key_can_be_inserted_exactly_if_it_can_be_presented() {
         for key in [&b"a"[..], b"a b", b"~!{}", b"0123456789abcdef"] {
             assert!(check(key).is_ok() && is_well_formed(key));
         }

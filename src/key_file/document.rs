@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     KeyDigest,
-    error::ConfigErrorKind::{DuplicateKey, DuplicateKeyId},
+    error::KeyringErrorKind::{DuplicateKey, DuplicateKeyId},
     record::Record,
 };
 
@@ -25,7 +25,7 @@ const BYTE_ORDER_MARK: char = '\u{FEFF}';
 /// The text of a file and its keys. A change leaves all other lines as they are.
 #[derive(Default)]
 pub(super) struct Document<'t> {
-    /// The text without a byte order mark. A changed file loses the mark, because older versions refuse it.
+    /// The text without a byte order mark. A changed file loses the mark, because older versions reject it.
     text: &'t str,
     version: u64,
     /// The position of the second line.
@@ -66,7 +66,7 @@ fn count(text: &[u8]) -> Result<usize, At> {
     Ok(digests.len())
 }
 
-/// Returns the part of a digest by which a keyring tells keys apart.
+/// Returns the part of a digest by which a keyring distinguishes keys.
 fn slot(digest: &KeyDigest) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = digest.to_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])

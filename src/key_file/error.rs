@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::error::ConfigError;
+use crate::error::KeyringError;
 
 /// The error of a key file or of a change to it.
 ///
@@ -49,7 +49,7 @@ pub enum KeyFileErrorKind {
     ///
     /// Changes of the new file do not arrive here.
     Unlinked,
-    /// The change is invalid. The source, a [`ConfigError`], has the reason.
+    /// The change is invalid. The source, a [`KeyringError`], has the reason.
     ///
     /// If there is no source, the file or a line would exceed its maximum size.
     Refused,
@@ -70,7 +70,7 @@ pub(super) enum Fault {
     ReadOnly(&'static str),
     /// With the operation that failed.
     Io(&'static str, Arc<io::Error>),
-    Refused(ConfigError),
+    Refused(KeyringError),
     /// The change is invalid, because the new file could not be read.
     Unreadable(Box<Self>),
 
@@ -97,7 +97,7 @@ pub(super) enum Fault {
         column: usize,
     },
     Time(&'static str),
-    Record(ConfigError),
+    Record(KeyringError),
 }
 
 impl Fault {
@@ -114,9 +114,9 @@ impl Fault {
 }
 
 /// Converts the error of a line. An invalid change is a [`Fault::Refused`] instead.
-impl From<ConfigError> for Fault {
-    fn from(error: ConfigError) -> Self {
-        Self::Record(error)
+impl<E: Into<KeyringError>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Record(error.into())
     }
 }
 

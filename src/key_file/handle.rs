@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Client, KeyDigest, Keyring,
-    error::ConfigError,
+    error::KeyringError,
     key::{KeyFormat, MintedKey},
     record::Record,
     verify::{Never, PresentedKey, Verification, Verify},
@@ -195,7 +195,7 @@ impl KeyFile {
     /// source.
     pub fn update<T>(
         &self,
-        change: impl FnOnce(&Keyring) -> Result<T, ConfigError>,
+        change: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
     ) -> Result<T, KeyFileError> {
         self.shared.update(change).map_err(|(fault, line)| fault.at(&self.shared.path, line))
     }

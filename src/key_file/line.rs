@@ -136,7 +136,7 @@ pub(super) fn read_header(text: &str) -> Result<u64, Fault> {
     }
 }
 
-/// Refuses a list, because serde would read a list of values as an object.
+/// Rejects a list, because serde would read a list of values as an object.
 fn check_object(text: &str) -> Result<(), Fault> {
     if text.starts_with('[') { Err(Fault::NotAnObject) } else { Ok(()) }
 }

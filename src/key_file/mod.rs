@@ -112,7 +112,7 @@
 //! Comments and the lines of unchanged keys stay byte for byte. Mode, owner and group stay, but
 //! access-control lists do not. A new file has the mode 0600.
 //!
-//! A change follows symbolic links, but not in place of the lock. If a link belongs to a user other than
+//! A change follows symbolic links, but the lock cannot be a link. If a link belongs to a user other than
 //! root and the user of this process, it must lead to a folder of its owner. A user who can write a folder
 //! on the path could otherwise make root change any key file.
 //!

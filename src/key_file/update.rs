@@ -12,12 +12,12 @@ use super::{
     file_stamp::FileStamp,
     writer::Writer,
 };
-use crate::{Keyring, KeyringBuilder, error::ConfigError};
+use crate::{Keyring, KeyringBuilder, error::KeyringError};
 
 impl Shared {
     pub(super) fn update<T>(
         &self,
-        change: impl FnOnce(&Keyring) -> Result<T, ConfigError>,
+        change: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
     ) -> Result<T, At> {
         let of_file = |fault| (fault, None);
         // If there were keys before, a missing file is a mistake. A change must not create it again.

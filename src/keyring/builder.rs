@@ -20,7 +20,7 @@ impl<C: Clone + Send + Sync + 'static> KeyringBuilder<C> {
     ///
     /// The keyring rejects each key that has none of the formats before it computes a digest. Such a key
     /// is a typo, a part of a key or a key of another service. The response is that of any wrong key.
-    /// [`insert`](Keyring::insert) and [`issue`](Keyring::issue) refuse such keys as well.
+    /// [`insert`](Keyring::insert) and [`issue`](Keyring::issue) reject such keys too.
     ///
     /// ```
     /// use tower_api_key::{Keyring, key::KeyFormat};
@@ -29,7 +29,7 @@ impl<C: Clone + Send + Sync + 'static> KeyringBuilder<C> {
     ///     .format(KeyFormat::new("sk_live")?)
     ///     .format(KeyFormat::new("sk_test")?)
     ///     .build();
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.formats.push(format);

@@ -6,7 +6,7 @@ use std::{
 use super::{Keyring, index::Index, stored_key::StoredKey};
 use crate::{
     client::Identity,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::{KeyDigest, KeyFormat, MintedKey},
     record::Record,
 };
@@ -21,20 +21,20 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// let keys = Keyring::new();
     /// let minted = keys.issue(&KeyFormat::new("sk_live")?, Client::new("mobile-app"))?;
     /// minted.reveal(|key| println!("{key}"));
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Errors
     ///
     /// Returns an error if the client cannot be inserted, if this keyring does not accept the format, or
     /// if the operating system gives no random bytes.
-    pub fn issue(&self, format: &KeyFormat, mut client: C) -> Result<MintedKey, ConfigError>
+    pub fn issue(&self, format: &KeyFormat, mut client: C) -> Result<MintedKey, KeyringError>
     where
         C: Identity,
     {
         let formats = &self.shared.formats;
         if !formats.is_empty() && !formats.contains(format) {
-            return Err(ConfigErrorKind::ForeignKey.into());
+            return Err(KeyringErrorKind::ForeignKey.into());
         }
         let mut index = self.index();
         let minted = index.mint(format)?;
@@ -43,7 +43,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         Ok(minted)
     }
 
-    /// Mints a new key that takes the place of another key.
+    /// Mints a new key that replaces another key.
     ///
     /// The rule is that of [`Record::rotate`]. The new key has the format of the old one, if this keyring
     /// accepts it.
@@ -55,7 +55,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// Returns an error if no key has the id, if the key is revoked or has expired, or if the operating
     /// system gives no random bytes. The keyring stays as it is then.
-    pub fn rotate(&self, key_id: &str, overlap: Duration) -> Result<MintedKey, ConfigError>
+    pub fn rotate(&self, key_id: &str, overlap: Duration) -> Result<MintedKey, KeyringError>
     where
         C: Identity,
     {
@@ -83,7 +83,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///     let client = record.client().clone().with_scopes(["reports:read"]);
     ///     record.with_client(client).with_note("read only since the audit")
     /// })?;
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         &self,
         key_id: &str,
         change: impl FnOnce(Record<C>) -> Record<C>,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), KeyringError> {
         self.change(key_id, |index, record, _| {
             let client = record.client().clone();
             record.update(change)?;
@@ -115,13 +115,13 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// # let key_id = minted.id();
     /// keys.pause(key_id)?;          // the invoice is overdue
     /// keys.resume(key_id)?;         // and paid
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Errors
     ///
     /// Returns an error if no key has the id or if the key is revoked.
-    pub fn pause(&self, key_id: &str) -> Result<(), ConfigError> {
+    pub fn pause(&self, key_id: &str) -> Result<(), KeyringError> {
         self.change(key_id, |_, record, now| record.pause(now))
     }
 
@@ -130,7 +130,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// # Errors
     ///
     /// Returns an error if no key has the id or if the key is revoked.
-    pub fn resume(&self, key_id: &str) -> Result<(), ConfigError> {
+    pub fn resume(&self, key_id: &str) -> Result<(), KeyringError> {
         self.change(key_id, |_, record, _| record.resume())
     }
 
@@ -171,14 +171,14 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     fn change<T>(
         &self,
         key_id: &str,
-        change: impl FnOnce(&mut Index<C>, &mut Record<C>, SystemTime) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
+        change: impl FnOnce(&mut Index<C>, &mut Record<C>, SystemTime) -> Result<T, KeyringError>,
+    ) -> Result<T, KeyringError> {
         let mut index = self.index();
         let keys = self.shared.keys.pin();
         let (digest, old) = index
             .find(key_id)
             .and_then(|slot| keys.get_key_value(&slot))
-            .ok_or(ConfigErrorKind::UnknownKeyId)?;
+            .ok_or(KeyringErrorKind::UnknownKeyId)?;
         let (mut record, now) = (old.record(*digest), self.now());
         let result = change(&mut index, &mut record, now)?;
         self.put(*digest, old, StoredKey::new(old.id, record.entry, now.into()));

@@ -10,7 +10,7 @@ use papaya::Equivalent;
 use super::stored_key::StoredKey;
 use crate::{
     client::Client,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::{KeyDigest, KeyFormat, KeyId, MintedKey},
 };
 
@@ -53,10 +53,10 @@ impl<C: 'static> Index<C> {
     }
 
     /// Adds an id, unless another key has it.
-    pub(super) fn insert_unique(&mut self, id: KeyId, slot: u64) -> Result<(), ConfigError> {
+    pub(super) fn insert_unique(&mut self, id: KeyId, slot: u64) -> Result<(), KeyringError> {
         match self.by_id.insert(id, slot) {
             None => Ok(()),
-            Some(_) => Err(ConfigErrorKind::DuplicateKeyId.into()),
+            Some(_) => Err(KeyringErrorKind::DuplicateKeyId.into()),
         }
     }
 
@@ -116,7 +116,7 @@ impl<C: 'static> Index<C> {
     }
 
     /// Returns a random id that no key has.
-    pub(super) fn free_id(&self) -> Result<KeyId, ConfigError> {
+    pub(super) fn free_id(&self) -> Result<KeyId, KeyringError> {
         loop {
             let id = KeyId::random()?;
             if !self.knows(id) {
@@ -138,7 +138,7 @@ impl<C: 'static> Index<C> {
     }
 
     /// Mints a key with an id that no other key has.
-    pub(super) fn mint(&self, format: &KeyFormat) -> Result<MintedKey, ConfigError> {
+    pub(super) fn mint(&self, format: &KeyFormat) -> Result<MintedKey, KeyringError> {
         loop {
             let minted = format.mint()?;
             if !self.knows(minted.key_id()) {
@@ -158,7 +158,7 @@ impl<C: 'static> Index<C> {
 
 /// The first quarter of a digest, by which a map or an index finds a key.
 ///
-/// No two keys of a keyring share it. The second is refused as a duplicate, which chance brings about
+/// No two keys of a keyring share it. The second is rejected as a duplicate, which chance brings about
 /// once in 2^64 pairs. A request compares the whole digest afterwards.
 pub(super) struct Slot(u64);
 

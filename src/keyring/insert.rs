@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     error::{
-        ConfigError,
-        ConfigErrorKind::{DuplicateKey, DuplicateKeyId, RevokedKey},
+        KeyringError,
+        KeyringErrorKind::{DuplicateKey, DuplicateKeyId, RevokedKey},
     },
     key::{self, KeyDigest, KeyFormat, KeyId},
     record::Record,
@@ -30,7 +30,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// - the client is a [`Client`](crate::Client) whose id, name, metadata or scopes are not valid.
     ///
     /// The error names the position, never the value.
-    pub fn insert(&self, key: impl AsRef<[u8]>, client: C) -> Result<(), ConfigError> {
+    pub fn insert(&self, key: impl AsRef<[u8]>, client: C) -> Result<(), KeyringError> {
         let key = key.as_ref();
         key::check(key)?;
         self.check_form(key)?;
@@ -58,7 +58,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// Returns the errors of [`insert`](Self::insert), except those of the key's text, which the digest
     /// does not show.
-    pub fn insert_digest(&self, digest: KeyDigest, client: C) -> Result<(), ConfigError> {
+    pub fn insert_digest(&self, digest: KeyDigest, client: C) -> Result<(), KeyringError> {
         self.insert_record(Record::new(digest, client))
     }
 
@@ -69,7 +69,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// Returns the errors of [`insert_digest`](Self::insert_digest). It also returns an error if another
     /// key has the public id, or if the expiry is before the beginning or the creation. A key that has
     /// expired is no error. The keyring holds it and rejects it.
-    pub fn insert_record(&self, record: Record<C>) -> Result<(), ConfigError> {
+    pub fn insert_record(&self, record: Record<C>) -> Result<(), KeyringError> {
         self.add_new(&mut self.index(), record, self.now())
     }
 
@@ -79,7 +79,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         index: &mut Index<C>,
         record: Record<C>,
         now: SystemTime,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), KeyringError> {
         record.check_new_client(None)?;
         self.add(index, record, now)
     }
@@ -90,7 +90,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         index: &mut Index<C>,
         record: Record<C>,
         now: SystemTime,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), KeyringError> {
         record.validate()?;
         let Record { id, digest, entry } = record;
         let keys = self.shared.keys.pin();

@@ -6,8 +6,8 @@ use super::Keyring;
 use crate::{
     client::Client,
     error::{
-        ConfigError,
-        ConfigErrorKind::{
+        KeyringError,
+        KeyringErrorKind::{
             self, EmptyList, EnvironmentUnset, ListAssignment, ListComment, ListEntry, ListFormat,
             ListSeparator, PlaceholderKey, QuotedKey,
         },
@@ -17,9 +17,9 @@ use crate::{
 
 /// Reads a list of `client=key` or `client=sha256:…`: see [Key lists](Keyring#key-lists).
 impl FromStr for Keyring {
-    type Err = ConfigError;
+    type Err = KeyringError;
 
-    fn from_str(list: &str) -> Result<Self, ConfigError> {
+    fn from_str(list: &str) -> Result<Self, KeyringError> {
         Self::from_list(list, None)
     }
 }
@@ -32,7 +32,7 @@ impl Keyring {
     ///
     /// // API_KEYS="mobile-app=sk_live_…,ci=sha256:9f86d0…"
     /// let keys = Keyring::from_env("API_KEYS")?;
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Key lists
@@ -51,16 +51,16 @@ impl Keyring {
     /// - A client may have several entries.
     /// - If a key holds a comma or begins with `sha256:`, list it by its digest.
     /// - A key may hold a blank or a semicolon. If `client=key` seems to follow it, list the key by its digest.
-    /// - A list is refused if it is JSON, YAML, in quotes, or begins with `export` or the variable's name.
+    /// - A list is rejected if it is JSON, YAML, in quotes, or begins with `export` or the variable's name.
     ///
     /// The error names the entry by its number. With the feature `tracing`, the log says how many keys and
     /// clients a list had.
     ///
     /// # What is no key
     ///
-    /// Every way in refuses a text that is certainly a mistake, because it would be accepted as a key:
+    /// Every method rejects a text that is certainly a mistake, because it would be accepted as a key:
     ///
-    /// | text | [kind of error](crate::error::ConfigErrorKind) |
+    /// | text | [kind of error](crate::error::KeyringErrorKind) |
     /// |---|---|
     /// | `sha256:…`, a line of `sha256sum`, `sha256-…`, `SHA2-256(stdin)= …` | `DigestAsKey` |
     /// | `"abc"`, `'abc'`, `` `abc` ``, `{"key":"abc"}` | `QuotedKey` |
@@ -70,7 +70,7 @@ impl Keyring {
     /// | `op://vault/key`, `/run/secrets/key`, `arn:aws:…` | `PlaceholderKey` |
     ///
     /// Random keys stay legal in hexadecimal, base64 and base64url, and so do 64 bare hexadecimal digits,
-    /// because `openssl rand -hex 32` makes such keys. If a key that you gave out is refused, insert it by
+    /// because `openssl rand -hex 32` makes such keys. If a key that you issued is rejected, insert it by
     /// its digest.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Keyring {
     /// Returns an error if the variable is not set, is not Unicode, or lists no key. It also returns an
     /// error for the first entry that is not valid, with the entry's number. If there is an error, end
     /// the program.
-    pub fn from_env(variable: &str) -> Result<Self, ConfigError> {
+    pub fn from_env(variable: &str) -> Result<Self, KeyringError> {
         std::env::var(variable)
             .map_err(|_| EnvironmentUnset.into())
             .and_then(|list| Self::from_list(&Zeroizing::new(list), Some(variable)))
@@ -86,13 +86,13 @@ impl Keyring {
     }
 
     /// Reads a list, which may come from an environment variable.
-    pub(super) fn from_list(list: &str, variable: Option<&str>) -> Result<Self, ConfigError> {
+    pub(super) fn from_list(list: &str, variable: Option<&str>) -> Result<Self, KeyringError> {
         let keys = Self::new();
         for (number, entry) in (1..).zip(entries(list)) {
             insert(&keys, entry, variable).map_err(|error| error.in_entry(number))?;
         }
         if keys.is_empty() {
-            return Err(ConfigError::new(EmptyList));
+            return Err(KeyringError::new(EmptyList));
         }
         #[cfg(feature = "tracing")]
         keys.log_loaded(variable);
@@ -119,7 +119,7 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
         .filter(|entry| !entry.trim().is_empty())
 }
 
-fn insert(keys: &Keyring, entry: &str, variable: Option<&str>) -> Result<(), ConfigError> {
+fn insert(keys: &Keyring, entry: &str, variable: Option<&str>) -> Result<(), KeyringError> {
     if let Some(mistake) = mistake(entry, variable) {
         return Err(mistake.into());
     }
@@ -135,7 +135,7 @@ fn insert(keys: &Keyring, entry: &str, variable: Option<&str>) -> Result<(), Con
 }
 
 /// Returns the kind of mistake if an entry is certainly not `client=key`.
-fn mistake(entry: &str, variable: Option<&str>) -> Option<ConfigErrorKind> {
+fn mistake(entry: &str, variable: Option<&str>) -> Option<KeyringErrorKind> {
     const QUOTES: [char; 4] = ['"', '\'', '`', '\\'];
 
     let (id, key) = match entry.split_once('=') {
@@ -168,7 +168,7 @@ fn mistake(entry: &str, variable: Option<&str>) -> Option<ConfigErrorKind> {
     }
 }
 
-fn mistake_in_key(id: &str, key: &str) -> Option<ConfigErrorKind> {
+fn mistake_in_key(id: &str, key: &str) -> Option<KeyringErrorKind> {
     let is_padding = !key.is_empty() && key.bytes().all(|byte| byte == b'=');
     if is_padding || KeyDigest::is_meant_by(id.as_bytes()) {
         Some(ListEntry)

@@ -18,7 +18,7 @@ pub use self::builder::KeyringBuilder;
 use self::{index::Index, stored_key::StoredKey};
 use crate::{
     client::Client,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, ParseKeyError, ParseKeyErrorKind},
     key::{KeyDigest, KeyFormat},
     record::Validity,
 };
@@ -42,7 +42,7 @@ use crate::{
 /// let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
 ///
 /// assert_eq!(keys.revoke_client("mobile-app"), 1);      // from the next request on
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// If the compiler cannot infer the client type, write `Keyring::<Client>::new()`.
@@ -63,7 +63,7 @@ use crate::{
 ///
 /// let second = keys.rotate(first.id(), Duration::from_secs(7 * 24 * 60 * 60))?;
 /// second.reveal(|key| println!("{key}"));
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// The [manual](crate::guide::_04_keys) says how to rotate a key in production.
@@ -95,7 +95,7 @@ use crate::{
 /// part of a strong key's digest does not lead to the key.
 ///
 /// Unknown, revoked, paused, expired and not yet valid keys take the same steps, with two exceptions. The
-/// clock is read only for a key with times, and the map can find an empty place sooner. The processor's
+/// clock is read only for a key with times, and the map can find an empty slot sooner. The processor's
 /// caches can tell a caller who presents the very key that it was a key. If a key is rejected for its
 /// length or its [format](KeyringBuilder::format), the time does not depend on the keys of the keyring.
 pub struct Keyring<C = Client> {
@@ -128,7 +128,7 @@ impl Keyring {
     /// # Errors
     ///
     /// Returns the errors of [`insert`](Self::insert). An empty key is one of them.
-    pub fn single(key: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+    pub fn single(key: impl AsRef<[u8]>) -> Result<Self, KeyringError> {
         let keys = Self::new();
         keys.insert(key, Client::new("default"))?;
         Ok(keys)
@@ -150,7 +150,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     /// let format = KeyFormat::new("sk_live")?;
     /// let keys = Keyring::builder().format(format.clone()).build();
     /// let minted = keys.issue(&format, Client::new("mobile-app"))?;
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn builder() -> KeyringBuilder<C> {
         KeyringBuilder::new()
@@ -173,13 +173,13 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     }
 
     /// Checks that a key has one of the formats. It reads only the key.
-    fn check_form(&self, key: &[u8]) -> Result<(), ConfigError> {
+    fn check_form(&self, key: &[u8]) -> Result<(), ParseKeyError> {
         let mut wrong = None;
         for format in &self.shared.formats {
             match format.parse(key) {
                 Ok(_) => return Ok(()),
                 // The checksum is only read if the prefix is right, so this error says most.
-                Err(error) if error.kind() == ConfigErrorKind::Checksum => wrong = Some(error),
+                Err(error) if error.kind() == ParseKeyErrorKind::Checksum => wrong = Some(error),
                 Err(error) => wrong = wrong.or(Some(error)),
             }
         }

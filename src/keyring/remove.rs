@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 
 use super::{Keyring, index::Index, stored_key::StoredKey};
 use crate::{
-    error::{ConfigError, ConfigErrorKind::DuplicateKey},
+    error::{KeyringError, KeyringErrorKind::DuplicateKey},
     key::KeyDigest,
     record::Record,
 };
@@ -31,7 +31,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
 
     /// Removes the keys that are revoked or have expired, and returns their number. It reads every key.
     ///
-    /// A pruned key is unknown. If the keyring stands before another verifier
+    /// A pruned key is unknown. If the keyring is before another verifier
     /// ([`or`](crate::verify::Verify::or)), that verifier is then asked about it and can accept it. Revoke
     /// the key there first.
     pub fn prune(&self) -> usize {
@@ -50,7 +50,10 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     ///
     /// Returns an error for the first record that [`insert_record`](Self::insert_record) would not take,
     /// with its number. The first record is entry 1. The keyring stays as it is then.
-    pub fn replace(&self, records: impl IntoIterator<Item = Record<C>>) -> Result<(), ConfigError> {
+    pub fn replace(
+        &self,
+        records: impl IntoIterator<Item = Record<C>>,
+    ) -> Result<(), KeyringError> {
         // The iterator may use this keyring, so it runs before the lock is taken.
         let mut records: Vec<_> = records.into_iter().collect();
         let mut index = self.index();
@@ -70,7 +73,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
                 record.id = Some(id);
                 next.insert_unique(id, slot)
             };
-            insert().map_err(|error: ConfigError| error.in_entry(number))?;
+            insert().map_err(|error: KeyringError| error.in_entry(number))?;
         }
         next.add_clients(records.iter().map(|record| (record.client(), record.digest.slot())));
 
@@ -118,7 +121,7 @@ mod tests {
     use crate::client::Client;
 
     #[test]
-    fn a_digest_that_shares_its_slot_is_refused_so_that_revoking_finds_every_key() {
+    fn a_digest_that_shares_its_slot_is_an_error_so_that_a_revocation_finds_every_key() {
         let [one, two] = [1, 2].map(|last| {
             let mut bytes = [7; 32];
             bytes[31] = last;

@@ -61,7 +61,7 @@ use crate::{
 ///     .max_key_len(4096)
 ///     .no_cache_headers()
 ///     .retry_after(Duration::from_secs(5));       // in the header of a 503
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Example: return a layer from a function
@@ -69,11 +69,11 @@ use crate::{
 /// If a part is a closure, name the verifier's future, so that servers know that it is `Send`.
 ///
 /// ```
-/// use tower_api_key::{ApiKeyLayer, Client, Keyring, KeyLocation, error::ConfigError};
+/// use tower_api_key::{ApiKeyLayer, Client, Keyring, KeyLocation, error::KeyringError};
 /// use tower_api_key::extract::{Extract, header};
 /// use tower_api_key::verify::{self, Never, Verify};
 ///
-/// fn from_keyring() -> Result<ApiKeyLayer<KeyLocation, Keyring>, ConfigError> {
+/// fn from_keyring() -> Result<ApiKeyLayer<KeyLocation, Keyring>, KeyringError> {
 ///     Ok(ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?))
 /// }
 ///
@@ -155,7 +155,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     ///     *response.status_mut() = rejection.status();
     ///     response
     /// });
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn respond(self, respond: impl Respond + Send + Sync + 'static) -> Self {
         self.map_settings(|settings| settings.writer_mut().set_responder(respond))
@@ -202,7 +202,8 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
 
     /// Sets the observer, which receives every decision. A second call replaces the first observer.
     ///
-    /// A tuple holds several observers. A closure is an observer, too.
+    /// A tuple holds several observers. A closure is an observer, too, but receives no rejections of guards. For
+    /// those, implement [`Observe::on_guard`].
     ///
     /// # Example: print every decision
     ///
@@ -214,7 +215,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// let layer = layer.observe(|decision: &Decision<'_>| {
     ///     println!("{} in {:?}", decision.outcome().as_str(), decision.elapsed());
     /// });
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn observe<O2>(self, observe: O2) -> ApiKeyLayer<E, V, O2>
     where
@@ -234,7 +235,9 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
 
     /// Returns a writer of rejections in the style of this layer, for a guard outside of it.
     ///
-    /// A guard inside needs no writer, because [`respond::reject`](crate::respond::reject) uses this style.
+    /// A guard inside needs no writer, because [`respond::reject`](crate::respond::reject) uses this style. Call
+    /// this after [`respond`](Self::respond), [`realm`](Self::realm) and [`retry_after`](Self::retry_after),
+    /// because the writer does not see later changes of the layer.
     pub fn rejection_writer(&self) -> RejectionWriter {
         self.config.settings.writer.clone()
     }

@@ -6,7 +6,9 @@ use std::time::Instant;
 use http::Request;
 use zeroize::Zeroizing;
 
-use super::{anonymous::Anonymous, cache_headers::CacheHeaders, config::Config};
+use super::{
+    anonymous::Anonymous, cache_headers::CacheHeaders, config::Config, exempt::Exempt, mark::Mark,
+};
 use crate::{
     extract::{Extract, Extracted},
     location::{KeyLocation, LocationKind, begins_with_bearer},
@@ -115,7 +117,7 @@ pub(super) fn conclude<B, E, V: Verify, O: Observe<V::Client>>(
     match result {
         Ok(client) => Ok(accept(config, request, location, client, started)),
         Err(error) => {
-            let mut rejection = error.into_rejection().at(location);
+            let mut rejection = Rejection::from(error).at(location);
             if has_scheme && location.is_some_and(|it| it.kind() == LocationKind::Header) {
                 rejection = rejection.with_scheme_in_header();
             }
@@ -134,9 +136,10 @@ fn accept<B, E, V: Verify, O: Observe<V::Client>>(
 ) -> Option<CacheHeaders> {
     emit(config, Verdict::Accepted(&client), location, request, started);
     config.settings.locations.strip(request, false);
+    let extensions = request.extensions_mut();
     // An optional layer further out can have inserted one.
-    request.extensions_mut().remove::<Anonymous>();
-    request.extensions_mut().insert(client);
+    Mark::remove_innermost(extensions);
+    extensions.insert(client);
     CacheHeaders::keyed(&config.settings, request.method(), location)
 }
 
@@ -152,20 +155,19 @@ pub(super) fn bypass<B, E, V: Verify, O: Observe<V::Client>>(
     settings.locations.strip(request, is_exempt);
     // This layer did not verify the client of an outer layer.
     request.extensions_mut().remove::<V::Client>();
-    Anonymous::remove::<V::Client>(request.extensions_mut());
     match bypass {
-        Bypass::ExemptPath | Bypass::Preflight => {
+        Bypass::ExemptPath | Bypass::ExemptIf | Bypass::Preflight => {
             emit(config, Verdict::Exempt, None, request, started);
-            None
-        }
-        Bypass::ExemptIf => {
-            emit(config, Verdict::Exempt, None, request, started);
-            CacheHeaders::keyed(settings, request.method(), None)
+            Mark::Exempt(Exempt::NEW).insert::<V::Client>(request.extensions_mut());
+            // A predicate can exempt the request for some callers only.
+            let for_some = bypass == Bypass::ExemptIf;
+            for_some.then(|| CacheHeaders::keyed(settings, request.method(), None)).flatten()
         }
         Bypass::Anonymous => {
             emit(config, Verdict::Anonymous, None, request, started);
             let reason = settings.locations.missing_reason(RequestHead::of(request));
-            Anonymous::insert::<V::Client, B>(request, &settings.writer, Rejection::new(reason));
+            let anonymous = Anonymous::new::<V::Client>(&settings.writer, Rejection::new(reason));
+            Mark::Anonymous(anonymous).insert::<V::Client>(request.extensions_mut());
             CacheHeaders::anonymous(settings, request.method())
         }
     }
@@ -197,7 +199,8 @@ fn report<B, E, V: Verify, O>(
     let settings = &*config.settings;
     settings.locations.strip(request, false);
     request.extensions_mut().remove::<V::Client>();
-    Anonymous::insert::<V::Client, B>(request, &settings.writer, rejection.clone());
+    let anonymous = Anonymous::new::<V::Client>(&settings.writer, rejection.clone());
+    Mark::Anonymous(anonymous).insert::<V::Client>(request.extensions_mut());
     let cache = CacheHeaders::reported(settings, request.method(), &rejection);
     request.extensions_mut().insert(rejection);
     cache

@@ -15,7 +15,9 @@ pub(super) fn finish_guarded<B, E, V: Verify, O: Observe<V::Client>>(
     config: &Config<E, V, O>,
     response: &mut Response<ResponseBody<B>>,
 ) {
-    let Some((mark, rejection)) = GuardMark::take(response.extensions_mut()) else { return };
+    let Some((mark, rejection)) = GuardMark::take::<V::Client>(response.extensions_mut()) else {
+        return;
+    };
     let decision = Decision::by_guard(&rejection, mark.client());
     config.observe.on_guard(&decision.with_method(mark.method()).with_path(mark.path()));
     let (status, writer) = (response.status(), &config.settings.writer);

@@ -8,14 +8,16 @@ mod authenticate;
 mod cache_headers;
 mod conditions;
 mod config;
+mod exempt;
 mod future;
 mod guarded;
 mod locations;
+mod mark;
 mod request_settings;
 mod service;
 mod vary;
 
 pub use self::{
-    anonymous::Anonymous, api_key_layer::ApiKeyLayer, future::ResponseFuture,
+    anonymous::Anonymous, api_key_layer::ApiKeyLayer, exempt::Exempt, future::ResponseFuture,
     service::ApiKeyService,
 };

@@ -23,7 +23,8 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// Exempts a path from authentication, for every method. You can call it several times.
     ///
     /// If a request on this path carries a key, the layer removes it without reading it. An
-    /// `Authorization` line stays and is marked sensitive, because it may be meant for another service.
+    /// `Authorization` line stays and is marked sensitive, because it may be meant for another service. The
+    /// request has no client, and has an [`Exempt`](crate::Exempt) in its extensions.
     ///
     /// The layer compares the path byte for byte with `uri.path()`. So it exempts exactly the path that
     /// the router matches, but not `/health/`, `//health`, `/Health` or `/%68ealth`. Inside an axum
@@ -66,7 +67,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// # use tower_api_key::{ApiKeyLayer, Keyring, extract::header};
     /// # let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?);
     /// let layer = layer.exempt_if(|head| head.method() == http::Method::GET && head.uri().path() == "/");
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn exempt_if<F>(self, exempt: F) -> Self
     where
@@ -112,7 +113,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     /// A redirect succeeds, and the caller does not notice that the key went over the network in clear
     /// (draft-ietf-httpapi-privacy). It is safer to listen only with TLS. If the key came in clear, the
     /// layer does not read and does not revoke it, so [rotate](crate::Keyring::rotate) it. Send
-    /// `Strict-Transport-Security` from the server that ends TLS (RFC 6797 §7.2).
+    /// `Strict-Transport-Security` from the server that terminates TLS (RFC 6797 §7.2).
     pub fn require_secure<F>(self, secure: F) -> Self
     where
         F: Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
@@ -158,7 +159,7 @@ impl<E, V, O> ApiKeyLayer<E, V, O> {
     ///     request.extensions().get::<Rejection>().map(|rejection| rejection.reason().as_str())
     /// }
     /// # assert_eq!(would_be_rejected(&Request::new(())), None);
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn dangerous_report_only(self) -> Self {
         self.map_settings(|settings| settings.report_only = true)

@@ -95,7 +95,7 @@ impl<S, E: Extract, V: Verify> ApiKeyService<S, E, V> {
     ///
     /// let service = ApiKeyService::new("inner", header("x-api-key"), Keyring::single("12345abcde")?);
     /// assert_eq!(service.into_inner(), "inner");
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Panics

@@ -29,19 +29,19 @@ use crate::request_head::RequestHead;
 /// let [first, second] = layer.locations() else { unreachable!() };
 /// assert_eq!((first.kind(), first.name()), (LocationKind::Header, "x-api-key"));
 /// assert_eq!((second.kind(), second.name()), (LocationKind::Scheme, "Bearer"));
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// # Example: read locations from configuration
 ///
 /// ```
-/// use tower_api_key::{ApiKeyLayer, KeyLocation, Keyring, error::ConfigError};
+/// use tower_api_key::{ApiKeyLayer, KeyLocation, Keyring};
 ///
 /// # let names = ["x-api-key", "x-token"];
 /// let locations: Vec<KeyLocation> =
 ///     names.iter().map(|name| KeyLocation::try_header(name)).collect::<Result<_, _>>()?;
 /// let layer = ApiKeyLayer::try_new(locations, Keyring::single("12345abcde")?)?;
-/// # Ok::<(), ConfigError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyLocation(pub(super) Arc<Kind>);

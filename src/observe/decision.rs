@@ -106,6 +106,10 @@ impl Outcome {
 
 /// Constructors, for the test of an observer and for a guard outside of the layer.
 ///
+/// A guard outside calls [`Observe::on_guard`](super::Observe::on_guard) itself, with a decision of
+/// [`by_guard`](Self::by_guard), because no layer sees its response. The guard does not call `on_decision`,
+/// because the layer did not decide.
+///
 /// Without a setter the request is `GET /`, has no location, and took no time.
 impl<'a, C> Decision<'a, C> {
     /// Creates the decision of a layer that accepted a client.
@@ -226,6 +230,8 @@ impl<'a, C> Decision<'a, C> {
     }
 
     /// Returns the location of the key, if there was a key and the extractor named its location.
+    ///
+    /// The decision of a guard has no location, because a guard reads no key.
     #[must_use]
     pub fn location(&self) -> Option<&'a KeyLocation> {
         self.location

@@ -19,7 +19,7 @@ use crate::{
 /// let keys = Keyring::single("12345abcde")?;
 /// let layer = ApiKeyLayer::new(header("x-api-key"), keys)
 ///     .observe(Metrics::new().by_client().by_key_id());
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// | metric | type | labels |
@@ -32,6 +32,7 @@ use crate::{
 /// |---|---|---|
 /// | `outcome` | [`Outcome::as_str`](super::Outcome::as_str) | all |
 /// | `reason` | [`Reason::as_str`] | rejections |
+/// | `guard` | [`Rejection::guard`] | rejections by guards that set their name |
 /// | `location` | kind and name, such as `header x-api-key` | requests with a key |
 /// | `client` | [`Identity::id`] | accepted requests, and rejections by guards |
 /// | `key_id` | public id of the key | keys whose id is known |
@@ -40,6 +41,10 @@ use crate::{
 ///
 /// A request that a guard rejects is in both counters. `api_key_requests_total` counts it once, as
 /// `accepted`, because authentication succeeded.
+///
+/// If the request has no client, the first counter has it as `anonymous`, `reported` or `exempt`. If the guard
+/// then calls [`Anonymous::reject`](crate::Anonymous::reject), the second counter has it as `rejected` with the
+/// reason of the layer, such as `missing`.
 ///
 /// # Cardinality
 ///
@@ -155,9 +160,11 @@ impl Default for Metrics {
 /// The labels that every metric has.
 fn labels_of<C>(decision: &Decision<'_, C>) -> Vec<Label> {
     let reason = decision.rejection().map(|rejection| rejection.reason().as_str());
+    let guard = decision.rejection().and_then(Rejection::guard);
     let outcome = Label::from_static_parts("outcome", decision.outcome().as_str());
     let reason = reason.map(|reason| Label::from_static_parts("reason", reason));
-    [outcome].into_iter().chain(reason).collect()
+    let guard = guard.map(|guard| Label::from_static_parts("guard", guard));
+    [outcome].into_iter().chain(reason).chain(guard).collect()
 }
 
 impl<C: Identity> Observe<C> for Metrics {

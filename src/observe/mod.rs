@@ -11,7 +11,7 @@
 //! }
 //!
 //! let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?).observe(log);
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 //!
 //! The feature `tracing` brings `Tracing`, for logs, and the feature `metrics` brings `Metrics`, for
@@ -19,10 +19,13 @@
 //!
 //! # What does an observer see?
 //!
-//! An observer receives one decision for every request, on its way in. `accepted` means that authentication
-//! succeeded. If a guard then rejects the request, the observer receives a second event by
-//! [`on_guard`](Observe::on_guard), with the outcome `forbidden` or `limited`. So a count of decisions is a
-//! count of requests.
+//! An observer receives one decision for every request that reaches the layer, on its way in. `accepted` means
+//! that authentication succeeded. If a guard further in then rejects the request, the observer receives a second
+//! event by [`on_guard`](Observe::on_guard), with the outcome `forbidden`, `limited` or `rejected`. So a count of
+//! decisions is a count of requests. A closure receives decisions only.
+//!
+//! A request that a guard *outside* rejects never reaches the layer, and is no decision. The guard can report it
+//! itself, with [`Decision::by_guard`] and `on_guard`. [Page 17](crate::guide::_17_guards) of the manual shows how.
 //!
 //! An observer sees no response. For an access log with the response, use
 //! [`PropagateClientLayer`](crate::PropagateClientLayer) and the [`Rejection`](crate::Rejection), both in the
@@ -51,7 +54,34 @@ use crate::{client::Client, macros::pointers};
 /// Receives every decision, before the layer calls the inner service or writes the rejection.
 ///
 /// `C` is the client's type. A closure that takes a [`&Decision`](Decision) is an observer. Name the type
-/// of its argument, because the compiler cannot infer it.
+/// of its argument, because the compiler cannot infer it. A closure receives no rejections of guards, so
+/// implement the trait to receive them.
+///
+/// # Example: receive rejections of guards as well
+///
+/// ```
+/// use tower_api_key::observe::{Decision, Observe};
+/// use tower_api_key::{ApiKeyLayer, Client, Keyring, extract::header};
+///
+/// struct Log;
+///
+/// impl Observe for Log {
+///     fn on_decision(&self, decision: &Decision<'_>) {
+///         eprintln!("{}", decision.outcome().as_str());
+///     }
+///
+///     fn on_guard(&self, decision: &Decision<'_>) {
+///         let client = decision.client().map_or("-", Client::id);
+///         let guard = decision.rejection().and_then(|rejection| rejection.guard());
+///         eprintln!("{} {client} {}", decision.outcome().as_str(), guard.unwrap_or("-"));
+///     }
+/// }
+///
+/// let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?).observe(Log);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What does an observer cost?
 ///
 /// An observer runs on the request's path, so it should neither block nor panic. If it blocks, the request
 /// waits, and so does all other work of its thread. A panic ends the request, as a panic of the inner
@@ -64,18 +94,21 @@ use crate::{client::Client, macros::pointers};
     note = "implement `Observe<C>`, or use a closure `|decision: &Decision<'_, C>| …`"
 )]
 pub trait Observe<C = Client> {
-    /// Receives the decision of the layer, once for every request.
+    /// Receives the decision of the layer, once for every request that reaches the layer.
     ///
     /// If a request is cancelled while its verification is pending, for example by a timeout, there is no
     /// decision.
     fn on_decision(&self, decision: &Decision<'_, C>);
 
-    /// Receives the rejection of a guard inside the layer, such as a
-    /// [`RequireScopeLayer`](crate::RequireScopeLayer).
+    /// Receives the rejection of a guard, such as a [`RequireScopeLayer`](crate::RequireScopeLayer).
     ///
-    /// The same request was a decision before, so that a counter of requests does not count it here. The
+    /// If the guard is inside the layer, the same request was a decision before, so that a counter of requests
+    /// does not count it here. If the guard is outside, the layer never sees the request. The
     /// outcome is [`Forbidden`](Outcome::Forbidden), [`Limited`](Outcome::Limited), or
     /// [`Rejected`](Outcome::Rejected) for any other reason. The default ignores the rejection.
+    ///
+    /// If a guard rejects a request with [`Anonymous::reject`](crate::Anonymous::reject), the outcome is
+    /// `Rejected` and the reason is the layer's, such as `missing`. There is then no client.
     fn on_guard(&self, decision: &Decision<'_, C>) {
         let _ = decision;
     }

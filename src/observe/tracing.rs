@@ -16,7 +16,7 @@ use crate::{
 ///
 /// let keys = Keyring::single("12345abcde")?;
 /// let layer = ApiKeyLayer::new(header("x-api-key"), keys).observe(Tracing);
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 ///
 /// The target of the events is [`tower_api_key`](Self::TARGET). The message and the level depend on the
@@ -47,6 +47,7 @@ use crate::{
 /// |---|---|
 /// | `api_key.outcome` | [`Outcome::as_str`] |
 /// | `api_key.reason` | reason of the rejection: [`Reason::as_str`] |
+/// | `api_key.guard` | name of the guard, if the guard set its name: [`Rejection::guard`] |
 /// | `api_key.location` | location of the key, as kind and configured name, such as `header x-api-key` |
 /// | `api_key.client.id` | the client: [`Identity::id`] |
 /// | `api_key.id` | public id of the accepted or rejected key, if it is known |
@@ -89,7 +90,7 @@ use crate::{
 ///     .route("/", get(async || "hello"))
 ///     .layer(auth.observe(Tracing))
 ///     .layer(trace);                              // outside, so that the span is there first
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tracing;
@@ -110,6 +111,7 @@ macro_rules! emit {
             Level::$level,
             api_key.outcome = $fields.outcome,
             api_key.reason = $fields.reason,
+            api_key.guard = $decision.rejection().and_then(Rejection::guard),
             api_key.location = $fields.location.as_deref(),
             api_key.client.id = $fields.client_id.as_deref(),
             api_key.id = $fields.key_id.as_deref(),

@@ -78,7 +78,7 @@ impl<C> Record<C> {
         self.extra().retires.known()
     }
 
-    /// Returns the public id of the key that takes the place of this key.
+    /// Returns the public id of the key that replaces this key.
     #[must_use]
     pub fn replaced_by(&self) -> Option<&str> {
         self.extra().replaced_by.as_ref().map(KeyId::as_str)

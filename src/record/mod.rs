@@ -17,7 +17,7 @@
 //! let record = Record::of(&minted, Client::new("ci")).with_expires(in_90_days).with_note("deploys");
 //! keys.insert_record(record)?;
 //! minted.reveal(|key| println!("{key}"));
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 //!
 //! # Example: rotate a key in a store of your own
@@ -36,7 +36,7 @@
 //!
 //! old.revoke(now);
 //! assert_eq!(old.check(now), Err(Reason::Revoked));
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 
 mod get;
@@ -50,7 +50,7 @@ use std::fmt;
 pub(crate) use self::{time::Time, validity::Validity};
 use crate::{
     client::{Client, as_client},
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::{KeyDigest, KeyFormat, KeyId, MintedKey},
 };
 
@@ -95,7 +95,7 @@ impl<C> Entry<C> {
     /// Checks the client and the times.
     ///
     /// The clock is not read, because a key that has expired is no error.
-    pub(crate) fn validate(&self) -> Result<(), ConfigError>
+    pub(crate) fn validate(&self) -> Result<(), KeyringError>
     where
         C: 'static,
     {
@@ -104,7 +104,7 @@ impl<C> Entry<C> {
         }
         let begins = self.validity.extra().not_before.max(self.created.or(Time::START));
         if self.validity.expires() < begins {
-            return Err(ConfigErrorKind::Lifetime.into());
+            return Err(KeyringErrorKind::Lifetime.into());
         }
         Ok(())
     }

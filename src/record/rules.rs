@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use super::{Entry, Record, Time};
 use crate::{
     client::{Identity, as_client},
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::MintedKey,
     rejection::Reason,
 };
@@ -26,7 +26,7 @@ impl<C> Record<C> {
     ///
     /// Returns an error if the client has an id or a scope that is not valid. It also returns an error if
     /// the expiry is before the beginning or the creation. A key that has expired is no error.
-    pub fn validate(&self) -> Result<(), ConfigError>
+    pub fn validate(&self) -> Result<(), KeyringError>
     where
         C: 'static,
     {
@@ -42,20 +42,20 @@ impl<C> Record<C> {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::DeadKey`] if the key is revoked or has expired. The record stays as it is then.
+    /// Returns [`KeyringErrorKind::DeadKey`] if the key is revoked or has expired. The record stays as it is then.
     pub fn rotate(
         &mut self,
         minted: &MintedKey,
         overlap: Duration,
         now: SystemTime,
-    ) -> Result<Self, ConfigError>
+    ) -> Result<Self, KeyringError>
     where
         C: Clone + Identity,
     {
         let now = Time::from(now);
         let old = &self.entry;
         if old.validity.is_dead(now) {
-            return Err(ConfigErrorKind::DeadKey.into());
+            return Err(KeyringErrorKind::DeadKey.into());
         }
         let mut client = old.client.clone();
         client.set_key_id(minted.id());
@@ -83,8 +83,8 @@ impl<C> Record<C> {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::RevokedKey`] if the key is revoked.
-    pub fn pause(&mut self, now: SystemTime) -> Result<(), ConfigError> {
+    /// Returns [`KeyringErrorKind::RevokedKey`] if the key is revoked.
+    pub fn pause(&mut self, now: SystemTime) -> Result<(), KeyringError> {
         self.check_not_revoked()?;
         self.entry.validity.change(|extra| extra.paused = extra.paused.or(now.into()));
         Ok(())
@@ -96,8 +96,8 @@ impl<C> Record<C> {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::RevokedKey`] if the key is revoked.
-    pub fn resume(&mut self) -> Result<(), ConfigError> {
+    /// Returns [`KeyringErrorKind::RevokedKey`] if the key is revoked.
+    pub fn resume(&mut self) -> Result<(), KeyringError> {
         self.check_not_revoked()?;
         self.entry.validity.change(|extra| extra.paused = Time::NEVER);
         Ok(())
@@ -113,27 +113,27 @@ impl<C> Record<C> {
     ///     let client = record.client().clone().with_scopes(["jobs:read"]);
     ///     record.with_client(client).with_note("read only")
     /// })?;
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Errors
     ///
     /// Returns an error, and leaves the record as it is, if
     ///
-    /// - the id or the digest is another one: [`ConfigErrorKind::ImmutableId`],
+    /// - the id or the digest is another one: [`KeyringErrorKind::ImmutableId`],
     /// - the key was revoked, and the new record has no revocation or another time of it:
-    ///   [`ConfigErrorKind::RevokedKey`],
+    ///   [`KeyringErrorKind::RevokedKey`],
     /// - the new record is not [valid](Self::validate), or a changed field of a [`Client`](crate::Client) is not.
-    pub fn update(&mut self, change: impl FnOnce(Self) -> Self) -> Result<(), ConfigError>
+    pub fn update(&mut self, change: impl FnOnce(Self) -> Self) -> Result<(), KeyringError>
     where
         C: Clone + 'static,
     {
         let new = change(self.clone());
         if (new.id, new.digest) != (self.id, self.digest) {
-            return Err(ConfigErrorKind::ImmutableId.into());
+            return Err(KeyringErrorKind::ImmutableId.into());
         }
         if self.revoked().is_some() && new.revoked() != self.revoked() {
-            return Err(ConfigErrorKind::RevokedKey.into());
+            return Err(KeyringErrorKind::RevokedKey.into());
         }
         new.validate()?;
         new.check_new_client(Some(&self.entry.client))?;
@@ -142,7 +142,7 @@ impl<C> Record<C> {
     }
 
     /// Checks the parts of a client that are new in a keyring.
-    pub(crate) fn check_new_client(&self, before: Option<&C>) -> Result<(), ConfigError>
+    pub(crate) fn check_new_client(&self, before: Option<&C>) -> Result<(), KeyringError>
     where
         C: 'static,
     {
@@ -152,9 +152,9 @@ impl<C> Record<C> {
         }
     }
 
-    fn check_not_revoked(&self) -> Result<(), ConfigError> {
+    fn check_not_revoked(&self) -> Result<(), KeyringError> {
         if self.entry.validity.is_revoked() {
-            return Err(ConfigErrorKind::RevokedKey.into());
+            return Err(KeyringErrorKind::RevokedKey.into());
         }
         Ok(())
     }

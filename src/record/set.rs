@@ -5,7 +5,7 @@ use super::{
     validity::{Extra, Remarks},
 };
 use crate::{
-    error::ConfigError,
+    error::KeyringError,
     key::{KeyFormat, KeyId},
 };
 
@@ -15,9 +15,9 @@ impl<C> Record<C> {
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::KeyId`](crate::error::ConfigErrorKind::KeyId) if the id is not eight
+    /// Returns [`KeyringErrorKind::KeyId`](crate::error::KeyringErrorKind::KeyId) if the id is not eight
     /// letters and digits.
-    pub fn with_id(mut self, id: &str) -> Result<Self, ConfigError> {
+    pub fn with_id(mut self, id: &str) -> Result<Self, KeyringError> {
         self.id = Some(KeyId::parse(id)?);
         Ok(self)
     }
@@ -93,13 +93,13 @@ impl<C> Record<C> {
         self.change(|extra| extra.retires = time)
     }
 
-    /// Sets the public id of the key that takes the place of this key.
+    /// Sets the public id of the key that replaces this key.
     ///
     /// # Errors
     ///
-    /// Returns [`ConfigErrorKind::KeyId`](crate::error::ConfigErrorKind::KeyId) if the id is not eight
+    /// Returns [`KeyringErrorKind::KeyId`](crate::error::KeyringErrorKind::KeyId) if the id is not eight
     /// letters and digits.
-    pub fn with_replaced_by(self, id: &str) -> Result<Self, ConfigError> {
+    pub fn with_replaced_by(self, id: &str) -> Result<Self, KeyringError> {
         let id = KeyId::parse(id)?;
         Ok(self.change(|extra| extra.replaced_by = Some(id)))
     }

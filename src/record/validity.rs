@@ -94,7 +94,7 @@ impl Validity {
         self.expires.min(self.extra().ends)
     }
 
-    /// Returns the validity of the key that takes the place of this key. It lasts as long, from now on.
+    /// Returns the validity of the key that replaces this key. It lasts as long, from now on.
     /// If this key is not valid yet, it has the same times.
     pub(super) fn successor(&self, created: Time, now: Time) -> Self {
         let old = self.extra();

@@ -29,21 +29,21 @@
 //! | of a client with the scopes | that of the inner service |
 //! | of a client without the scopes | 403, gRPC 7, `{"error":"Forbidden"}`, without the name of a scope |
 //! | without a key, on an [`optional`](crate::ApiKeyLayer::optional) route | the 401 of the `ApiKeyLayer` |
-//! | exempt, or without an `ApiKeyLayer` | 500, with the fix in its body |
+//! | exempt ([`Exempt`](crate::Exempt)), or without an `ApiKeyLayer` | 500, with the fix in its body |
 //!
 //! The `ApiKeyLayer` around it writes the 403 in its own style, with `Cache-Control: no-store`, and with a
 //! challenge if `Bearer` is one of its locations (RFC 6750 §3.1). The [`Rejection`] is in the
 //! extensions of the response. The observer of the `ApiKeyLayer` receives the 403 by
 //! [`on_guard`](crate::observe::Observe::on_guard).
 //!
-//! With the feature `tracing` or `axum` the log has a line for each 500. A preflight has no client, so a
-//! preflight that reaches this layer by [`pass_preflight`](crate::ApiKeyLayer::pass_preflight) gets a 500. Put a
-//! CORS layer outside instead.
+//! The observer receives the 401 in the same way. With the feature `tracing` or `axum` the log has a line for each
+//! 500. A preflight has no client, so a preflight that reaches this layer by
+//! [`pass_preflight`](crate::ApiKeyLayer::pass_preflight) gets a 500. Put a CORS layer outside instead.
 //!
 //! If a permission depends on more than the route, check it in the handler with
-//! [`Client::has_scope`](crate::Client::has_scope), and reject with [`respond::reject`].
+//! [`Client::has_scope`](crate::Client::has_scope), and reject with [`respond::reject`]. Or write a guard of your
+//! own, as on [page 17](crate::guide::_17_guards) of the manual.
 
-mod future;
 mod service;
 
 use std::{fmt, marker::PhantomData, sync::Arc};
@@ -52,7 +52,7 @@ use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
-pub use self::{future::ResponseFuture, service::RequireScopeService};
+pub use self::service::RequireScopeService;
 use crate::{
     client::{Client, Identity, is_scope},
     error::{ConfigError, ConfigErrorKind, expect_valid},
@@ -214,7 +214,7 @@ impl<C> RequireScopeLayer<C> {
     /// // A problem document, with `WWW-Authenticate: Bearer realm="reports", error="insufficient_scope"`.
     /// let writer = layer.rejection_writer().with_responder(Problem::default());
     /// let writers = RequireScopeLayer::all(["jobs:write"]).rejection_writer(writer);
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     pub fn rejection_writer(mut self, writer: RejectionWriter) -> Self {
         Arc::make_mut(&mut self.requirement).writer = Some(writer);

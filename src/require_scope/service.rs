@@ -8,14 +8,14 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{Requirement, ResponseFuture};
+use super::Requirement;
 use crate::{
     body::ResponseBody,
     client::{Client, Identity},
     extract::RequestHead,
-    layer::Anonymous,
+    layer::{Anonymous, Exempt},
     macros::accessors,
-    respond::server_error,
+    respond::{GuardFuture, server_error},
 };
 
 /// Passes only requests of clients with certain scopes on to the inner service.
@@ -34,7 +34,7 @@ where
 {
     type Response = Response<ResponseBody<B2>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = GuardFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -43,29 +43,31 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let client = request.extensions().get::<C>();
         if client.is_some_and(|client| self.requirement.is_met_by(client)) {
-            return ResponseFuture::inner(self.inner.call(request));
+            return GuardFuture::inner(self.inner.call(request));
         }
         // Returns the permit that the inner service may have reserved in `poll_ready`.
         self.inner = self.inner.clone();
 
         let head = RequestHead::of(&request);
-        ResponseFuture::rejected(match (client, Anonymous::of::<C>(head.extensions())) {
+        GuardFuture::rejected(match (client, Anonymous::of::<C>(head.extensions())) {
             (Some(_), _) => self.requirement.reject(head),
-            (None, Some(anonymous)) => anonymous.reject(),
-            (None, None) => {
-                #[cfg(any(feature = "axum", feature = "tracing"))]
-                tracing::error!("{FIX}");
-                server_error(head, FIX)
-            }
+            (None, Some(anonymous)) => anonymous.reject(head),
+            (None, None) => match Exempt::of::<C>(head.extensions()) {
+                Some(_) => server_error(head, EXEMPT),
+                None => server_error(head, NO_LAYER),
+            },
         })
     }
 }
 
-const FIX: &str = "A `RequireScopeLayer` needs a client, and no `ApiKeyLayer` verified this request. \
-     Put `ApiKeyLayer::new(..)` outside of it (in axum `.layer(..)` after the route, in a `ServiceBuilder` \
-     before it). If the path is exempt, remove it from `exempt_path`. If the request is a preflight, put a \
-     CORS layer outside instead of `pass_preflight`. If the verifier has a client type of its own, name it \
-     with `.client_type::<..>()`.";
+const NO_LAYER: &str = "A `RequireScopeLayer` needs a client, and no `ApiKeyLayer` verified this request. \
+     Put `ApiKeyLayer::new(..)` outside of it (in axum `.layer(..)` after the route, in a `ServiceBuilder` or a \
+     tonic server before it). If the verifier has a client type of its own, name it with \
+     `.client_type::<..>()`.";
+
+const EXEMPT: &str = "A `RequireScopeLayer` needs a client, and the `ApiKeyLayer` outside exempts this request. \
+     Remove the path from `exempt_path`, or correct the predicate of `exempt_if`. If the request is a \
+     preflight, put a CORS layer outside instead of `pass_preflight`.";
 
 accessors! { RequireScopeService<S, C> }
 

@@ -1,4 +1,4 @@
-use std::sync::LazyLock;
+use std::{any::TypeId, sync::LazyLock};
 
 use bytes::Bytes;
 use http::{
@@ -13,15 +13,37 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{Grpc, RejectionWriter};
 use crate::{rejection::Rejection, request_head::RequestHead};
 
-/// Writes the rejection of a guard that stands inside an [`ApiKeyLayer`](crate::ApiKeyLayer).
+/// Writes the rejection of a guard inside an [`ApiKeyLayer`](crate::ApiKeyLayer).
 ///
-/// The response is complete. A gRPC request gets a gRPC response, and every other request gets JSON. The
-/// response has `Cache-Control: no-store`, and the rejection is in its extensions. The nearest `ApiKeyLayer`
-/// outside then writes the response in its own style, with its responder and its challenges, and reports it
-/// to its observer by [`on_guard`](crate::observe::Observe::on_guard). The headers that the guard adds stay.
+/// The response is complete. A gRPC request gets a gRPC response without a body, and every other request gets
+/// JSON. The response has `Cache-Control: no-store`. The nearest `ApiKeyLayer` outside then writes the response in
+/// its own style, and reports it to its observer by [`on_guard`](crate::observe::Observe::on_guard). If layers for
+/// two client types are nested, the nearest layer can be the one for the other type.
 ///
-/// If a layer between the two changes the status or the content type, the response stays as that layer made
-/// it.
+/// The style includes the responder and the challenges. Only some reasons have a challenge.
+/// [`Missing`](crate::rejection::Reason::Missing) has all challenges of the layer, and
+/// [`InsufficientScope`](crate::rejection::Reason::InsufficientScope) has one if the layer reads `Bearer`.
+/// [`Forbidden`](crate::rejection::Reason::Forbidden) and [`Limited`](crate::rejection::Reason::Limited) have none.
+///
+/// If the request is [`Anonymous`](crate::Anonymous), reject it with
+/// [`Anonymous::reject`](crate::Anonymous::reject). [Page 17](crate::guide::_17_guards) of the manual has a complete
+/// guard as a tower service, whose future is a [`GuardFuture`](super::GuardFuture).
+///
+/// # What can a guard change in the response?
+///
+/// The layer recognizes the response by its extensions. It replaces the status, the body and the headers that
+/// describe the body.
+///
+/// | change, by the guard or by a layer between | result |
+/// |---|---|
+/// | a header that the layer does not write, an extension | stays |
+/// | the body | is replaced |
+/// | the status or the content type | the response stays as it is, and is reported |
+/// | compression | the layer removes the body's `Content-Encoding` |
+/// | the extensions are removed | the response stays as it is, and is **not** reported |
+///
+/// If the guard needs a text of its own, write the response with a [`RejectionWriter`] and a responder of your
+/// own. The layer reports such a response as well, and does not write it again.
 ///
 /// # Example: a guard of your own
 ///
@@ -43,19 +65,20 @@ use crate::{rejection::Rejection, request_head::RequestHead};
 /// let app: Router = Router::new()
 ///     .route("/builds", get(async || "builds").layer(middleware::from_fn(only_ci)))
 ///     .layer(ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?));
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[must_use]
 pub fn reject(head: RequestHead<'_>, rejection: Rejection) -> Response<Bytes> {
     static DEFAULT: LazyLock<RejectionWriter> = LazyLock::new(RejectionWriter::default);
 
-    DEFAULT.write_marked(head, rejection, false)
+    DEFAULT.write_marked(head, rejection, Finish::Write)
 }
 
 /// Writes a 500, or gRPC 13, for a guard that finds a mistake in the order of layers.
 ///
 /// The text is the body, or the `grpc-message`, so that a developer sees the fix. Name no key and no client
-/// in it. The response has `Cache-Control: no-store`.
+/// in it. The response has `Cache-Control: no-store`. With the feature `tracing` or `axum` this writes the text
+/// into the log, as an error. No observer receives it, because it is not a rejection.
 ///
 /// ```
 /// use http::Request;
@@ -69,6 +92,8 @@ pub fn reject(head: RequestHead<'_>, rejection: Rejection) -> Response<Bytes> {
 /// ```
 #[must_use]
 pub fn server_error(head: RequestHead<'_>, text: &str) -> Response<Bytes> {
+    #[cfg(any(feature = "axum", feature = "tracing"))]
+    tracing::error!("{text}");
     let mut response = match Grpc::of(head.method(), head.headers()) {
         Some(grpc) => {
             let text = utf8_percent_encode(text, NOT_IN_A_MESSAGE).to_string();
@@ -91,11 +116,22 @@ pub fn server_error(head: RequestHead<'_>, text: &str) -> Response<Bytes> {
 /// The bytes that a `grpc-message` percent-encodes.
 const NOT_IN_A_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
+/// The layer that finishes the response of a guard, and its work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// The nearest layer writes the response in its own style, and reports it.
+    Write,
+    /// The nearest layer reports the response.
+    Report,
+    /// The nearest layer for this client type reports the response.
+    ReportBy(TypeId),
+}
+
 /// The mark of a response that a guard wrote, in its extensions.
 #[derive(Clone)]
 pub(crate) struct GuardMark {
     grpc: Option<Grpc>,
-    is_final: bool,
+    finish: Finish,
     status: StatusCode,
     content_type: Option<HeaderValue>,
     method: Method,
@@ -109,11 +145,11 @@ impl GuardMark {
         head: RequestHead<'_>,
         response: &Response<Bytes>,
         grpc: Option<Grpc>,
-        is_final: bool,
+        finish: Finish,
     ) -> Self {
         Self {
             grpc,
-            is_final,
+            finish,
             status: response.status(),
             content_type: response.headers().get(CONTENT_TYPE).cloned(),
             method: head.method().clone(),
@@ -122,8 +158,12 @@ impl GuardMark {
         }
     }
 
-    /// Takes the mark and the rejection of a response that a guard wrote.
-    pub(crate) fn take(extensions: &mut Extensions) -> Option<(Box<Self>, Rejection)> {
+    /// Takes the mark and the rejection of a response that the layer for this client type finishes.
+    pub(crate) fn take<C: 'static>(extensions: &mut Extensions) -> Option<(Box<Self>, Rejection)> {
+        match extensions.get::<Self>()?.finish {
+            Finish::ReportBy(client_type) if client_type != TypeId::of::<C>() => return None,
+            _ => {}
+        }
         let mark = Box::new(extensions.remove::<Self>()?);
         extensions.get().cloned().map(|rejection| (mark, rejection))
     }
@@ -152,7 +192,7 @@ impl GuardMark {
     ) -> Option<Response<Bytes>> {
         let is_unchanged =
             status == self.status && headers.get(CONTENT_TYPE) == self.content_type.as_ref();
-        if self.is_final || !is_unchanged {
+        if self.finish != Finish::Write || !is_unchanged {
             return None;
         }
         let written = writer.write_as(rejection, self.grpc);

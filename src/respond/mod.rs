@@ -5,6 +5,7 @@
 //! and puts the [`Rejection`] into the response's extensions. It writes the response to a gRPC request itself.
 //!
 //! A guard rejects with [`reject`] if it is inside the layer, and with a [`RejectionWriter`] if it is outside.
+//! [`GuardFuture`] is the future of both. [Page 17](crate::guide::_17_guards) of the manual has a complete guard.
 //!
 //! ```
 //! use tower_api_key::{ApiKeyLayer, Keyring, Rejection, extract::header, respond::Problem};
@@ -16,12 +17,13 @@
 //!     *response.status_mut() = rejection.status();
 //!     response
 //! });
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 
 mod challenge;
 mod grpc;
 mod guard;
+mod guard_future;
 mod json;
 mod problem;
 mod text;
@@ -35,6 +37,7 @@ use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 pub(crate) use self::{grpc::Grpc, guard::GuardMark};
 pub use self::{
     guard::{reject, server_error},
+    guard_future::GuardFuture,
     json::Json,
     problem::Problem,
     text::Text,

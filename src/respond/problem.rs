@@ -13,7 +13,7 @@ use crate::rejection::Rejection;
 ///
 /// let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?)
 ///     .respond(Problem::default().message("Send your key in x-api-key"));
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]

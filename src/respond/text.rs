@@ -11,7 +11,7 @@ use crate::rejection::Rejection;
 ///
 /// let layer = ApiKeyLayer::new(query("api_key"), Keyring::single("12345abcde")?)
 ///     .respond(Text::default().message("Unauthorized"));
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]

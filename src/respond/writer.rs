@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::TypeId, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -6,7 +6,7 @@ use http::{
     header::{CACHE_CONTROL, RETRY_AFTER},
 };
 
-use super::{Grpc, GuardMark, Json, Respond, challenge::Challenges};
+use super::{Grpc, GuardMark, Json, Respond, challenge::Challenges, guard::Finish};
 use crate::{
     header_list::list_contains,
     location::KeyLocation,
@@ -20,6 +20,10 @@ use crate::{
 /// takes the style of that layer. Use a writer for a guard outside, or for an explicit style. A writer from
 /// [`rejection_writer`](crate::ApiKeyLayer::rejection_writer) has the responder, the realm and the challenges
 /// of the layer. Cloning costs one reference count.
+///
+/// An `ApiKeyLayer` outside of the guard reports the rejection to its observer. If the guard is outside, no layer
+/// sees the response, so the guard calls [`on_guard`](crate::observe::Observe::on_guard) itself.
+/// [Page 17](crate::guide::_17_guards) of the manual shows how.
 ///
 /// # Example: a guard outside of the layer
 ///
@@ -40,7 +44,7 @@ use crate::{
 /// assert_eq!(response.status(), 429);
 /// assert_eq!(response.headers()["retry-after"], "1");
 /// assert_eq!(response.headers()["content-type"], "application/problem+json");
-/// # Ok::<(), tower_api_key::error::ConfigError>(())
+/// # Ok::<(), tower_api_key::error::KeyringError>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -64,12 +68,23 @@ impl RejectionWriter {
 
     /// Writes the complete response to a request, which no layer further out writes again.
     ///
-    /// A gRPC request gets a gRPC response. Every other request gets the response of the responder, with a
-    /// challenge if the writer is from a layer. The response has `Cache-Control: no-store`, and the
-    /// rejection is in its extensions.
+    /// A gRPC request gets a gRPC response without a body. Every other request gets the response of the
+    /// responder, with a challenge if the writer is from a layer. The response has `Cache-Control: no-store`, and
+    /// the rejection is in its extensions. If the guard is inside an [`ApiKeyLayer`](crate::ApiKeyLayer), that
+    /// layer still reports the rejection to its observer.
     #[must_use]
     pub fn write(&self, head: RequestHead<'_>, rejection: Rejection) -> Response<Bytes> {
-        self.write_marked(head, rejection, true)
+        self.write_marked(head, rejection, Finish::Report)
+    }
+
+    /// Writes the complete response, which only the layer for this client type reports.
+    pub(crate) fn write_for(
+        &self,
+        client_type: TypeId,
+        head: RequestHead<'_>,
+        rejection: Rejection,
+    ) -> Response<Bytes> {
+        self.write_marked(head, rejection, Finish::ReportBy(client_type))
     }
 
     /// Writes a complete response and marks it as a guard's.
@@ -77,11 +92,11 @@ impl RejectionWriter {
         &self,
         head: RequestHead<'_>,
         rejection: Rejection,
-        is_final: bool,
+        finish: Finish,
     ) -> Response<Bytes> {
         let grpc = Grpc::of(head.method(), head.headers());
         let mut response = self.write_as(rejection, grpc);
-        let mark = GuardMark::new(head, &response, grpc, is_final);
+        let mark = GuardMark::new(head, &response, grpc, finish);
         response.extensions_mut().insert(mark);
         response
     }

@@ -1,6 +1,6 @@
 //! Forwards the client's identity to an upstream service, as a request header.
 //!
-//! [`SetClientHeaderLayer`] stands inside an [`ApiKeyLayer`](crate::ApiKeyLayer), in a reverse proxy.
+//! [`SetClientHeaderLayer`] goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), in a reverse proxy.
 //!
 //! # Examples
 //!
@@ -15,7 +15,7 @@
 //!     .layer(ApiKeyLayer::new(header("x-api-key"), Keyring::single("12345abcde")?))
 //!     .layer(SetClientHeaderLayer::new("x-client-id").scopes("x-client-scopes"))
 //!     .service(service_fn(forward));
-//! # Ok::<(), tower_api_key::error::ConfigError>(())
+//! # Ok::<(), tower_api_key::error::KeyringError>(())
 //! ```
 //!
 //! # Can a caller forge the header?

@@ -112,7 +112,7 @@ pub trait Verify {
     ///     None::<Client>
     /// });
     /// let layer = ApiKeyLayer::new(bearer(), keys.or(elsewhere));
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     fn or<V>(self, second: V) -> Or<Self, V>
     where
@@ -138,7 +138,7 @@ pub trait Verify {
     /// let keys = Keyring::single("12345abcde")?;
     /// let tenants = keys.map_client(|client| Tenant { slug: client.id().to_owned() });
     /// let layer = ApiKeyLayer::new(bearer(), tenants);
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     fn map_client<F, C>(self, map: F) -> MapClient<Self, F>
     where
@@ -168,7 +168,7 @@ pub trait Verify {
     ///     None => Err(VerifyError::unknown()),                  // 401
     /// });
     /// let layer = ApiKeyLayer::new(bearer(), tenants);
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     fn try_map_client<F, C, E>(self, map: F) -> TryMapClient<Self, F>
     where

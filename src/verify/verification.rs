@@ -56,7 +56,7 @@ impl<C, F: AtOnce> Verification<C, F> {
     /// let request = Request::new(());
     /// let key = PresentedKey::new(b"12345abcde", RequestHead::of(&request));
     /// assert!(keys.verify(&key).into_result().is_ok());
-    /// # Ok::<(), tower_api_key::error::ConfigError>(())
+    /// # Ok::<(), tower_api_key::error::KeyringError>(())
     /// ```
     ///
     /// # Errors

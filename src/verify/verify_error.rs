@@ -76,7 +76,7 @@ impl VerifyError {
     /// The cause is for operators, as the source of the [`Rejection`]. The caller does not see it.
     #[must_use]
     pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let detail = Detail { key_id: None, cause: Some(cause.into()) };
+        let detail = Detail { cause: Some(cause.into().into()), ..Detail::default() };
         Self { detail: Some(Box::new(detail)), ..Reason::Failed.into() }
     }
 
@@ -100,9 +100,12 @@ impl VerifyError {
     pub fn reason(&self) -> Reason {
         self.reason
     }
+}
 
-    pub(crate) fn into_rejection(self) -> Rejection {
-        Rejection::new(self.reason).with_key_id(self.key_id).with_detail(self.detail)
+/// Keeps the reason, the id of the key and the cause.
+impl From<VerifyError> for Rejection {
+    fn from(error: VerifyError) -> Self {
+        Self::new(error.reason).with_key_id(error.key_id).with_detail(error.detail)
     }
 }
 

@@ -1,6 +1,7 @@
-//! What went wrong with API keys elsewhere, and does not here: one test for each published mistake,
-//! named after its number, that fails on that mistake. Where only a part of it can be seen from
-//! outside, the test says what shows the rest. The last test holds the list complete.
+//! Published mistakes with API keys in other projects, and one test for each.
+//!
+//! A test has the number of the advisory in its name and fails if the library makes the same mistake. If a
+//! test can show only a part, its comment names the proof of the rest. The last test keeps the list complete.
 
 use crate::support;
 
@@ -18,7 +19,7 @@ use support::{KEY, OTHER, SPOTS, WRONG, ask, escaped, keys};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring,
-    error::ConfigErrorKind,
+    error::{ConfigErrorKind, KeyringErrorKind},
     extract::{Extract, bearer, first_of, header, query},
     observe::{Decision, Observe},
     verify::{self, PresentedKey, Verify as _, VerifyError},
@@ -28,35 +29,35 @@ fn by_header() -> ApiKeyLayer<KeyLocation, Keyring> {
     ApiKeyLayer::new(header("x-api-key"), keys())
 }
 
-/// What comes of a GET with one key in the header.
-fn opens(keys: &Keyring, key: &str) -> bool {
+/// Returns whether a GET with this key in the header is accepted.
+fn is_accepted(keys: &Keyring, key: &str) -> bool {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
     ask(&layer, Request::get("/").header("x-api-key", key)).seen.is_some()
 }
 
 // --------------------------------------------------------------------------------------------
-// Comparing keys.
+// Comparison of keys.
 
-/// vLLM compared keys with `==` (CVE-2025-59425, GHSA-wr9h-g72x-mwhm). Here there is no key to
-/// compare with: a keyring that was never told the key knows it by its digest. That digests are
-/// compared whole, in constant time, is counted beside their `==` and shown with valgrind.
+/// vLLM compared keys with `==` (CVE-2025-59425, GHSA-wr9h-g72x-mwhm). A keyring stores no key. It accepts
+/// a key that was inserted only by its digest. A unit test and valgrind show that digests are compared
+/// completely and in constant time.
 #[test]
-fn cve_2025_59425_there_is_no_key_to_compare_a_key_with() {
-    let told = Keyring::new();
-    told.insert_digest(KeyDigest::of(KEY), Client::new("ci")).unwrap();
-    assert!(opens(&told, KEY));
+fn cve_2025_59425_a_keyring_stores_no_key_to_compare_with() {
+    let keyring = Keyring::new();
+    keyring.insert_digest(KeyDigest::of(KEY), Client::new("ci")).unwrap();
+    assert!(is_accepted(&keyring, KEY));
     for at in 0..KEY.len() {
         let mut near = KEY.as_bytes().to_vec();
         near[at] ^= 1;
-        assert!(!opens(&told, std::str::from_utf8(&near).unwrap()), "byte {at}");
+        assert!(!is_accepted(&keyring, std::str::from_utf8(&near).unwrap()), "byte {at}");
     }
 }
 
-/// So did totp-rs (RUSTSEC-2022-0018, CVE-2022-29185), osin (CVE-2021-4294), Rails' Basic
-/// authentication (CVE-2015-7576) and Hono's (GHSA-gq3j-xvxp-8hrf). A verifier of one's own compares
-/// digests, whose `==` looks at all of them: the last byte counts as the first does.
+/// The same mistake was in totp-rs (RUSTSEC-2022-0018, CVE-2022-29185), osin (CVE-2021-4294), Basic
+/// authentication in Rails (CVE-2015-7576) and in Hono (GHSA-gq3j-xvxp-8hrf). A custom verifier compares
+/// digests with `==`, which compares every byte.
 #[test]
-fn rustsec_2022_0018_digests_are_equal_whole_or_not_at_all() {
+fn rustsec_2022_0018_digests_are_equal_only_if_all_bytes_are() {
     for at in [None, Some(0), Some(7), Some(8), Some(15), Some(16), Some(30), Some(31)] {
         let mut stored = KeyDigest::of(KEY).to_bytes();
         if let Some(at) = at {
@@ -69,17 +70,17 @@ fn rustsec_2022_0018_digests_are_equal_whole_or_not_at_all() {
         let reply = ask(&layer, Request::get("/").header("x-api-key", KEY));
         assert_eq!(reply.seen.is_some(), at.is_none(), "byte {at:?}");
 
-        // The map of a keyring finds a slot by eight of the bytes.
+        // The map of a keyring finds an entry by eight of the bytes.
         let keys = Keyring::new();
         keys.insert_digest(stored, Client::new("me")).unwrap();
-        assert_eq!(opens(&keys, KEY), at.is_none(), "byte {at:?}");
+        assert_eq!(is_accepted(&keys, KEY), at.is_none(), "byte {at:?}");
     }
 }
 
-/// fastapi-api-key waited a random time, on failure only (CVE-2026-23996, GHSA-95c6-p277-p87g). Here
-/// nothing waits: without a runtime or a timer every answer is there when it is first asked for.
+/// fastapi-api-key waited a random time, on failure only (CVE-2026-23996, GHSA-95c6-p277-p87g). The layer
+/// never waits. Without a runtime or a timer, every response is ready at the first poll.
 #[test]
-fn cve_2026_23996_a_refusal_waits_no_longer_than_an_acceptance() {
+fn cve_2026_23996_a_rejection_waits_no_longer_than_an_acceptance() {
     let inner = service_fn(|_: Request<()>| async { Ok::<_, ()>(Response::new(())) });
     for key in [KEY, WRONG, "", "\u{e9}", &"k".repeat(5000)] {
         let request = Request::get("/").header("x-api-key", key).body(()).unwrap();
@@ -91,49 +92,49 @@ fn cve_2026_23996_a_refusal_waits_no_longer_than_an_acceptance() {
 
 /// svix compared up to the shorter length (RUSTSEC-2024-0010, CVE-2024-21491).
 #[test]
-fn rustsec_2024_0010_a_part_of_a_key_opens_nothing() {
+fn rustsec_2024_0010_a_part_of_a_key_is_rejected() {
     let keys = Keyring::single(KEY).unwrap();
     for end in 0..KEY.len() {
-        assert!(!opens(&keys, &KEY[..end]), "{end}");
-        assert!(!opens(&keys, &KEY[end + 1..]), "{end}");
+        assert!(!is_accepted(&keys, &KEY[..end]), "{end}");
+        assert!(!is_accepted(&keys, &KEY[end + 1..]), "{end}");
     }
-    assert!(!opens(&keys, &format!("{KEY}{KEY}")) && !opens(&keys, &format!("{KEY}0")));
-    assert!(opens(&keys, KEY));
+    assert!(!is_accepted(&keys, &format!("{KEY}{KEY}")) && !is_accepted(&keys, &format!("{KEY}0")));
+    assert!(is_accepted(&keys, KEY));
 }
 
 /// AspNetCore.Authentication.ApiKey compared keys with `OrdinalIgnoreCase`.
 #[test]
-fn aspnetcore_authentication_apikey_case_counts() {
+fn aspnetcore_authentication_apikey_keys_are_case_sensitive() {
     let keys = Keyring::single("aBc-KEY").unwrap();
     for key in ["abc-key", "ABC-KEY", "abc-KEY", "aBc-KEy", "aBc-\u{212a}EY"] {
-        assert!(!opens(&keys, key), "{key}");
+        assert!(!is_accepted(&keys, key), "{key}");
     }
-    assert!(opens(&keys, "aBc-KEY"));
+    assert!(is_accepted(&keys, "aBc-KEY"));
 }
 
-/// Devise looked a token up that was typed as the number 0, which MySQL found equal to most texts
-/// (CVE-2013-0233). Keys are bytes, whatever they look like.
+/// Devise looked up a token that had the type of the number 0. MySQL compares 0 as equal to most texts
+/// (CVE-2013-0233). The library compares keys only as bytes.
 #[test]
-fn cve_2013_0233_a_key_has_no_other_type_than_bytes() {
+fn cve_2013_0233_a_key_is_compared_as_bytes() {
     let looks = ["0", "0.0", "-0", "00", "0x0", "1", "true", "false", "null", "[]", "{}", "*", "%"];
     let text = Keyring::single("abcdef").unwrap();
     let number = Keyring::single("0").unwrap();
     let hashed = Keyring::single("0e462097431906509019562988736854").unwrap();
     for key in looks {
-        assert!(!opens(&text, key) && !opens(&hashed, key), "{key}");
-        assert_eq!(opens(&number, key), key == "0", "{key}");
+        assert!(!is_accepted(&text, key) && !is_accepted(&hashed, key), "{key}");
+        assert_eq!(is_accepted(&number, key), key == "0", "{key}");
     }
     let another = "0e830400451993494058024219903391"; // the same number in floating point
-    assert!(!opens(&hashed, another));
+    assert!(!is_accepted(&hashed, another));
 }
 
 // --------------------------------------------------------------------------------------------
-// Which requests are asked for a key.
+// Requests that need a key.
 
-/// vLLM skipped authentication unless the path, put together from the `Host` header, began with `/v1`
-/// (CVE-2026-48746, GHSA-94f4-hr76-p5j6).
+/// vLLM built the path from the `Host` header, and skipped authentication if the path did not begin with
+/// `/v1` (CVE-2026-48746, GHSA-94f4-hr76-p5j6).
 #[test]
-fn cve_2026_48746_no_header_and_no_prefix_opens_a_path() {
+fn cve_2026_48746_no_header_and_no_prefix_exempts_a_path() {
     let layer = by_header().exempt_path("/health");
     for host in ["/health", "x/health?", "health", "x/health#", "a@b/health", "/v1", ""] {
         let reply = ask(&layer, Request::get("/admin").header("host", host));
@@ -145,17 +146,17 @@ fn cve_2026_48746_no_header_and_no_prefix_opens_a_path() {
     assert_eq!(ask(&layer, Request::get("http://x/health")).outcome(), "200 -");
 }
 
-/// Flowise guarded `/api/v1`, and not `/API/v1`, which its router took for the same (CVE-2024-31621,
-/// GHSA-v5w9-prxf-w882). Here a path that is not exempt is guarded, in whatever case.
+/// Flowise guarded `/api/v1` but not `/API/v1`, and its router treats both as the same (CVE-2024-31621,
+/// GHSA-v5w9-prxf-w882). The layer guards every path except the exact exempt path.
 #[test]
-fn cve_2024_31621_another_case_is_another_path_and_guarded() {
+fn cve_2024_31621_an_exempt_path_is_case_sensitive() {
     let layer = by_header().exempt_path("/open");
     for path in ["/Open", "/OPEN", "/opeN", "/API/v1", "/api/v1"] {
         assert_eq!(ask(&layer, Request::get(path)).outcome(), "401 missing", "{path}");
     }
 }
 
-/// @fastify/middie and its router read a path in two ways (CVE-2026-22031, CVE-2026-2880).
+/// @fastify/middie and its router parsed a path differently (CVE-2026-22031, CVE-2026-2880).
 #[test]
 fn cve_2026_22031_no_other_spelling_of_an_exempt_path_is_exempt() {
     let layer = by_header().exempt_path("/open");
@@ -177,8 +178,8 @@ fn cve_2026_22031_no_other_spelling_of_an_exempt_path_is_exempt() {
     }
 }
 
-/// opa-envoy took the beginning of `//admin` for an authority (CVE-2026-26205). The path is compared
-/// as the inner service sees it, which sees it as it came.
+/// opa-envoy parsed the beginning of `//admin` as an authority (CVE-2026-26205). The layer compares the same
+/// path that the inner service sees, and does not change it.
 #[test]
 fn cve_2026_26205_two_slashes_begin_a_path_and_no_authority() {
     let layer = by_header().exempt_path("/open").exempt_path("/");
@@ -189,26 +190,26 @@ fn cve_2026_26205_two_slashes_begin_a_path_and_no_authority() {
     }
 }
 
-/// Traefik let `Connection` take away headers that it had set itself (CVE-2024-45410). A header that
-/// is not there is no reason to let anybody in, and no header takes a key or a client away.
+/// In Traefik, `Connection` could remove headers that Traefik had set (CVE-2024-45410). The layer accepts no
+/// request because a header is missing, and no header removes a key or a client.
 #[test]
-fn cve_2024_45410_what_is_absent_is_not_trusted() {
+fn cve_2024_45410_the_connection_header_removes_no_key_and_no_client() {
     for names in ["x-api-key", "x-api-key, authorization", "close, X-API-Key", "host, te"] {
         let request = || Request::get("/").header("connection", names);
         assert_eq!(ask(&by_header(), request()).outcome(), "401 missing");
         let with_key = request().header("x-api-key", KEY).extension(Client::new("planted"));
         assert_eq!(ask(&by_header(), with_key).outcome(), "200 mobile-app");
-        let nobody = request().extension(Client::new("planted"));
-        assert_eq!(ask(&by_header().optional(), nobody).outcome(), "200 -");
+        let without_key = request().extension(Client::new("planted"));
+        assert_eq!(ask(&by_header().optional(), without_key).outcome(), "200 -");
     }
 }
 
 // --------------------------------------------------------------------------------------------
 // More than one key.
 
-/// Envoy looked at the first of several header lines alone (CVE-2020-25017).
+/// Envoy read only the first of several header lines (CVE-2020-25017).
 #[test]
-fn cve_2020_25017_several_values_are_refused_whichever_is_good() {
+fn cve_2020_25017_several_values_are_rejected_even_if_one_is_valid() {
     for spot in SPOTS {
         for values in [&[KEY, WRONG][..], &[WRONG, KEY], &[KEY, KEY], &[KEY, ""], &["", "", KEY]] {
             let reply = ask(&spot.layer(keys()), spot.get(values));
@@ -217,30 +218,30 @@ fn cve_2020_25017_several_values_are_refused_whichever_is_good() {
     }
 }
 
-/// Envoy and Istio joined several lines to `true,true`, which an exact match did not know
-/// (CVE-2026-26308, GHSA-ghc4-35x6-crw5, CVE-2026-31838). Here nothing is joined and nothing split: a
-/// denied key does not get in by coming twice.
+/// Envoy and Istio joined several lines to `true,true`, which did not equal the denied value
+/// (CVE-2026-26308, GHSA-ghc4-35x6-crw5, CVE-2026-31838). The layer joins and splits no values, so a denied
+/// key is rejected also if it is sent twice.
 #[test]
 fn cve_2026_26308_values_are_neither_joined_nor_split() {
     let denied = verify::from_fn(|key: &PresentedKey<'_>| match key.expose() {
         b"true" => Err(VerifyError::revoked()),
-        _ => Ok::<_, VerifyError>(Some(Client::new("anybody else"))),
+        _ => Ok::<_, VerifyError>(Some(Client::new("other"))),
     });
     let layer = ApiKeyLayer::new(header("x-api-key"), denied);
     let twice = Request::get("/").header("x-api-key", "true").header("x-api-key", "true");
     assert_eq!(ask(&layer, twice).outcome(), "400 ambiguous");
     for joined in [format!("{KEY},{KEY}"), format!("{KEY}, {OTHER}"), format!(",{KEY}")] {
-        assert!(!opens(&keys(), &joined), "{joined}");
+        assert!(!is_accepted(&keys(), &joined), "{joined}");
     }
 }
 
 // --------------------------------------------------------------------------------------------
-// Whose key it is.
+// The owner of a key.
 
-/// Better Auth's plugin took the owner of a key from the request's body (CVE-2025-61928). Here a
-/// client comes of a verified key, and whatever else a request says of itself is nobody's word.
+/// Better Auth's plugin read the owner of a key from the body of the request (CVE-2025-61928). The layer gets
+/// a client only from a verified key, and ignores all other claims in a request.
 #[test]
-fn cve_2025_61928_only_a_verified_key_says_who_a_client_is() {
+fn cve_2025_61928_only_a_verified_key_identifies_a_client() {
     let layer = by_header().optional().exempt_path("/open");
     for path in ["/", "/open"] {
         let claims = || {
@@ -255,23 +256,26 @@ fn cve_2025_61928_only_a_verified_key_says_who_a_client_is() {
     }
 }
 
-/// APISIX shipped with a key that works everywhere (CVE-2020-13945). A keyring comes empty, and an
-/// empty one refuses everything, the tutorial's key above all.
+/// APISIX shipped with a default key that works everywhere (CVE-2020-13945). A new keyring is empty and
+/// rejects every key, also the key of the tutorial.
 #[test]
-fn cve_2020_13945_no_key_works_that_nobody_inserted() {
+fn cve_2020_13945_a_key_that_was_not_inserted_is_rejected() {
     let known = ["edd1c9f034335f136f87ad84b625c8f1", "12345abcde", "default", "admin", "test"];
     for key in known.into_iter().chain(["sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o0XLaBU", KEY]) {
-        assert!(!opens(&Keyring::new(), key) && !opens(&Keyring::default(), key), "{key}");
-        assert!(!opens(&Keyring::single("another").unwrap(), key), "{key}");
+        assert!(
+            !is_accepted(&Keyring::new(), key) && !is_accepted(&Keyring::default(), key),
+            "{key}"
+        );
+        assert!(!is_accepted(&Keyring::single("another").unwrap(), key), "{key}");
     }
 }
 
-/// An unset variable made the empty text a key, an empty list an open door, or a guard of the form
-/// `if API_KEY && …` no guard at all: Empire #274, emfcamp #1775, ai-memory #1903, Prism #20,
-/// open-computer-use #612, otto #256.
+/// If a variable was unset, an empty text was a valid key, an empty list accepted all requests, or a
+/// condition `if API_KEY && …` was never true. This happened in Empire #274, emfcamp #1775, ai-memory #1903,
+/// Prism #20, open-computer-use #612 and otto #256.
 #[test]
-fn empire_274_an_empty_key_is_an_error_and_never_one_that_opens() {
-    use ConfigErrorKind::{BlankKey, EmptyList, EnvironmentUnset};
+fn empire_274_an_empty_key_is_an_error_and_is_never_accepted() {
+    use KeyringErrorKind::{BlankKey, EmptyList, EnvironmentUnset};
 
     let unset = Keyring::from_env("TOWER_API_KEY_TEST_THAT_IS_NOT_SET").unwrap_err();
     assert_eq!(unset.kind(), EnvironmentUnset);
@@ -283,9 +287,9 @@ fn empire_274_an_empty_key_is_an_error_and_never_one_that_opens() {
     for blank in ["", " ", "\t", "\n"] {
         assert_eq!(Keyring::single(blank).unwrap_err().kind(), BlankKey, "{blank:?}");
     }
-    // Even where somebody forces it in, by its digest.
+    // The digest of an empty key can be inserted, and the empty key is still rejected.
     let forced = keys();
-    forced.insert_digest(KeyDigest::of(""), Client::new("nobody")).unwrap();
+    forced.insert_digest(KeyDigest::of(""), Client::new("empty")).unwrap();
     for keys in [Keyring::new(), keys(), forced] {
         for spot in SPOTS {
             let layer = spot.layer(keys.clone());
@@ -304,15 +308,15 @@ fn empire_274_an_empty_key_is_an_error_and_never_one_that_opens() {
 // --------------------------------------------------------------------------------------------
 // Stores and caches.
 
-/// LiteLLM put the key into SQL, on the way to an error message, before anybody was known
-/// (CVE-2026-42208, GHSA-r75f-5x8p-qvmc). Here a store is given a digest, and not even that of what can
-/// be no key; its errors are not for the caller.
+/// LiteLLM put the key of an unverified caller into SQL while it built an error message (CVE-2026-42208,
+/// GHSA-r75f-5x8p-qvmc). A store receives only the digest, and no digest of a malformed key. A caller never
+/// sees an error of the store.
 #[test]
-fn cve_2026_42208_a_store_never_sees_what_was_presented() {
+fn cve_2026_42208_a_store_never_receives_the_presented_key() {
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&asked);
+    let received = Arc::clone(&asked);
     let store = verify::from_async_fn(move |digest: KeyDigest| {
-        told.lock().unwrap().push(digest.encode());
+        received.lock().unwrap().push(digest.encode());
         async move { Err::<Option<Client>, _>(format!("no row for {}", digest.encode())) }
     });
     let layer = ApiKeyLayer::new((header("x-api-key"), query("api_key")), keys().or(store));
@@ -327,9 +331,9 @@ fn cve_2026_42208_a_store_never_sees_what_was_presented() {
     assert!(hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()), "{sent}");
 }
 
-/// NocoDB went on accepting a deleted token for three days (CVE-2026-46554, GHSA-f76x-f9vj-92jv).
+/// NocoDB accepted a deleted token for three more days (CVE-2026-46554, GHSA-f76x-f9vj-92jv).
 #[test]
-fn cve_2026_46554_the_next_request_sees_that_a_key_is_gone() {
+fn cve_2026_46554_the_next_request_with_a_removed_key_is_rejected() {
     let revoke: fn(&Keyring) = |keys| assert_eq!(keys.revoke_client("mobile-app"), 1);
     let revoke_key: fn(&Keyring) = |keys| {
         let id = keys.record_by_digest(&KeyDigest::of(KEY)).unwrap().id().unwrap().to_owned();
@@ -338,21 +342,21 @@ fn cve_2026_46554_the_next_request_sees_that_a_key_is_gone() {
     let remove: fn(&Keyring) = |keys| assert!(keys.remove(&KeyDigest::of(KEY)).is_some());
     let retain: fn(&Keyring) = |keys| assert_eq!(keys.retain(|client| client.id() == "ci"), 1);
     let replace: fn(&Keyring) = |keys| keys.replace([]).unwrap();
-    for gone in [revoke, revoke_key, remove, retain, replace] {
+    for end in [revoke, revoke_key, remove, retain, replace] {
         let keys = keys();
         let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
         let outcome = || ask(&layer, Request::get("/").header("x-api-key", KEY)).status();
         assert_eq!([outcome(), outcome()], [200, 200]);
-        gone(&keys);
+        end(&keys);
         assert_eq!([outcome(), outcome()], [401, 401]);
     }
 }
 
-/// Prometheus' exporter-toolkit kept results under a text put together of user and password, so that
-/// one could be made to look like another's (CVE-2022-46146). What was answered before is no part of
-/// an answer here, and the client no part of what a key is found by.
+/// The exporter-toolkit of Prometheus cached results under a text that joined user and password, so two
+/// different pairs could have the same text (CVE-2022-46146). The layer caches no response, and the lookup of
+/// a key does not use the name of its client.
 #[test]
-fn cve_2022_46146_an_earlier_answer_opens_nothing() {
+fn cve_2022_46146_an_earlier_response_decides_no_later_one() {
     let keys = Keyring::new();
     for (client, key) in [("ab", "c:d"), ("a", "bc:d"), ("ab:c", "d"), ("x", KEY)] {
         keys.insert(key, Client::new(client)).unwrap();
@@ -377,13 +381,13 @@ fn cve_2022_46146_an_earlier_answer_opens_nothing() {
 }
 
 // --------------------------------------------------------------------------------------------
-// Where a key ends up.
+// Copies of a key.
 
 /// Directus read `access_token` from the query, and logged the query (CVE-2024-47822,
-/// GHSA-vw58-ph65-6rxp). No query is read that was not named; of one that was, neither the inner
-/// service nor an observer sees the key.
+/// GHSA-vw58-ph65-6rxp). The layer reads only a configured query parameter. Neither the inner service nor an
+/// observer sees its key.
 #[test]
-fn cve_2024_47822_a_key_in_the_query_is_read_where_it_is_named_and_logged_nowhere() {
+fn cve_2024_47822_a_query_key_is_read_only_if_configured_and_never_logged() {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<String>>);
     impl Observe for Log {
@@ -410,18 +414,18 @@ fn cve_2024_47822_a_key_in_the_query_is_read_where_it_is_named_and_logged_nowher
     assert!(log.contains("/p") && !log.contains(KEY) && !log.contains(WRONG), "{log}");
 }
 
-/// Grafana handed tokens on to the services behind it (CVE-2022-31130, CVE-2023-1387).
+/// Grafana forwarded tokens to its upstream services (CVE-2022-31130, CVE-2023-1387).
 #[test]
-fn cve_2022_31130_the_inner_service_never_gets_a_key() {
+fn cve_2022_31130_the_inner_service_never_receives_a_key() {
     for spot in SPOTS {
-        let open = spot.layer(keys()).exempt_if(|_| true);
-        for (layer, is_exempt) in [(spot.layer(keys()), false), (open, true)] {
+        let exempt = spot.layer(keys()).exempt_if(|_| true);
+        for (layer, is_exempt) in [(spot.layer(keys()), false), (exempt, true)] {
             let reply = ask(&layer, spot.get(&[KEY]));
             let seen = reply.seen();
             let in_headers = seen.headers.values().any(|line| {
                 line.as_bytes().windows(KEY.len()).any(|window| window == KEY.as_bytes())
             });
-            // On exempt paths `Authorization` may be meant for somebody else.
+            // On exempt paths `Authorization` stays, because another service may need it.
             assert_eq!(in_headers, is_exempt && spot.name.starts_with("scheme"), "{}", spot.name);
             assert!(!seen.uri.to_string().contains(KEY), "{}", spot.name);
         }
@@ -429,10 +433,10 @@ fn cve_2022_31130_the_inner_service_never_gets_a_key() {
 }
 
 /// Secrets were printed by `Debug` and by errors (RUSTSEC-2023-0125, RUSTSEC-2024-0358,
-/// RUSTSEC-2026-0225), or could be read through a public trait (RUSTSEC-2022-0089). All that is public
-/// is printed in `leaks.rs`; this is the shortest of it.
+/// RUSTSEC-2026-0225), or could be read through a public trait (RUSTSEC-2022-0089). `leaks.rs` prints every
+/// public type. This test prints the most common ones.
 #[test]
-fn rustsec_2023_0125_nothing_prints_a_key() {
+fn rustsec_2023_0125_no_debug_and_no_error_prints_a_key() {
     let printed = Arc::new(Mutex::new(String::new()));
     let print = Arc::clone(&printed);
     let verifier = verify::from_fn(move |key: &PresentedKey<'_>| {
@@ -456,12 +460,12 @@ fn rustsec_2023_0125_nothing_prints_a_key() {
 }
 
 // --------------------------------------------------------------------------------------------
-// The forms of requests and answers.
+// The forms of requests and responses.
 
-/// nostr's NIP-98 and vLLM decoded headers of any length before they knew who had sent them
+/// nostr's NIP-98 and vLLM decoded headers of any length before they had verified the caller
 /// (RUSTSEC-2026-0229, CVE-2025-48956).
 #[test]
-fn rustsec_2026_0229_what_is_too_long_is_neither_hashed_nor_looked_up() {
+fn rustsec_2026_0229_an_over_long_key_is_neither_hashed_nor_looked_up() {
     let asked = Arc::new(AtomicUsize::new(0));
     for spot in SPOTS {
         let count = Arc::clone(&asked);
@@ -479,8 +483,8 @@ fn rustsec_2026_0229_what_is_too_long_is_neither_hashed_nor_looked_up() {
     }
 }
 
-/// http-types took challenges and parameters that are not ASCII (RUSTSEC-2026-0174). A realm or a name
-/// that cannot stand in a header is an error before the first request, and none ends its line.
+/// http-types accepted challenges and parameters that are not ASCII (RUSTSEC-2026-0174). A realm or a name
+/// that is not valid in a header is an error before the first request.
 #[test]
 fn rustsec_2026_0174_a_challenge_is_one_line_of_ascii() {
     for realm in ["caf\u{e9}", "a\r\nset-cookie: x=y", "\0", "\u{7f}", "\u{202e}"] {
@@ -500,10 +504,10 @@ fn rustsec_2026_0174_a_challenge_is_one_line_of_ascii() {
     assert!(reply.head.headers.values().all(is_ascii));
 }
 
-/// `AsyncRequireAuthorization` called a clone, and not the service that it had made ready
-/// (tower-http #561): behind a limit on concurrency that panics.
+/// `AsyncRequireAuthorization` polled a service until it was ready and then called a clone (tower-http
+/// #561). With a concurrency limit inside, that panics.
 #[test]
-fn tower_http_561_the_service_that_was_made_ready_is_the_one_called() {
+fn tower_http_561_the_ready_service_is_called() {
     let now = verify::from_fn(|key: &PresentedKey<'_>| {
         (key.digest() == KeyDigest::of(KEY)).then(|| Client::new("me"))
     });
@@ -511,12 +515,12 @@ fn tower_http_561_the_service_that_was_made_ready_is_the_one_called() {
         tokio::task::yield_now().await;
         (digest == KeyDigest::of(KEY)).then(|| Client::new("me"))
     });
-    let places = || -> Box<dyn Extract> { Box::new(header("x-api-key")) };
+    let locations = || -> Box<dyn Extract> { Box::new(header("x-api-key")) };
     let inner = || {
         let hello = service_fn(|_: Request<()>| async { Ok::<_, ()>(Response::new(())) });
         ConcurrencyLimit::new(hello, 1)
     };
-    fn works<S, B>(mut service: S)
+    fn check<S, B>(mut service: S)
     where
         S: Service<Request<()>, Response = Response<B>, Error = ()>,
     {
@@ -533,13 +537,13 @@ fn tower_http_561_the_service_that_was_made_ready_is_the_one_called() {
             assert_eq!(reply.status(), if key == KEY { 200 } else { 401 });
         }
     }
-    works(ApiKeyLayer::new(places(), now).layer(inner()));
-    works(ApiKeyLayer::new(places(), later).layer(inner()));
+    check(ApiKeyLayer::new(locations(), now).layer(inner()));
+    check(ApiKeyLayer::new(locations(), later).layer(inner()));
 }
 
 // --------------------------------------------------------------------------------------------
 
-/// All of them, a row for each test, which is named after the first.
+/// The advisories, one row for each test. The first one is in the name of the test.
 const ROWS: [&[&str]; 25] = [
     &["CVE-2025-59425", "GHSA-wr9h-g72x-mwhm"],
     &["CVE-2026-48746", "GHSA-94f4-hr76-p5j6"],
@@ -582,21 +586,21 @@ const ROWS: [&[&str]; 25] = [
 ];
 
 #[test]
-fn every_advisory_has_its_test_and_every_test_its_advisory() {
+fn every_advisory_has_a_test_and_every_test_an_advisory() {
     let (text, _) = include_str!("advisories.rs").split_once("const ROWS").unwrap();
     let named = |id: &str| {
         let name = id.to_ascii_lowercase().replace(" #", "-").replace(['-', '.'], "_");
         format!("fn {name}_")
     };
-    // What is told of a test stands between it and the one before.
+    // The comment of a test is between this test and the one before.
     let tests: Vec<_> = text.split("#[test]\n").collect();
     for row in ROWS {
         let at = tests.iter().position(|test| test.starts_with(&named(row[0])));
-        let at = at.unwrap_or_else(|| panic!("{} has no test of its name", row[0]));
-        let (_, told) = tests[at - 1].rsplit_once("\n\n").unwrap();
+        let at = at.unwrap_or_else(|| panic!("{} has no test with its name", row[0]));
+        let (_, comment) = tests[at - 1].rsplit_once("\n\n").unwrap();
         for id in row {
-            assert!(told.replace("\n/// ", " ").contains(id), "{id} is not named: {told}");
+            assert!(comment.replace("\n/// ", " ").contains(id), "{id} is not named: {comment}");
         }
     }
-    assert_eq!(tests.len() - 1, ROWS.len(), "a test that belongs to no row");
+    assert_eq!(tests.len() - 1, ROWS.len(), "a test has no row");
 }

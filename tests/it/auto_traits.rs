@@ -1,6 +1,6 @@
-//! What every public type can be used for: sent to another thread, shared, moved while it is pinned,
-//! kept across a panic, cloned, printed. It is checked by compiling; the one test holds the list
-//! complete.
+//! The auto traits, `Clone` and `Debug` of every public type.
+//!
+//! The compiler checks them. The one test keeps the list complete.
 
 #![cfg(all(
     feature = "axum",
@@ -24,9 +24,12 @@ use std::{
 
 use support::public_types;
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, ApiKeyService, Client, ClientOf, ClientRejection, Identity, KeyDigest,
-    KeyLocation, Keyring, KeyringBuilder, Rejection, ResponseBody, ResponseFuture,
-    error::{ConfigError, ConfigErrorKind},
+    Anonymous, ApiKeyLayer, ApiKeyService, Client, ClientOf, ClientRejection, Exempt, Identity,
+    KeyDigest, KeyLocation, Keyring, KeyringBuilder, Rejection, ResponseBody, ResponseFuture,
+    error::{
+        ConfigError, ConfigErrorKind, KeyringError, KeyringErrorKind, ParseDigestError,
+        ParseFormatError, ParseKeyError, ParseKeyErrorKind,
+    },
     extract::{self, Extract, Extracted, FirstOf, Found, RequestHead},
     key::{KeyFormat, MintedKey},
     key_file::{
@@ -38,8 +41,8 @@ use tower_api_key::{
     propagate_client::{PropagateClientFuture, PropagateClientLayer, PropagateClientService},
     record::Record,
     rejection::{Reason, RejectionKind},
-    require_scope::{self, RequireScopeLayer, RequireScopeService},
-    respond::{Json, Problem, RejectionWriter, Respond, Text},
+    require_scope::{RequireScopeLayer, RequireScopeService},
+    respond::{GuardFuture, Json, Problem, RejectionWriter, Respond, Text},
     set_client_header::{SetClientHeaderLayer, SetClientHeaderService},
     test_util::Unprotected,
     verify::{
@@ -48,8 +51,9 @@ use tower_api_key::{
     },
 };
 
-/// In a row, types are all that is in the first brackets where their parameters `T` and `U` are, and
-/// all that is in the second whatever those are.
+/// A row has types with parameters `T` and `U`.
+///
+/// The types have the traits in the first brackets if `T` and `U` have them, and those in the second always.
 macro_rules! are {
     ($([$($as_parts:path),*] [$($always:path),*] $($type:ty),+;)+) => {
         $(const _: () = {
@@ -64,7 +68,7 @@ macro_rules! are {
             }
         };)+
 
-        /// The types of all rows, with something in the place of `T` and `U`.
+        /// The types of all rows, with types instead of `T` and `U`.
         fn listed() -> Vec<&'static str> {
             type T = ();
             type U = ();
@@ -73,26 +77,28 @@ macro_rules! are {
     };
 }
 
-/// A future of an answer.
+/// A future of a verifier.
 type Answer<T> = Ready<Result<T, VerifyError>>;
 
 are! {
-    // Words, and a digest.
+    // Enums, and a digest.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Hash, Debug]
-        ConfigErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest;
+        ConfigErrorKind, KeyringErrorKind, ParseKeyErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing;
+    [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug] Exempt;
 
     // Values.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Clone, Debug]
-        Client, KeyLocation, Unprotected, KeyFormat, ConfigError, Json, Problem, Text;
+        Client, KeyLocation, Unprotected, KeyFormat, Json, Problem, Text, ConfigError, KeyringError, ParseDigestError, ParseKeyError,
+        ParseFormatError;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug] []
         Record<T>, ClientOf<T>, FirstOf<(T, U)>, Or<T, U>, MapClient<T, U>, TryMapClient<T, U>;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Debug] [] ResponseBody<T>, MintedKey;
-    [Eq] [] Client, KeyLocation, KeyFormat, ConfigError;
+    [Eq] [] Client, KeyLocation, KeyFormat, ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError;
     [Hash] [] KeyLocation;
     [Default] [] KeyFormat, Json, Problem, Text, Keyring<T>, KeyFileOptions, ResponseBody<T>;
 
-    // What may hold an error, a responder or a closure of somebody else's.
+    // Types that can hold an error, a responder or a closure of a user.
     [Send, Sync, Unpin] [Clone, Debug]
         RejectionWriter, Rejection, Anonymous, KeyFile, KeyFileError, KeyFileEvent, KeyFileOptions, KeyFileProblem,
         KeyFileStatus, Keyring<T>, extract::FromFn<T>, verify::FromFn<T>, FromAsyncFn<T>;
@@ -103,23 +109,24 @@ are! {
         RequireScopeLayer<T>, RequireScopeService<T, U>, SetClientHeaderLayer<T>, SetClientHeaderService<T, U>,
         PropagateClientLayer<T>, PropagateClientService<T, U>;
 
-    // Futures, and what is borrowed of a request.
+    // Futures, and types that borrow from a request.
     [Send, Sync, Unpin] [Debug]
-        ResponseFuture<T, U>, require_scope::ResponseFuture<T>, PropagateClientFuture<T, U>, FromAsyncFnFuture<T>, Verification<T, Answer<T>>, Never<T>, MapClientFuture<T, U>, TryMapClientFuture<T, U>, Extracted<'static>, Found<'static>,
+        ResponseFuture<T, U>, GuardFuture<T>, PropagateClientFuture<T, U>, FromAsyncFnFuture<T>, Verification<T, Answer<T>>, Never<T>, MapClientFuture<T, U>, TryMapClientFuture<T, U>, Extracted<'static>, Found<'static>,
         Decision<'static, T>;
     [Send, Sync, Unpin] [Copy, Debug] RequestHead<'static>;
     [Send, Unpin] [Clone, Debug] PresentedKey<'static>;
 
-    [Send, Sync] [Error] ConfigError, KeyFileError, ClientRejection, Rejection;
+    [Send, Sync] [Error]
+        ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError, KeyFileError, ClientRejection, Rejection;
 }
 
 #[test]
 fn every_public_type_is_in_the_list() {
     let missing = public_types::missing(listed());
-    assert!(missing.is_empty(), "say above what these are: {missing:#?}");
+    assert!(missing.is_empty(), "add these types above: {missing:#?}");
 }
 
-/// What can stand behind a pointer, so that one type holds any of them.
+/// Traits that are implemented for pointers, so that one type can hold any implementation.
 const _: fn() = || {
     fn is_extract<E: Extract>() {}
     fn is_verify<V: Verify>() {}
@@ -137,8 +144,9 @@ const _: fn() = || {
     is_pointer::<dyn Identity>();
 };
 
-/// A key that was minted is shown once, and what could be written out by accident has no text. (Were
-/// one of them `Clone` or `Display`, there would be two ways to read `_`.)
+/// `MintedKey` is not `Clone`, and types with secrets are not `Display`.
+///
+/// If a type had the trait, `_` would be ambiguous and this would not compile.
 const _: fn() = || {
     trait Is<A> {
         fn not() {}

@@ -2,9 +2,9 @@
 
 #![cfg(feature = "axum")]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
+use crate::{
+    composition::{KEY, keys, layer},
+    support::log::Log,
 };
 
 use axum::{
@@ -20,24 +20,14 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_api_key::{
     Anonymous, ApiKeyLayer, Client, ClientOf, ClientRejection, KeyLocation, Keyring, Rejection,
-    extract::{header, query},
+    extract::{RequestHead, header, query},
     rejection::Reason,
     respond::{Problem, Text},
 };
 
-const KEY: &str = "12345abcde";
-
 #[derive(Clone, Debug, PartialEq)]
 struct Tenant {
     slug: &'static str,
-}
-
-fn keys() -> Keyring {
-    Keyring::single(KEY).unwrap()
-}
-
-fn layer() -> ApiKeyLayer<KeyLocation, Keyring> {
-    ApiKeyLayer::new(header("x-api-key"), keys())
 }
 
 fn tenants() -> ApiKeyLayer<KeyLocation, Keyring<Tenant>> {
@@ -51,7 +41,7 @@ async fn client(client: Client) -> String {
 }
 
 async fn maybe_client(client: Option<Client>) -> String {
-    client.as_ref().map_or("nobody", Client::id).to_owned()
+    client.as_ref().map_or("anonymous", Client::id).to_owned()
 }
 
 async fn tenant(ClientOf(tenant): ClientOf<Tenant>) -> &'static str {
@@ -59,7 +49,7 @@ async fn tenant(ClientOf(tenant): ClientOf<Tenant>) -> &'static str {
 }
 
 async fn maybe_tenant(tenant: Option<ClientOf<Tenant>>) -> &'static str {
-    tenant.map_or("nobody", |ClientOf(tenant)| tenant.slug)
+    tenant.map_or("anonymous", |ClientOf(tenant)| tenant.slug)
 }
 
 fn routes() -> Router {
@@ -91,7 +81,7 @@ async fn get_text(app: &Router, uri: &str, key: Option<&str>) -> (u16, String) {
     (status.as_u16(), String::from_utf8(body.into()).unwrap())
 }
 
-// ===== the argument =====
+// ===== handlers =====
 
 #[tokio::test]
 async fn a_handler_receives_the_client() {
@@ -134,21 +124,22 @@ async fn a_handler_receives_the_client_with_state_and_a_body() {
 #[tokio::test]
 async fn r37_an_optional_route_accepts_a_client_or_no_key_and_rejects_a_wrong_key() {
     let app = routes().layer(layer().optional());
-    assert_eq!(get_text(&app, "/maybe-client", None).await, (200, "nobody".to_owned()));
-    assert_eq!(get_text(&app, "/maybe-client", Some(" ")).await, (200, "nobody".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-client", None).await, (200, "anonymous".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-client", Some(" ")).await, (200, "anonymous".to_owned()));
     assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "default".to_owned()));
     assert_eq!(get_text(&app, "/maybe-client", Some("wrong")).await.0, 401);
     assert_eq!(get_text(&app, "/client", Some(KEY)).await, (200, "default".to_owned()));
     assert_eq!(get_text(&app, "/client", Some("wrong")).await.0, 401);
 
     let app = routes().layer(tenants().optional());
-    assert_eq!(get_text(&app, "/maybe-tenant", None).await, (200, "nobody".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-tenant", None).await, (200, "anonymous".to_owned()));
     assert_eq!(get_text(&app, "/maybe-tenant", Some(KEY)).await, (200, "acme".to_owned()));
     assert_eq!(get_text(&app, "/maybe-tenant", Some("wrong")).await.0, 401);
 }
 
-/// The answer to a handler that wants a client on an optional route is the one of a layer that is
-/// not optional: status, headers and body, however that is configured.
+/// If a handler needs a client on an optional route, its response equals that of a strict layer.
+///
+/// This holds for status, headers and body, with any configuration.
 #[tokio::test]
 async fn r37_a_handler_that_needs_a_client_on_an_optional_route_returns_the_401_of_the_layer() {
     type Change = fn(ApiKeyLayer<KeyLocation, Keyring>) -> ApiKeyLayer<KeyLocation, Keyring>;
@@ -175,7 +166,7 @@ async fn r37_a_handler_that_needs_a_client_on_an_optional_route_returns_the_401_
         let (theirs, mut their_headers, their_body) =
             ask(&optional, request("/client", None)).await;
         assert_eq!((theirs, their_body), (status, body), "{number}");
-        // The handler's answer is one of the inner service, on a route that varies.
+        // The response comes from the inner service, so the layer adds `Vary`.
         if number != 4 {
             assert_eq!(their_headers.remove("vary").unwrap(), "x-api-key");
         }
@@ -213,14 +204,14 @@ async fn r41_a_client_that_was_inserted_outside_is_removed_on_every_path() {
     let app = routes()
         .layer(layer().optional().exempt_path("/maybe-client"))
         .layer(middleware::from_fn(plant));
-    assert_eq!(get_text(&app, "/maybe-client", None).await.1, "nobody");
+    assert_eq!(get_text(&app, "/maybe-client", None).await.1, "anonymous");
     assert_eq!(get_text(&app, "/client", None).await.0, 401);
     assert_eq!(get_text(&app, "/client", Some(KEY)).await.1, "default");
 }
 
 #[tokio::test]
 async fn a_client_takes_precedence_over_the_mark_of_an_outer_layer() {
-    // Outside optional, inside strict: who has come in has a key.
+    // The layer outside is optional, and the layer inside is strict.
     let inner = routes().layer(ApiKeyLayer::new(query("k"), keys()));
     let app = inner.layer(layer().optional());
     assert_eq!(
@@ -232,40 +223,9 @@ async fn a_client_takes_precedence_over_the_mark_of_an_outer_layer() {
 
 // ===== no layer =====
 
-/// Everything that is logged on this thread, for as long as the guard lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        tracing::subscriber::set_default(
-            tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
-                .with_ansi(false)
-                .with_writer(move || log.clone())
-                .finish(),
-        )
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A 500 that names the fix, in the answer and in one line of the log, and no key in either.
-async fn is_a_mistake_that_names_its_fix(app: &Router, uri: &str) {
-    for key in [None, Some(KEY), Some("wrong-key-of-somebody")] {
+/// Checks for a 500 that names the fixes in the body and in one log line, without a key.
+async fn assert_500_names_the_fix(app: &Router, uri: &str, fixes: [&str; 2]) {
+    for key in [None, Some(KEY), Some("wrong-key-of-a-caller")] {
         let log = Log::default();
         let guard = log.capture();
         let (status, headers, body) = ask(app, request(uri, key)).await;
@@ -278,8 +238,7 @@ async fn is_a_mistake_that_names_its_fix(app: &Router, uri: &str) {
         let [line] = &*lines else { panic!("one line, not {lines:?}") };
         assert!(line.contains("tower_api_key"), "{line}");
         for text in [&body, *line] {
-            assert!(text.contains(".layer(ApiKeyLayer::new(…))"), "{text}");
-            assert!(text.contains("Option<Client>"), "{text}");
+            assert!(fixes.iter().all(|fix| text.contains(fix)), "{text}");
         }
         for text in [body, log] {
             assert!(!text.contains(KEY) && !text.contains("wrong-key"), "{text}");
@@ -290,22 +249,23 @@ async fn is_a_mistake_that_names_its_fix(app: &Router, uri: &str) {
 #[tokio::test]
 async fn without_a_layer_a_handler_returns_a_500_that_names_the_fix() {
     let app = routes();
-    is_a_mistake_that_names_its_fix(&app, "/client").await;
-    is_a_mistake_that_names_its_fix(&app, "/tenant").await;
+    let fixes = ["no `ApiKeyLayer`", ".layer(ApiKeyLayer::new(…))"];
+    assert_500_names_the_fix(&app, "/client", fixes).await;
+    assert_500_names_the_fix(&app, "/tenant", fixes).await;
     for key in [None, Some(KEY), Some("wrong")] {
-        assert_eq!(get_text(&app, "/maybe-client", key).await, (200, "nobody".to_owned()));
-        assert_eq!(get_text(&app, "/maybe-tenant", key).await, (200, "nobody".to_owned()));
+        assert_eq!(get_text(&app, "/maybe-client", key).await, (200, "anonymous".to_owned()));
+        assert_eq!(get_text(&app, "/maybe-tenant", key).await, (200, "anonymous".to_owned()));
     }
-    // After the layer is as good as without.
+    // Routes that are added after the layer have no layer.
     let after = Router::new().layer(layer()).merge(routes());
-    is_a_mistake_that_names_its_fix(&after, "/client").await;
+    assert_500_names_the_fix(&after, "/client", fixes).await;
 }
 
 #[tokio::test]
 async fn on_an_exempt_path_a_handler_returns_a_500_that_names_the_fix() {
     let app = routes().layer(layer().exempt_path("/client").exempt_path("/maybe-client"));
-    is_a_mistake_that_names_its_fix(&app, "/client").await;
-    assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "nobody".to_owned()));
+    assert_500_names_the_fix(&app, "/client", ["`exempt_path`", "Option<Client>"]).await;
+    assert_eq!(get_text(&app, "/maybe-client", Some(KEY)).await, (200, "anonymous".to_owned()));
 }
 
 #[tokio::test]
@@ -315,12 +275,12 @@ async fn a_handler_of_another_client_type_returns_a_500_that_names_the_fix() {
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let body = String::from_utf8(body.into()).unwrap();
     assert!(body.contains("a type of your own must be the verifier's client type"), "{body}");
-    assert_eq!(get_text(&app, "/maybe-tenant", Some(KEY)).await, (200, "nobody".to_owned()));
+    assert_eq!(get_text(&app, "/maybe-tenant", Some(KEY)).await, (200, "anonymous".to_owned()));
 }
 
 #[tokio::test]
 async fn a_handler_of_another_client_type_on_an_optional_route_returns_no_401() {
-    // A good key came, and the handler asks for a type that no layer gives: the mistake is ours.
+    // The key is valid, but no layer inserts the client type of the handler. This is a fault of the server.
     let app = routes().layer(layer().optional());
     let (status, ..) = ask(&app, request("/tenant", Some(KEY))).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -340,7 +300,7 @@ async fn the_extractors_work_without_a_router() {
 
 // ===== OriginalUri =====
 
-/// What a handler can learn of the URI, in every way that axum offers.
+/// Returns the URI as each extractor of axum reports it.
 async fn uris(
     uri: Uri,
     OriginalUri(original): OriginalUri,
@@ -356,8 +316,8 @@ async fn uris(
 
 #[tokio::test]
 async fn r23_original_uri_has_no_key_in_the_query() {
-    let places = || (header("x-api-key"), query("api_key"));
-    let layer = || ApiKeyLayer::new(places(), keys());
+    let locations = || (header("x-api-key"), query("api_key"));
+    let layer = || ApiKeyLayer::new(locations(), keys());
     let routes = || Router::new().route("/jobs/{id}", get(uris));
     let nested_inside = Router::new().nest("/api", routes().layer(layer()));
     let nested_outside = Router::new().nest("/api", routes()).layer(layer());
@@ -418,11 +378,11 @@ async fn r24_original_uri_has_no_key_on_optional_and_exempt_paths() {
         assert_eq!(get_text(&exempt, uri, None).await, left("?b"));
     }
     let optional = nest(layer().optional());
-    // An empty value is none, and is gone as well.
+    // An empty value counts as no key, and is stripped too.
     assert_eq!(get_text(&optional, "/api/a?api_key=&b", None).await, left("?b"));
     assert_eq!(get_text(&optional, "/api/a?api_key=", None).await, left(""));
     assert_eq!(get_text(&optional, &format!("/api/a?api_key={KEY}"), None).await, left(""));
-    // By header, with a blank one in the query.
+    // The key is in the header, and a blank value in the query.
     assert_eq!(get_text(&optional, "/api/a?b&api_key=+", Some(KEY)).await, left("?b"));
 }
 
@@ -461,7 +421,7 @@ async fn r23_original_uri_has_no_key_during_a_pending_verification() {
 async fn anonymous_is_available_to_custom_guards() {
     async fn members(request: Request<Body>, next: Next) -> axum::response::Response {
         match request.extensions().get::<Anonymous>() {
-            Some(anonymous) => anonymous.reject().map(Body::from),
+            Some(anonymous) => anonymous.reject(RequestHead::of(&request)).map(Body::from),
             None => next.run(request).await,
         }
     }

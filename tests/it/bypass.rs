@@ -59,7 +59,7 @@ fn r37_an_inner_guard_can_reject_an_anonymous_request_like_the_layer() {
         let theirs = ask(&strict, request());
         let let_by = ask(&strict.clone().optional(), request());
         let anonymous = let_by.seen().extensions.get::<Anonymous>().unwrap();
-        let (head, body) = anonymous.reject().into_parts();
+        let (head, body) = anonymous.reject(RequestHead::of_parts(let_by.seen())).into_parts();
         let ours = support::Reply { head, body, ended: theirs.ended, seen: None };
         assert_eq!(ours.wire(), theirs.wire());
         assert_eq!(ours.outcome(), theirs.outcome());
@@ -287,7 +287,7 @@ fn preflight() -> request::Builder {
 fn r41_a_client_of_an_outer_layer_is_removed_on_every_path_through_the_layer() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let planted = || Client::new("planted");
-    for (what, layer, request) in [
+    for (name, layer, request) in [
         ("optional", layer.clone().optional(), Request::get("/")),
         ("exempt path", layer.clone().exempt_path("/p"), Request::get("/p")),
         ("exempt by predicate", layer.clone().exempt_if(|_| true), Request::get("/")),
@@ -295,8 +295,8 @@ fn r41_a_client_of_an_outer_layer_is_removed_on_every_path_through_the_layer() {
         ("forwarding", layer.clone().forward_key().optional(), Request::get("/")),
     ] {
         let reply = ask(&layer, request.extension(planted()).extension("another"));
-        assert_eq!(reply.outcome(), "200 -", "{what}");
-        assert_eq!(reply.seen().extensions.get(), Some(&"another"), "{what}");
+        assert_eq!(reply.outcome(), "200 -", "{name}");
+        assert_eq!(reply.seen().extensions.get(), Some(&"another"), "{name}");
     }
     let reply = ask(&layer, Request::get("/").header("x-api-key", KEY).extension(planted()));
     assert_eq!(reply.outcome(), "200 mobile-app");

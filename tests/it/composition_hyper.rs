@@ -1,20 +1,23 @@
-//! The layer in bare hyper, over sockets: `Incoming` bodies on both sides, and a proxy.
+//! The layer in hyper, over sockets: `Incoming` bodies on both sides, and a proxy.
+
+use crate::{
+    composition::{KEY, UNAUTHORIZED, slow},
+    support::services::{Frames, assert_stream_ends},
+};
 
 use std::{
     cell::Cell,
     convert::Infallible,
     net::SocketAddr,
-    pin::Pin,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{body::Incoming, server::conn::http1, server::conn::http2};
@@ -36,14 +39,11 @@ use tower_api_key::{
     verify,
 };
 
-const KEY: &str = "12345abcde";
-const UNAUTHORIZED: &str = r#"{"error":"Unauthorized access"}"#;
-
 type KeyLayer = ApiKeyLayer<(KeyLocation, KeyLocation, KeyLocation), Keyring>;
 
 fn layer() -> KeyLayer {
-    let places = (header("x-api-key"), query("api_key"), cookie("sid"));
-    ApiKeyLayer::new(places, Keyring::single(KEY).unwrap())
+    let locations = (header("x-api-key"), query("api_key"), cookie("sid"));
+    ApiKeyLayer::new(locations, Keyring::single(KEY).unwrap())
 }
 
 // ===== servers =====
@@ -55,7 +55,7 @@ enum Protocol {
     Auto,
 }
 
-/// Serves on a port of its own, one task a connection, as hyper's own examples do.
+/// Serves on a free port with one task per connection, as hyper's examples do.
 async fn serve<S, B, E>(protocol: Protocol, service: S) -> SocketAddr
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = E, Future: Send>
@@ -71,7 +71,7 @@ where
         while let Ok((stream, _)) = listener.accept().await {
             let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(service.clone()));
             tokio::spawn(async move {
-                // Callers may hang up.
+                // A caller can close the connection, which is no error here.
                 let _ = match protocol {
                     Protocol::Http1 => http1::Builder::new()
                         .serve_connection(io, service)
@@ -91,9 +91,9 @@ where
     address
 }
 
-/// Echoes the body, and names client and target in headers.
+/// Sends the body back, with the client and the target in headers.
 async fn echo(request: Request<Incoming>) -> Result<Response<Incoming>, Infallible> {
-    let client = request.extensions().get::<Client>().map_or("nobody", Client::id).to_owned();
+    let client = request.extensions().get::<Client>().map_or("anonymous", Client::id).to_owned();
     let target = request.uri().path_and_query().map_or("-", |it| it.as_str()).to_owned();
     let mut response = Response::new(request.into_body());
     response.headers_mut().insert("x-client", client.parse().unwrap());
@@ -122,8 +122,8 @@ async fn whole(body: Incoming) -> Bytes {
     body.collect().await.unwrap().to_bytes()
 }
 
-/// Lets the key in by all of its places, and nobody else.
-async fn guards(caller: &Caller<Full<Bytes>>, address: SocketAddr, version: Version) {
+/// Checks that a server accepts the key in each location and rejects other requests.
+async fn assert_guarded(caller: &Caller<Full<Bytes>>, address: SocketAddr, version: Version) {
     let ask = |target: &str, header: Option<(&str, String)>| {
         let mut request = Request::post(uri(address, target));
         if let Some((name, value)) = header {
@@ -159,7 +159,7 @@ async fn guards(caller: &Caller<Full<Bytes>>, address: SocketAddr, version: Vers
 }
 
 #[tokio::test]
-async fn it_guards_hyper_servers_of_every_protocol() {
+async fn the_layer_guards_hyper_servers_of_every_protocol() {
     for (protocol, http2) in [
         (Protocol::Http1, false),
         (Protocol::Http2, true),
@@ -169,21 +169,17 @@ async fn it_guards_hyper_servers_of_every_protocol() {
         let service = ServiceBuilder::new().layer(layer()).service_fn(echo);
         let address = serve(protocol, service).await;
         let version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-        guards(&caller(http2), address, version).await;
+        assert_guarded(&caller(http2), address, version).await;
     }
 }
 
 #[tokio::test]
-async fn it_guards_hyper_servers_with_a_verifier_that_takes_time() {
-    let find = verify::from_async_fn(|digest| async move {
-        tokio::task::yield_now().await;
-        (digest == KeyDigest::of(KEY)).then(|| Client::new("default"))
-    });
-    let places = (header("x-api-key"), query("api_key"), cookie("sid"));
-    let service = ApiKeyLayer::new(places, find).layer(service_fn(echo));
+async fn the_layer_guards_hyper_servers_with_a_slow_verifier() {
+    let locations = (header("x-api-key"), query("api_key"), cookie("sid"));
+    let service = ApiKeyLayer::new(locations, slow()).layer(service_fn(echo));
     let address = serve(Protocol::Auto, service).await;
-    guards(&caller(false), address, Version::HTTP_11).await;
-    guards(&caller(true), address, Version::HTTP_2).await;
+    assert_guarded(&caller(false), address, Version::HTTP_11).await;
+    assert_guarded(&caller(true), address, Version::HTTP_2).await;
 }
 
 #[tokio::test]
@@ -222,9 +218,9 @@ async fn a_verifier_that_is_not_send_guards_a_server_of_one_thread() {
     assert_eq!(asked.get(), 2);
 }
 
-// ===== a proxy, which streams both ways and hands no key on =====
+// ===== a proxy =====
 
-/// Hands requests on to an upstream, bodies and all.
+/// Forwards requests with their bodies to an upstream.
 fn proxy_to(
     upstream: SocketAddr,
     http2: bool,
@@ -245,34 +241,18 @@ fn proxy_to(
     })
 }
 
-/// A body of the frames that somebody sends while it is under way.
-struct Frames(mpsc::Receiver<Frame<Bytes>>);
-
-impl Body for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
-    }
-}
-
 #[tokio::test]
 async fn r40_a_proxy_streams_both_ways_with_trailers() {
     let upstream = serve(Protocol::Auto, service_fn(echo)).await;
     for http2 in [false, true] {
         let proxy = layer().layer(proxy_to(upstream, http2));
         let address = serve(Protocol::Auto, proxy).await;
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, frames) = Frames::channel();
         let request = Request::post(uri(address, &format!("/up?api_key={KEY}&b=c")));
         sender.send(Frame::data(Bytes::from_static(b"one"))).await.unwrap();
-        let response =
-            caller(http2).request(request.body(Frames(receiver)).unwrap()).await.unwrap();
-        // The upstream knows of no client and no key; who is let in is the proxy's business.
-        assert_eq!(response.headers()["x-client"], "nobody");
+        let response = caller(http2).request(request.body(frames).unwrap()).await.unwrap();
+        // The proxy authenticates the request. The upstream receives neither client nor key.
+        assert_eq!(response.headers()["x-client"], "anonymous");
         assert_eq!(response.headers()["x-target"], "/up?b=c");
         let mut body = response.into_body();
         for text in ["one", "two"] {
@@ -281,22 +261,12 @@ async fn r40_a_proxy_streams_both_ways_with_trailers() {
             }
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), text);
         }
-        if http2 {
-            let trailers =
-                HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())]);
-            sender.send(Frame::trailers(trailers.clone())).await.unwrap();
-            drop(sender);
-            let frame = body.frame().await.unwrap().unwrap();
-            assert_eq!(frame.into_trailers().unwrap(), trailers);
-        } else {
-            drop(sender);
-        }
-        assert!(body.frame().await.is_none());
+        assert_stream_ends(sender, &mut body, http2).await;
     }
 }
 
-/// Takes one request after another and hands out their bytes as they came.
-async fn eavesdropper() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+/// Starts an upstream that records the bytes of each request.
+async fn recording_upstream() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -322,9 +292,9 @@ async fn eavesdropper() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
 
 #[tokio::test]
 async fn r24_no_byte_of_a_key_reaches_the_upstream_of_a_proxy() {
-    let (upstream, mut heard) = eavesdropper().await;
-    let places = (header("x-api-key"), bearer(), query("api_key"), cookie("sid"));
-    let guard = ApiKeyLayer::new(places, Keyring::single(KEY).unwrap()).exempt_path("/open");
+    let (upstream, mut received) = recording_upstream().await;
+    let locations = (header("x-api-key"), bearer(), query("api_key"), cookie("sid"));
+    let guard = ApiKeyLayer::new(locations, Keyring::single(KEY).unwrap()).exempt_path("/open");
     let address = serve(Protocol::Http1, guard.layer(proxy_to(upstream, false))).await;
     let caller = caller::<Empty<Bytes>>(false);
     let ask = |target: &str, headers: &[(&str, &str)]| {
@@ -340,46 +310,46 @@ async fn r24_no_byte_of_a_key_reaches_the_upstream_of_a_proxy() {
         ("/up", &[("authorization", &by_bearer)]),
         ("/up", &[("cookie", &by_cookie)]),
         (&format!("/up?%61pi_key={KEY}&b"), &[]),
-        // The other places are empty and go as well; on an open path, whatever they hold.
+        // Empty values in other locations are stripped. On an exempt path every value is stripped.
         ("/up?api_key=&b", &[("x-api-key", KEY), ("cookie", "sid=")]),
         (&format!("/open?api_key={KEY}&b"), &[("x-api-key", KEY), ("cookie", &by_cookie)]),
     ] {
         let response = ask(target, headers).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{target}");
         assert_eq!(text(response).await, "ok");
-        let bytes = heard.recv().await.unwrap().to_ascii_lowercase();
+        let bytes = received.recv().await.unwrap().to_ascii_lowercase();
         assert!(!bytes.contains(KEY), "{bytes}");
         for name in ["x-api-key", "authorization", "sid=", "api_key", "%61pi_key"] {
             assert!(!bytes.contains(name), "{name}: {bytes}");
         }
     }
-    // Another scheme is somebody else's, and goes on.
+    // Credentials of another scheme are forwarded.
     let basic = ("authorization", "Basic c2VjcmV0");
     for (target, headers) in [("/up", &[basic, ("x-api-key", KEY)][..]), ("/open", &[basic])] {
         assert_eq!(ask(target, headers).await.unwrap().status(), StatusCode::OK);
-        let bytes = heard.recv().await.unwrap();
+        let bytes = received.recv().await.unwrap();
         assert!(bytes.contains("Basic c2VjcmV0") && !bytes.contains(KEY), "{bytes}");
     }
-    // A refused request does not.
+    // A rejected request is not forwarded.
     assert_eq!(ask("/up", &[("x-api-key", "wrong")]).await.unwrap().status(), 401);
-    assert!(heard.is_empty());
+    assert!(received.is_empty());
 }
 
 #[tokio::test]
-async fn a_proxy_that_forwards_keys_is_told_to() {
-    let (upstream, mut heard) = eavesdropper().await;
+async fn a_proxy_forwards_keys_only_with_forward_key() {
+    let (upstream, mut received) = recording_upstream().await;
     let guard = layer().forward_key().layer(proxy_to(upstream, false));
     let address = serve(Protocol::Http1, guard).await;
     let request = Request::get(uri(address, "/up")).header("x-api-key", KEY);
     let response = caller(false).request(request.body(Empty::<Bytes>::new()).unwrap()).await;
     assert_eq!(response.unwrap().status(), StatusCode::OK);
-    assert!(heard.recv().await.unwrap().contains(&format!("x-api-key: {KEY}\r\n")));
+    assert!(received.recv().await.unwrap().contains(&format!("x-api-key: {KEY}\r\n")));
 }
 
 #[tokio::test]
-async fn an_upstream_s_error_is_the_proxy_s_own() {
-    // A port that nobody listens on any more.
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+async fn a_proxy_handles_the_error_of_its_upstream() {
+    // This port is closed again.
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let handled = ServiceBuilder::new()
         .then(|result: Result<Response<_>, hyper_util::client::legacy::Error>| async {
             Ok::<_, hyper_util::client::legacy::Error>(match result {
@@ -394,7 +364,7 @@ async fn an_upstream_s_error_is_the_proxy_s_own() {
             })
         })
         .layer(layer())
-        .service(proxy_to(gone, false));
+        .service(proxy_to(closed, false));
     let address = serve(Protocol::Http1, handled).await;
     for (key, status) in [(KEY, StatusCode::BAD_GATEWAY), ("wrong", StatusCode::UNAUTHORIZED)] {
         let request = Request::get(uri(address, "/")).header("x-api-key", key);
@@ -403,7 +373,7 @@ async fn an_upstream_s_error_is_the_proxy_s_own() {
     }
 }
 
-// ===== by hand =====
+// ===== raw bytes =====
 
 async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut bytes = Vec::new();
@@ -417,9 +387,9 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     }
 }
 
-/// hyper asks for the body when it is first polled.
+/// hyper sends `100 Continue` when the body is first polled.
 #[tokio::test]
-async fn r40_a_caller_who_waits_to_send_the_body_is_asked_for_it_only_with_a_key() {
+async fn r40_expect_100_continue_is_answered_only_with_a_valid_key() {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
     let service = layer().layer(service_fn(move |request: Request<Incoming>| {
@@ -434,9 +404,9 @@ async fn r40_a_caller_who_waits_to_send_the_body_is_asked_for_it_only_with_a_key
         )
     };
 
-    let mut refused = TcpStream::connect(address).await.unwrap();
-    refused.write_all(head("wrong").as_bytes()).await.unwrap();
-    let answer = read_until(&mut refused, UNAUTHORIZED).await;
+    let mut rejected = TcpStream::connect(address).await.unwrap();
+    rejected.write_all(head("wrong").as_bytes()).await.unwrap();
+    let answer = read_until(&mut rejected, UNAUTHORIZED).await;
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
     assert_eq!(calls.load(SeqCst), 0);
 
@@ -450,7 +420,7 @@ async fn r40_a_caller_who_waits_to_send_the_body_is_asked_for_it_only_with_a_key
 }
 
 #[tokio::test]
-async fn a_header_in_any_case_and_a_repeated_one_are_seen_as_the_wire_has_them() {
+async fn a_header_is_read_in_any_case_and_a_repeated_one_is_ambiguous() {
     let address = serve(Protocol::Http1, layer().layer(service_fn(echo))).await;
     for (lines, status) in [
         (format!("X-API-KEY: {KEY}"), "200 OK"),
@@ -471,7 +441,7 @@ async fn a_header_in_any_case_and_a_repeated_one_are_seen_as_the_wire_has_them()
 }
 
 #[tokio::test]
-async fn r34_a_refused_grpc_call_is_one_headers_frame_that_ends_the_stream() {
+async fn r34_a_rejected_grpc_call_is_one_headers_frame_that_ends_the_stream() {
     const HEADERS: u8 = 1;
     const END_STREAM_AND_HEADERS: u8 = 0x1 | 0x4;
     let address = serve(Protocol::Http2, layer().layer(service_fn(echo))).await;

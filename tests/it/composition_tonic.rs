@@ -1,4 +1,6 @@
-//! The layer in tonic, asked by a real client over TCP.
+//! The layer in tonic, with a real client over TCP.
+
+use crate::composition::{KEY, keys, layer, never, slow};
 
 use std::{
     net::SocketAddr,
@@ -14,46 +16,39 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tonic::{
     Code, Request, Response, Status,
+    body::Body,
     codegen::{BoxStream, tokio_stream},
     metadata::MetadataMap,
-    service::{InterceptorLayer, LayerExt, interceptor::InterceptedService},
+    service::{InterceptorLayer, LayerExt, Routes, interceptor::InterceptedService},
     transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_client::HealthClient, health_server::Health,
     health_server::HealthServer,
 };
-use tower::ServiceBuilder;
+use tower::{
+    BoxError, Layer, Service, ServiceBuilder,
+    layer::util::{Identity, Stack},
+};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, Rejection,
+    ApiKeyLayer, Client, Keyring, Rejection,
     extract::{bearer, header},
     respond::Text,
     verify,
 };
 
-const KEY: &str = "12345abcde";
 const GUARDED: &str = "guarded";
 
-type KeyLayer = ApiKeyLayer<KeyLocation, Keyring>;
-
-fn keys() -> Keyring {
-    Keyring::single(KEY).unwrap()
-}
-
-fn layer() -> KeyLayer {
-    ApiKeyLayer::new(header("x-api-key"), keys())
-}
-
-/// Answers clients with 1 and nobody with 0, and counts its calls.
+/// Returns 1 to a client and 0 without a client, and counts its calls.
 #[derive(Clone, Default)]
-struct Who {
+struct WhoAmI {
     calls: Arc<AtomicUsize>,
 }
 
-impl Who {
+impl WhoAmI {
     fn status<T>(&self, request: &Request<T>) -> HealthCheckResponse {
         self.calls.fetch_add(1, SeqCst);
-        assert!(!request.metadata().contains_key("x-api-key"), "the key was handed on");
+        assert!(!request.metadata().contains_key("x-api-key"), "the key was forwarded");
         let is_client = request.extensions().get::<Client>().is_some_and(|it| it.id() == "default");
         HealthCheckResponse { status: is_client.into() }
     }
@@ -64,7 +59,7 @@ impl Who {
 }
 
 #[tonic::async_trait]
-impl Health for Who {
+impl Health for WhoAmI {
     type WatchStream = BoxStream<HealthCheckResponse>;
 
     async fn check(
@@ -78,7 +73,7 @@ impl Health for Who {
         }
     }
 
-    /// Three messages, and a status in the trailers.
+    /// Sends three messages, and a status in the trailers.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
@@ -95,7 +90,7 @@ impl Health for Who {
     }
 }
 
-/// A server on a port of its own, and a channel to it.
+/// Starts a server on a free port, and returns a caller with a channel to it.
 async fn serve<F>(run: impl FnOnce(TcpIncoming) -> F) -> Caller
 where
     F: Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
@@ -103,10 +98,23 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(run(TcpIncoming::from(listener)));
-    // A lost permit shows as a status, not as a test that hangs.
+    // With a timeout, a lost permit is an error and does not block the test.
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = endpoint.timeout(Duration::from_secs(10));
     Caller { channel: endpoint.connect().await.unwrap(), address }
+}
+
+/// Starts a server with one service behind these layers.
+async fn serve_behind<L, S, B>(layers: L, whoami: &WhoAmI) -> Caller
+where
+    L: Clone + Send + 'static,
+    Stack<L, Identity>: Layer<Routes, Service = S>,
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S: Service<http::Request<Body>, Error: Into<BoxError> + Send, Future: Send>,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let router = Server::builder().layer(layers).add_service(whoami.server());
+    serve(|incoming| router.serve_with_incoming(incoming)).await
 }
 
 struct Caller {
@@ -114,7 +122,7 @@ struct Caller {
     address: SocketAddr,
 }
 
-fn about<T>(message: T, keys: &[(&'static str, &str)]) -> Request<T> {
+fn request<T>(message: T, keys: &[(&'static str, &str)]) -> Request<T> {
     let mut request = Request::new(message);
     for (name, key) in keys {
         request.metadata_mut().append(*name, key.parse().unwrap());
@@ -131,15 +139,15 @@ impl Caller {
         HealthClient::new(self.channel.clone())
     }
 
-    /// What `check` answers: 1 for a client, 0 for nobody.
+    /// Calls `check`, which returns 1 for a client and 0 without a client.
     async fn check(&self, keys: &[(&'static str, &str)]) -> Result<i32, Status> {
-        let response = self.client().check(about(named(""), keys)).await?;
+        let response = self.client().check(request(named(""), keys)).await?;
         Ok(response.into_inner().status)
     }
 
-    /// What `watch` answers: the messages, then the trailers, or the status in them.
+    /// Calls `watch`, and returns the messages and the status in the trailers.
     async fn watch(&self, service: &str, key: &str) -> Result<(Vec<i32>, Status), Status> {
-        let request = about(named(service), &[("x-api-key", key)]);
+        let request = request(named(service), &[("x-api-key", key)]);
         let mut stream = self.client().watch(request).await?.into_inner();
         let mut messages = Vec::new();
         loop {
@@ -151,7 +159,7 @@ impl Caller {
         }
     }
 
-    /// Without tonic: the answer as it is on the wire.
+    /// Sends a request without tonic, and returns the raw response.
     async fn raw(&self, request: http::request::Builder) -> http::Response<hyper::body::Incoming> {
         let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .http2_only(true)
@@ -169,8 +177,8 @@ fn is(status: &Status, code: Code, message: &str) {
     assert_eq!((status.code(), status.message()), (code, message));
 }
 
-/// Everything that the layer promises to gRPC callers.
-async fn guards(caller: &Caller) {
+/// Checks the promises of the layer to gRPC callers.
+async fn assert_guarded(caller: &Caller) {
     assert_eq!(caller.check(&[("x-api-key", KEY)]).await.unwrap(), 1);
     for keys in [&[][..], &[("x-api-key", "wrong")], &[("x-api-key", "")]] {
         let status = caller.check(keys).await.unwrap_err();
@@ -184,21 +192,17 @@ async fn guards(caller: &Caller) {
     assert_eq!((messages, status.code()), (vec![1, 1, 1], Code::Ok));
 }
 
-// ===== where the layer can go =====
+// ===== positions of the layer =====
 
 #[tokio::test]
 async fn r34_server_layer_guards_every_service() {
-    let who = Who::default();
-    let server = who.server();
-    let caller = serve(|incoming| {
-        Server::builder().layer(layer()).add_service(server).serve_with_incoming(incoming)
-    })
-    .await;
-    guards(&caller).await;
-    // R38: of all these, two calls came through.
-    assert_eq!(who.calls.load(SeqCst), 2);
+    let whoami = WhoAmI::default();
+    let caller = serve_behind(layer(), &whoami).await;
+    assert_guarded(&caller).await;
+    // R38: only the two accepted calls reached the service.
+    assert_eq!(whoami.calls.load(SeqCst), 2);
 
-    // Without a key nobody learns which methods there are.
+    // A caller without a key does not learn which methods exist.
     for (key, code) in [(KEY, "12"), ("wrong", "16")] {
         let unknown = http::Request::post(caller.uri("/no.Such/Method"))
             .header("content-type", "application/grpc")
@@ -207,7 +211,7 @@ async fn r34_server_layer_guards_every_service() {
     }
 }
 
-/// A service with nothing to guard.
+/// A service without a layer.
 #[derive(Clone)]
 struct Open;
 
@@ -234,14 +238,14 @@ impl tower::Service<http::Request<tonic::body::Body>> for Open {
 
 #[tokio::test]
 async fn r34_named_layer_guards_one_service_and_leaves_the_others_open() {
-    let who = Who::default();
-    let service = layer().named_layer(who.server());
+    let whoami = WhoAmI::default();
+    let service = layer().named_layer(whoami.server());
     let caller = serve(|incoming| {
         Server::builder().add_service(service).add_service(Open).serve_with_incoming(incoming)
     })
     .await;
-    guards(&caller).await;
-    assert_eq!(who.calls.load(SeqCst), 2);
+    assert_guarded(&caller).await;
+    assert_eq!(whoami.calls.load(SeqCst), 2);
     let open = http::Request::post(caller.uri("/test.Open/Any"))
         .header("content-type", "application/grpc");
     assert_eq!(caller.raw(open).await.headers()["grpc-status"], "0");
@@ -250,49 +254,43 @@ async fn r34_named_layer_guards_one_service_and_leaves_the_others_open() {
 #[tokio::test]
 async fn a_service_builder_with_limits_guards_a_server_and_a_service() {
     let stack = ServiceBuilder::new().layer(layer()).concurrency_limit(1);
-    let service = stack.clone().named_layer(Who::default().server());
+    let service = stack.clone().named_layer(WhoAmI::default().server());
     let caller =
         serve(|incoming| Server::builder().add_service(service).serve_with_incoming(incoming))
             .await;
-    guards(&caller).await;
-    guards(&caller).await;
+    assert_guarded(&caller).await;
+    assert_guarded(&caller).await;
 
     let caller = serve(|incoming| {
         Server::builder()
             .concurrency_limit_per_connection(1)
             .load_shed(true)
             .layer(stack.into_inner())
-            .add_service(Who::default().server())
+            .add_service(WhoAmI::default().server())
             .serve_with_incoming(incoming)
     })
     .await;
-    guards(&caller).await;
-    guards(&caller).await;
+    assert_guarded(&caller).await;
+    assert_guarded(&caller).await;
 }
 
-// ===== what goes through =====
+// ===== accepted calls =====
 
 #[tokio::test]
-async fn r40_a_stream_s_messages_and_trailers_and_a_status_pass_through() {
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(layer())
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
+async fn r40_messages_trailers_and_the_status_of_a_stream_pass_through() {
+    let caller = serve_behind(layer(), &WhoAmI::default()).await;
     let (messages, torn) = caller.watch("torn", KEY).await.unwrap();
     assert_eq!(messages, [1, 1, 1]);
     is(&torn, Code::DataLoss, "torn");
     assert_eq!(torn.metadata().get("x-sum").unwrap(), "42");
 
-    let request = about(named("missing"), &[("x-api-key", KEY)]);
+    let request = request(named("missing"), &[("x-api-key", KEY)]);
     let missing = caller.client().check(request).await.unwrap_err();
     is(&missing, Code::NotFound, "100% missing: ☃");
 }
 
 #[tokio::test]
-async fn tonic_s_own_health_service_is_guarded_as_it_is() {
+async fn the_layer_guards_the_health_service_of_tonic() {
     let (reporter, service) = tonic_health::server::health_reporter();
     reporter.set_service_status(GUARDED, tonic_health::ServingStatus::Serving).await;
     let caller = serve(|incoming| {
@@ -302,75 +300,58 @@ async fn tonic_s_own_health_service_is_guarded_as_it_is() {
     let ask = |service, keys| {
         let mut client = caller.client();
         async move {
-            let response = client.check(about(named(service), keys)).await?;
+            let response = client.check(request(named(service), keys)).await?;
             Ok::<_, Status>(response.into_inner().status)
         }
     };
     assert_eq!(ask(GUARDED, &[("x-api-key", KEY)]).await.unwrap(), 1);
-    let status = ask("unheard-of", &[("x-api-key", KEY)]).await.unwrap_err();
+    let status = ask("unknown", &[("x-api-key", KEY)]).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     is(&ask(GUARDED, &[]).await.unwrap_err(), Code::Unauthenticated, "Unauthorized access");
 }
 
 #[tokio::test]
-async fn optional_and_exempt_calls_come_through_as_nobody() {
+async fn optional_and_exempt_calls_reach_the_service_without_a_client() {
     let optional = layer().optional();
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(optional)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
+    let caller = serve_behind(optional, &WhoAmI::default()).await;
     assert_eq!(caller.check(&[]).await.unwrap(), 0);
     assert_eq!(caller.check(&[("x-api-key", KEY)]).await.unwrap(), 1);
     let status = caller.check(&[("x-api-key", "wrong")]).await.unwrap_err();
     is(&status, Code::Unauthenticated, "Unauthorized access");
 
     let exempt = layer().exempt_path("/grpc.health.v1.Health/Check");
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(exempt)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
+    let caller = serve_behind(exempt, &WhoAmI::default()).await;
     assert_eq!(caller.check(&[]).await.unwrap(), 0);
     assert_eq!(caller.check(&[("x-api-key", KEY)]).await.unwrap(), 0);
     assert_eq!(caller.watch("", "wrong").await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(caller.watch("", KEY).await.unwrap().0, [1, 1, 1]);
 }
 
-// ===== verifiers, places, responders =====
+// ===== verifiers, locations, responders =====
 
 #[tokio::test]
-async fn r36_a_verifier_that_fails_is_unavailable_and_says_nothing_of_the_cause() {
-    let who = Who::default();
-    let server = who.server();
+async fn r36_a_failed_verification_is_unavailable_and_hides_its_cause() {
+    let whoami = WhoAmI::default();
     let fails = verify::from_async_fn(|_| async {
         tokio::task::yield_now().await;
-        Err::<Option<Client>, _>(std::io::Error::other("the store is gone"))
+        Err::<Option<Client>, _>(std::io::Error::other("the store is down"))
     });
     let layer = ApiKeyLayer::new(header("x-api-key"), fails);
-    let caller = serve(|incoming| {
-        Server::builder().layer(layer).add_service(server).serve_with_incoming(incoming)
-    })
-    .await;
+    let caller = serve_behind(layer, &whoami).await;
     for key in [KEY, "wrong"] {
         let status = caller.check(&[("x-api-key", key)]).await.unwrap_err();
         is(&status, Code::Unavailable, "Service unavailable");
-        assert!(!format!("{:?}", status.metadata()).contains("gone"));
+        assert!(!format!("{:?}", status.metadata()).contains("down"));
     }
     assert_eq!(caller.check(&[]).await.unwrap_err().code(), Code::Unauthenticated);
-    assert_eq!(who.calls.load(SeqCst), 0);
+    assert_eq!(whoami.calls.load(SeqCst), 0);
 }
 
 #[tokio::test]
-async fn r36_a_verifier_that_never_answers_is_ended_by_the_server_s_timeout() {
-    let who = Who::default();
-    let server = who.server();
-    let never = verify::from_async_fn(|_| std::future::pending::<Option<Client>>());
-    let layer = ApiKeyLayer::new(header("x-api-key"), never);
+async fn r36_the_timeout_of_the_server_ends_a_verifier_that_never_returns() {
+    let whoami = WhoAmI::default();
+    let server = whoami.server();
+    let layer = ApiKeyLayer::new(header("x-api-key"), never());
     let caller = serve(|incoming| {
         Server::builder()
             .timeout(Duration::from_millis(20))
@@ -381,41 +362,25 @@ async fn r36_a_verifier_that_never_answers_is_ended_by_the_server_s_timeout() {
     .await;
     let status = caller.check(&[("x-api-key", KEY)]).await.unwrap_err();
     assert!(matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded), "{status:?}");
-    assert_eq!(who.calls.load(SeqCst), 0);
+    assert_eq!(whoami.calls.load(SeqCst), 0);
 }
 
 #[tokio::test]
 async fn an_asynchronous_verifier_guards_a_server_and_a_service() {
-    let find = verify::from_async_fn(|digest| async move {
-        tokio::task::yield_now().await;
-        (digest == KeyDigest::of(KEY)).then(|| Client::new("default"))
-    });
-    let layer = ApiKeyLayer::new(header("x-api-key"), find);
-    let service = layer.named_layer(Who::default().server());
+    let layer = ApiKeyLayer::new(header("x-api-key"), slow());
+    let service = layer.named_layer(WhoAmI::default().server());
     let caller =
         serve(|incoming| Server::builder().add_service(service).serve_with_incoming(incoming))
             .await;
-    guards(&caller).await;
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(layer)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
-    guards(&caller).await;
+    assert_guarded(&caller).await;
+    let caller = serve_behind(layer, &WhoAmI::default()).await;
+    assert_guarded(&caller).await;
 }
 
 #[tokio::test]
-async fn a_bearer_key_comes_as_metadata_and_another_scheme_is_none() {
+async fn a_bearer_key_is_read_from_metadata_and_another_scheme_is_no_key() {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys());
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(layer)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
+    let caller = serve_behind(layer, &WhoAmI::default()).await;
     let line = format!("Bearer {KEY}");
     assert_eq!(caller.check(&[("authorization", &line)]).await.unwrap(), 1);
     for line in [format!("Basic {KEY}"), "Bearer wrong".to_owned(), KEY.to_owned()] {
@@ -427,17 +392,11 @@ async fn a_bearer_key_comes_as_metadata_and_another_scheme_is_none() {
 }
 
 #[tokio::test]
-async fn r34_what_is_on_the_wire_ends_with_its_headers_and_only_grpc_is_answered_so() {
+async fn r34_only_a_grpc_request_gets_a_response_that_ends_with_its_headers() {
     let layer = layer().respond(Text::default());
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(layer)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
+    let caller = serve_behind(layer, &WhoAmI::default()).await;
     let check = caller.uri("/grpc.health.v1.Health/Check");
-    for (content_type, answered) in [
+    for (content_type, expected) in [
         ("application/grpc", "application/grpc"),
         ("application/grpc+proto", "application/grpc"),
         ("application/grpc-web+proto", "application/grpc-web"),
@@ -447,7 +406,7 @@ async fn r34_what_is_on_the_wire_ends_with_its_headers_and_only_grpc_is_answered
         let response = caller.raw(call).await;
         assert_eq!(response.status(), 200);
         let headers = response.headers().clone();
-        assert_eq!(headers["content-type"], answered);
+        assert_eq!(headers["content-type"], expected);
         assert_eq!(headers["grpc-status"], "16");
         assert_eq!(headers["grpc-message"], "Unauthorized access");
         assert_eq!(headers["cache-control"], "no-store");
@@ -455,7 +414,7 @@ async fn r34_what_is_on_the_wire_ends_with_its_headers_and_only_grpc_is_answered
         assert!(rest.trailers().is_none());
         assert!(rest.to_bytes().is_empty());
     }
-    // A 401 does not become a 200 by a content type.
+    // A request that is no gRPC call gets a 401, with any content type.
     for call in [
         http::Request::get(&check).header("content-type", "application/grpc"),
         http::Request::post(&check).header("content-type", "application/grpcx"),
@@ -476,13 +435,13 @@ fn no_key(metadata: &MetadataMap) -> bool {
 }
 
 #[tokio::test]
-async fn an_interceptor_inside_sees_the_client_and_no_key_and_may_refuse_in_turn() {
+async fn an_interceptor_inside_sees_the_client_and_no_key_and_can_reject() {
     let inspect = |request: Request<()>| {
         assert!(no_key(request.metadata()));
         match request.extensions().get::<Client>() {
             Some(client) if client.has_scope("health:read") => Ok(request),
             Some(_) => Err(Status::permission_denied("no scope")),
-            None => Err(Status::internal("nobody")),
+            None => Err(Status::internal("no client")),
         }
     };
     let keys = Keyring::new();
@@ -495,24 +454,24 @@ async fn an_interceptor_inside_sees_the_client_and_no_key_and_may_refuse_in_turn
         Server::builder()
             .layer(around_all)
             .layer(InterceptorLayer::new(inspect))
-            .add_service(Who::default().server())
+            .add_service(WhoAmI::default().server())
             .serve_with_incoming(incoming)
     })
     .await;
-    let service = layer.named_layer(InterceptedService::new(Who::default().server(), inspect));
+    let service = layer.named_layer(InterceptedService::new(WhoAmI::default().server(), inspect));
     let over_service =
         serve(|incoming| Server::builder().add_service(service).serve_with_incoming(incoming))
             .await;
     for caller in [over_server, over_service] {
-        guards(&caller).await;
+        assert_guarded(&caller).await;
         let status = caller.check(&[("x-api-key", "key-without-scope")]).await.unwrap_err();
         is(&status, Code::PermissionDenied, "no scope");
     }
 }
 
 #[tokio::test]
-async fn an_interceptor_outside_may_bring_the_key_and_a_client_s_interceptor_sends_it() {
-    // For callers that send their key under another name.
+async fn an_interceptor_outside_can_rename_the_key_and_one_of_the_caller_can_send_it() {
+    // Some callers send their key in another header.
     let rename = |mut request: Request<()>| {
         if let Some(key) = request.metadata_mut().remove("x-old-key") {
             request.metadata_mut().insert("x-api-key", key);
@@ -523,11 +482,11 @@ async fn an_interceptor_outside_may_bring_the_key_and_a_client_s_interceptor_sen
         Server::builder()
             .layer(InterceptorLayer::new(rename))
             .layer(layer())
-            .add_service(Who::default().server())
+            .add_service(WhoAmI::default().server())
             .serve_with_incoming(incoming)
     })
     .await;
-    guards(&caller).await;
+    assert_guarded(&caller).await;
     assert_eq!(caller.check(&[("x-old-key", KEY)]).await.unwrap(), 1);
 
     let mut client =
@@ -540,8 +499,8 @@ async fn an_interceptor_outside_may_bring_the_key_and_a_client_s_interceptor_sen
 
 #[tokio::test]
 async fn a_layer_outside_finds_the_rejection_of_a_grpc_call() {
-    let refused = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&refused);
+    let rejected = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&rejected);
     let counting = ServiceBuilder::new()
         .map_response(move |response: http::Response<_>| {
             if response.extensions().get::<Rejection>().is_some() {
@@ -551,27 +510,15 @@ async fn a_layer_outside_finds_the_rejection_of_a_grpc_call() {
         })
         .layer(layer())
         .into_inner();
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(counting)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
-    guards(&caller).await;
-    assert_eq!(refused.load(SeqCst), 5);
+    let caller = serve_behind(counting, &WhoAmI::default()).await;
+    assert_guarded(&caller).await;
+    assert_eq!(rejected.load(SeqCst), 5);
 }
 
 #[tokio::test]
 async fn concurrent_calls_on_one_connection_keep_their_clients_apart() {
     let layer = ServiceBuilder::new().layer(layer()).concurrency_limit(3).into_inner();
-    let caller = serve(|incoming| {
-        Server::builder()
-            .layer(layer)
-            .add_service(Who::default().server())
-            .serve_with_incoming(incoming)
-    })
-    .await;
+    let caller = serve_behind(layer, &WhoAmI::default()).await;
     let caller = Arc::new(caller);
     let calls: Vec<_> = (0..300)
         .map(|number| {

@@ -1,4 +1,6 @@
-//! The layer among tower's own.
+//! The layer with other layers of tower.
+
+use crate::composition::{KEY, KeyLayer, UNAUTHORIZED, layer, never, slow};
 
 use std::{
     convert::Infallible,
@@ -30,27 +32,19 @@ use tower_api_key::{
     verify,
 };
 
-const KEY: &str = "12345abcde";
-
-type KeyLayer = ApiKeyLayer<KeyLocation, Keyring>;
-
-fn layer() -> KeyLayer {
-    ApiKeyLayer::new(header("x-api-key"), Keyring::single(KEY).unwrap())
-}
-
-/// Answers with the client's id.
+/// Returns the id of the client.
 #[allow(clippy::needless_pass_by_value, reason = "`service_fn` hands it over")]
-fn who(request: Request<String>) -> Ready<Result<Response<String>, Infallible>> {
+fn whoami(request: Request<String>) -> Ready<Result<Response<String>, Infallible>> {
     let client = request.extensions().get::<Client>();
-    ready(Ok(Response::new(client.map_or("nobody", Client::id).to_owned())))
+    ready(Ok(Response::new(client.map_or("anonymous", Client::id).to_owned())))
 }
 
 fn with_key(key: &str) -> Request<String> {
     Request::builder().header("x-api-key", key).body(String::new()).unwrap()
 }
 
-/// Lets the key in and keeps everybody else out, many times over, on one handle.
-async fn guards<S, B>(mut service: S)
+/// Checks that a service accepts the key and rejects other requests, many times on one handle.
+async fn assert_guarded<S, B>(mut service: S)
 where
     S: Service<Request<String>, Response = Response<B>>,
     S::Error: Debug,
@@ -59,11 +53,11 @@ where
     for _ in 0..20 {
         for (request, status, body) in [
             (with_key(KEY), StatusCode::OK, "default"),
-            (with_key("wrong"), StatusCode::UNAUTHORIZED, r#"{"error":"Unauthorized access"}"#),
-            (Request::default(), StatusCode::UNAUTHORIZED, r#"{"error":"Unauthorized access"}"#),
+            (with_key("wrong"), StatusCode::UNAUTHORIZED, UNAUTHORIZED),
+            (Request::default(), StatusCode::UNAUTHORIZED, UNAUTHORIZED),
         ] {
             let ready = tokio::time::timeout(Duration::from_secs(10), service.ready());
-            let ready = ready.await.expect("a permit was lost").unwrap();
+            let ready = ready.await.expect("a permit is lost").unwrap();
             let response = ready.call(request).await.unwrap();
             assert_eq!(response.status(), status);
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
@@ -78,100 +72,96 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 // ===== ServiceBuilder, and boxes =====
 
 #[tokio::test]
-async fn a_service_builder_takes_the_layer_at_any_place() {
-    guards(layer().layer(service_fn(who))).await;
-    guards(ServiceBuilder::new().layer(layer()).service_fn(who)).await;
+async fn a_service_builder_accepts_the_layer_in_any_position() {
+    assert_guarded(layer().layer(service_fn(whoami))).await;
+    assert_guarded(ServiceBuilder::new().layer(layer()).service_fn(whoami)).await;
     let between = ServiceBuilder::new()
         .concurrency_limit(1)
         .map_err(BoxError::from)
         .layer(layer())
         .concurrency_limit(1)
         .load_shed()
-        .service_fn(who);
-    guards(between).await;
-    // As one layer made of several.
+        .service_fn(whoami);
+    assert_guarded(between).await;
+    // A stack of layers is one layer.
     let both = ServiceBuilder::new().layer(layer()).concurrency_limit(1).into_inner();
-    guards(both.layer(service_fn(who))).await;
+    assert_guarded(both.layer(service_fn(whoami))).await;
 }
 
 #[tokio::test]
-async fn oneshot_makes_it_ready_by_itself() {
-    let service = layer().layer(ConcurrencyLimit::new(service_fn(who), 1));
+async fn oneshot_waits_for_readiness() {
+    let service = layer().layer(ConcurrencyLimit::new(service_fn(whoami), 1));
     for (key, status) in [("wrong", StatusCode::UNAUTHORIZED), (KEY, StatusCode::OK)] {
         assert_eq!(service.clone().oneshot(with_key(key)).await.unwrap().status(), status);
     }
 }
 
 #[tokio::test]
-async fn the_service_goes_into_tower_s_boxes() {
-    let service = layer().layer(service_fn(who));
-    guards(BoxCloneSyncService::new(service.clone())).await;
-    guards(BoxCloneService::new(service.clone())).await;
-    guards(BoxService::new(service.clone())).await;
-    guards(service.boxed_clone()).await;
-    // And around them.
-    guards(layer().layer(BoxCloneSyncService::new(service_fn(who)))).await;
-    guards(layer().layer(BoxCloneService::new(service_fn(who)))).await;
+async fn towers_boxes_can_hold_the_service() {
+    let service = layer().layer(service_fn(whoami));
+    assert_guarded(BoxCloneSyncService::new(service.clone())).await;
+    assert_guarded(BoxCloneService::new(service.clone())).await;
+    assert_guarded(BoxService::new(service.clone())).await;
+    assert_guarded(service.boxed_clone()).await;
+    // The layer is around a box.
+    assert_guarded(layer().layer(BoxCloneSyncService::new(service_fn(whoami)))).await;
+    assert_guarded(layer().layer(BoxCloneService::new(service_fn(whoami)))).await;
 }
 
 #[tokio::test]
-async fn the_layer_goes_into_tower_s_boxes() {
-    guards(BoxLayer::new(layer()).layer(service_fn(who))).await;
-    guards(BoxCloneSyncServiceLayer::new(layer()).layer(service_fn(who))).await;
+async fn towers_boxes_can_hold_the_layer() {
+    assert_guarded(BoxLayer::new(layer()).layer(service_fn(whoami))).await;
+    assert_guarded(BoxCloneSyncServiceLayer::new(layer()).layer(service_fn(whoami))).await;
 }
 
 #[tokio::test]
-async fn a_boxed_asynchronous_verifier_is_the_same_to_its_callers() {
-    let keys = verify::from_async_fn(|digest| async move {
-        tokio::task::yield_now().await;
-        (digest == tower_api_key::KeyDigest::of(KEY)).then(|| Client::new("default"))
-    });
-    let service = ApiKeyLayer::new(header("x-api-key"), keys).layer(service_fn(who));
-    guards(service.clone()).await;
-    guards(BoxCloneSyncService::new(service)).await;
+async fn a_boxed_service_with_an_asynchronous_verifier_guards_alike() {
+    let service = ApiKeyLayer::new(header("x-api-key"), slow()).layer(service_fn(whoami));
+    assert_guarded(service.clone()).await;
+    assert_guarded(BoxCloneSyncService::new(service)).await;
 }
 
 // ===== limits and queues, inside and outside =====
 
 #[tokio::test]
-async fn r39_a_concurrency_limit_of_one_inside_or_outside_hangs_nobody() {
-    guards(layer().layer(ConcurrencyLimit::new(service_fn(who), 1))).await;
-    guards(ConcurrencyLimit::new(layer().layer(service_fn(who)), 1)).await;
+async fn r39_a_concurrency_limit_of_one_inside_or_outside_blocks_no_request() {
+    assert_guarded(layer().layer(ConcurrencyLimit::new(service_fn(whoami), 1))).await;
+    assert_guarded(ConcurrencyLimit::new(layer().layer(service_fn(whoami)), 1)).await;
     let both = ServiceBuilder::new()
         .concurrency_limit(1)
         .layer(layer())
         .layer(ConcurrencyLimitLayer::new(1))
-        .service_fn(who);
-    guards(both).await;
+        .service_fn(whoami);
+    assert_guarded(both).await;
 }
 
 #[tokio::test]
 async fn r39_a_buffer_inside_or_outside_loses_no_slot() {
-    guards(Buffer::new(layer().layer(service_fn(who)), 1)).await;
-    // The one slot that was reserved for a refused request is there again.
-    guards(layer().layer(Buffer::new(service_fn(who), 1))).await;
-    guards(Buffer::new(layer().layer(Buffer::new(service_fn(who), 1)), 1)).await;
+    assert_guarded(Buffer::new(layer().layer(service_fn(whoami)), 1)).await;
+    // A rejected request gives its slot back.
+    assert_guarded(layer().layer(Buffer::new(service_fn(whoami), 1))).await;
+    assert_guarded(Buffer::new(layer().layer(Buffer::new(service_fn(whoami), 1)), 1)).await;
 }
 
 #[tokio::test]
-async fn r39_a_handle_that_was_refused_keeps_nothing_from_the_others() {
+async fn r39_a_rejected_handle_keeps_no_permit_from_its_clones() {
     async fn check<
         S: Service<Request<String>, Response = Response<String>, Error: Debug> + Clone,
     >(
         inner: S,
     ) {
         let service = layer().layer(inner);
-        let mut refused = service.clone();
-        let _ = refused.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
-        guards(service).await;
-        guards(refused).await;
+        let mut rejected = service.clone();
+        let _ = rejected.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
+        assert_guarded(service).await;
+        assert_guarded(rejected).await;
     }
-    check(ConcurrencyLimit::new(service_fn(who), 1)).await;
-    check(Buffer::new(service_fn(who), 1)).await;
+    check(ConcurrencyLimit::new(service_fn(whoami), 1)).await;
+    check(Buffer::new(service_fn(whoami), 1)).await;
 }
 
 #[tokio::test]
-async fn a_load_shed_inside_sheds_clients_and_one_outside_sheds_everybody() {
+async fn a_load_shed_inside_sheds_accepted_requests_and_one_outside_sheds_all() {
     let never = |_: Request<String>| pending::<Result<Response<String>, Infallible>>();
     let busy = || async {
         let limit = ConcurrencyLimit::new(service_fn(never), 1);
@@ -184,8 +174,8 @@ async fn a_load_shed_inside_sheds_clients_and_one_outside_sheds_everybody() {
     let mut inside = layer().layer(LoadShed::new(limit));
     let shed = inside.ready().await.unwrap().call(with_key(KEY)).await.unwrap_err();
     assert!(shed.is::<Overloaded>());
-    let refused = inside.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let rejected = inside.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
+    assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
 
     let (limit, _call) = busy().await;
     let mut outside = LoadShed::new(layer().layer(limit));
@@ -194,15 +184,14 @@ async fn a_load_shed_inside_sheds_clients_and_one_outside_sheds_everybody() {
         assert!(shed.is::<Overloaded>());
     }
 
-    guards(LoadShed::new(layer().layer(service_fn(who)))).await;
-    guards(layer().layer(LoadShed::new(service_fn(who)))).await;
+    assert_guarded(LoadShed::new(layer().layer(service_fn(whoami)))).await;
+    assert_guarded(layer().layer(LoadShed::new(service_fn(whoami)))).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_outside_ends_a_verifier_that_never_answers_and_its_permit_is_free() {
-    let never = verify::from_async_fn(|_| pending::<Option<Client>>());
-    let limit = ConcurrencyLimit::new(service_fn(who), 1);
-    let guarded = ApiKeyLayer::new(header("x-api-key"), never).layer(limit.clone());
+async fn a_timeout_outside_ends_a_verifier_that_never_returns_and_frees_its_permit() {
+    let limit = ConcurrencyLimit::new(service_fn(whoami), 1);
+    let guarded = ApiKeyLayer::new(header("x-api-key"), never()).layer(limit.clone());
     let mut service = Timeout::new(guarded, Duration::from_secs(1));
     for _ in 0..3 {
         let error = service.ready().await.unwrap().call(with_key(KEY)).await.unwrap_err();
@@ -212,14 +201,14 @@ async fn a_timeout_outside_ends_a_verifier_that_never_answers_and_its_permit_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_inside_is_the_inner_service_s_alone() {
-    // Two seconds in the verifier count for nothing.
+async fn a_timeout_inside_limits_only_the_inner_service() {
+    // The time in the verifier does not count.
     let slow = verify::from_async_fn(|_| async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         Some(Client::new("default"))
     });
     let layer = ApiKeyLayer::new(header("x-api-key"), slow);
-    let inner = Timeout::new(service_fn(who), Duration::from_secs(1));
+    let inner = Timeout::new(service_fn(whoami), Duration::from_secs(1));
     let response = layer.layer(inner).oneshot(with_key(KEY)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
 
@@ -230,15 +219,15 @@ async fn a_timeout_inside_is_the_inner_service_s_alone() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_outside_counts_refused_requests_and_one_inside_does_not() {
+async fn a_rate_limit_outside_counts_rejected_requests_and_one_inside_does_not() {
     let hour = Duration::from_secs(3600);
-    let inner = ServiceBuilder::new().layer(layer()).service_fn(who);
+    let inner = ServiceBuilder::new().layer(layer()).service_fn(whoami);
     let mut outside = ServiceBuilder::new().rate_limit(1, hour).service(inner);
     let _ = outside.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
     assert!(poll(pin!(outside.ready())).is_pending());
 
-    // It cannot be cloned: a buffer does that.
-    let limited = ServiceBuilder::new().buffer(8).rate_limit(1, hour).service_fn(who);
+    // A rate limit cannot be cloned, so a buffer is around it.
+    let limited = ServiceBuilder::new().buffer(8).rate_limit(1, hour).service_fn(whoami);
     let mut inside = layer().layer(limited);
     for _ in 0..3 {
         let _ = inside.ready().await.unwrap().call(with_key("wrong")).await.unwrap();
@@ -250,7 +239,7 @@ async fn a_rate_limit_outside_counts_refused_requests_and_one_inside_does_not() 
 
 // ===== option_layer, and bodies of one type =====
 
-/// A response has one type with and without the layer once its body is boxed.
+/// Boxes the body, so that a response has the same type with and without the layer.
 fn boxed<B>(response: Response<B>) -> Response<BoxBody<Bytes, Infallible>>
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
@@ -259,46 +248,46 @@ where
 }
 
 #[tokio::test]
-async fn option_layer_takes_the_layer_where_the_body_stays_what_it_is() {
+async fn option_layer_accepts_the_layer_if_its_body_is_boxed() {
     let guarded = |layer: Option<KeyLayer>| {
         let layer = layer.map(|it| (MapResponseLayer::new(boxed::<ResponseBody<_>>), it));
-        ServiceBuilder::new().layer(option_layer(layer)).map_response(boxed).service_fn(who)
+        ServiceBuilder::new().layer(option_layer(layer)).map_response(boxed).service_fn(whoami)
     };
-    guards(guarded(Some(layer()))).await;
-    // Nobody is asked, and nobody is known.
+    assert_guarded(guarded(Some(layer()))).await;
+    // Without the layer the request needs no key and has no client.
     let response = guarded(None).oneshot(with_key(KEY)).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "nobody");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "anonymous");
 }
 
 #[tokio::test]
-async fn r41_an_inner_optional_layer_hands_on_no_client_of_an_outer_one() {
-    // The client that an outer layer found is not handed on by an inner one that found none.
+async fn r41_an_inner_optional_layer_removes_the_client_of_an_outer_layer() {
+    // The inner layer accepts the request without a client, so it removes the client of the outer layer.
     let inner = ApiKeyLayer::new(query("k"), Keyring::single("other-key").unwrap()).optional();
-    let service = ServiceBuilder::new().layer(layer()).layer(inner).service_fn(who);
+    let service = ServiceBuilder::new().layer(layer()).layer(inner).service_fn(whoami);
     let response = service.oneshot(with_key(KEY)).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "nobody");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "anonymous");
 }
 
 // ===== the layer twice =====
 
 #[tokio::test]
-async fn the_layer_twice_on_one_place_refuses_since_the_outer_has_taken_the_key() {
-    let twice = ServiceBuilder::new().layer(layer()).layer(layer()).service_fn(who);
+async fn a_second_layer_on_one_location_rejects_because_the_first_strips_the_key() {
+    let twice = ServiceBuilder::new().layer(layer()).layer(layer()).service_fn(whoami);
     let response = twice.oneshot(with_key(KEY)).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let reason = response.extensions().get::<Rejection>().unwrap().reason();
     assert_eq!(reason, tower_api_key::rejection::Reason::Missing);
 
     let forwarded = ServiceBuilder::new().layer(layer().forward_key()).layer(layer());
-    guards(forwarded.service_fn(who)).await;
+    assert_guarded(forwarded.service_fn(whoami)).await;
 }
 
 #[tokio::test]
-async fn two_layers_on_two_places_want_two_keys_and_the_inner_names_the_client() {
+async fn two_layers_on_two_locations_require_two_keys_and_the_inner_one_sets_the_client() {
     let second = Keyring::new();
     second.insert("second-key", Client::new("second")).unwrap();
     let second: ApiKeyLayer<KeyLocation, Keyring> = ApiKeyLayer::new(query("k"), second);
-    let service = ServiceBuilder::new().layer(layer()).layer(second).service_fn(who);
+    let service = ServiceBuilder::new().layer(layer()).layer(second).service_fn(whoami);
     let request = |uri: &str| Request::get(uri).header("x-api-key", KEY).body(String::new());
     for (uri, status) in [
         ("/?k=second-key", StatusCode::OK),
@@ -312,9 +301,9 @@ async fn two_layers_on_two_places_want_two_keys_and_the_inner_names_the_client()
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "second");
 }
 
-/// `Anonymous` says that a request came without a key, which is not so of one that has a client.
+/// `Anonymous` marks a request without a key, so a request with a client must not have it.
 #[tokio::test]
-async fn an_outer_layer_s_anonymous_mark_is_gone_once_an_inner_layer_knows_the_client() {
+async fn an_inner_layer_that_accepts_removes_the_anonymous_mark_of_an_outer_layer() {
     let inner = ApiKeyLayer::new(query("k"), Keyring::single(KEY).unwrap());
     let seen = |request: Request<String>| {
         assert!(request.extensions().get::<Client>().is_some());
@@ -332,7 +321,7 @@ async fn one_layer_guards_many_services_with_one_set_of_keys() {
     let keys = Keyring::new();
     keys.insert(KEY, Client::new("ci")).unwrap();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
-    let services: [ApiKeyService<_, _, _>; 2] = [(); 2].map(|()| layer.layer(service_fn(who)));
+    let services: [ApiKeyService<_, _, _>; 2] = [(); 2].map(|()| layer.layer(service_fn(whoami)));
     for (revoked, status) in [(false, StatusCode::OK), (true, StatusCode::UNAUTHORIZED)] {
         if revoked {
             assert_eq!(keys.revoke_client("ci"), 1);

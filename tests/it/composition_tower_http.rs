@@ -1,4 +1,9 @@
-//! The layer among tower-http's, in both orders where order matters.
+//! The layer with layers of tower-http, in both orders if the order matters.
+
+use crate::{
+    composition::{KEY, never},
+    support::log::Log,
+};
 
 use std::{
     convert::Infallible,
@@ -36,18 +41,16 @@ use tower_http::{
 };
 use tracing::{Level, Span};
 
-const KEY: &str = "12345abcde";
-
 type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
 fn layer() -> ApiKeyLayer<(KeyLocation, KeyLocation), Keyring> {
     ApiKeyLayer::new((header("x-api-key"), query("k")), Keyring::single(KEY).unwrap())
 }
 
-/// Answers with the client's id, and enough behind it to be worth compressing.
+/// Returns the id of the client, and enough text for a compression.
 #[allow(clippy::needless_pass_by_value, reason = "`service_fn` hands it over")]
-fn who<B>(request: Request<B>) -> Answer {
-    let client = request.extensions().get::<Client>().map_or("nobody", Client::id);
+fn whoami<B>(request: Request<B>) -> Answer {
+    let client = request.extensions().get::<Client>().map_or("anonymous", Client::id);
     ready(Ok(Response::new(format!("{client}{}", " hello".repeat(20)).into())))
 }
 
@@ -66,7 +69,7 @@ async fn bytes<B: Body<Error: std::fmt::Debug>>(response: Response<B>) -> Bytes 
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
-/// The members of all lines of `Vary`.
+/// Returns the members of all lines of `Vary`.
 fn vary(headers: &HeaderMap) -> Vec<String> {
     let lines = headers.get_all(VARY).iter().flat_map(|line| line.to_str().unwrap().split(','));
     let mut names: Vec<_> = lines.map(|name| name.trim().to_ascii_lowercase()).collect();
@@ -77,7 +80,7 @@ fn vary(headers: &HeaderMap) -> Vec<String> {
 // ===== trace =====
 
 #[tokio::test]
-async fn a_trace_layer_outside_sees_every_refusal_and_its_reason() {
+async fn a_trace_layer_outside_sees_every_rejection_and_its_reason() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let (answers, failures) = (Arc::clone(&seen), Arc::clone(&seen));
     let trace = TraceLayer::new_for_http()
@@ -91,13 +94,13 @@ async fn a_trace_layer_outside_sees_every_refusal_and_its_reason() {
         });
     let keys = verify::from_fn(|key| match key.expose() {
         b"12345abcde" => Ok(Some(Client::new("default"))),
-        b"no-store-no-keys" => Err(io::Error::other("store is gone")),
+        b"key-while-down" => Err(io::Error::other("store is down")),
         _ => Ok(None),
     });
     let service = ServiceBuilder::new()
         .layer(trace)
         .layer(ApiKeyLayer::new(header("x-api-key"), keys))
-        .service_fn(who::<Full<Bytes>>);
+        .service_fn(whoami::<Full<Bytes>>);
 
     let _ = ask(&service, with_key(KEY)).await;
     let _ = ask(&service, Request::new(Full::default())).await;
@@ -105,7 +108,7 @@ async fn a_trace_layer_outside_sees_every_refusal_and_its_reason() {
     let mut twice = with_key(KEY);
     twice.headers_mut().append("x-api-key", KEY.parse().unwrap());
     let _ = ask(&service, twice).await;
-    let _ = ask(&service, with_key("no-store-no-keys")).await;
+    let _ = ask(&service, with_key("key-while-down")).await;
     let lines = seen.lock().unwrap().clone();
     assert_eq!(
         lines,
@@ -121,51 +124,21 @@ async fn a_trace_layer_outside_sees_every_refusal_and_its_reason() {
 }
 
 #[tokio::test]
-async fn a_grpc_trace_layer_outside_counts_a_refusal_as_unauthenticated() {
+async fn a_grpc_trace_layer_outside_counts_a_rejection_as_unauthenticated() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let failures = Arc::clone(&seen);
     let trace = TraceLayer::new_for_grpc().on_failure(move |class, _: Duration, _: &Span| {
         let GrpcFailureClass::Status(status) = class else { panic!("{class}") };
         failures.lock().unwrap().push((status.code_raw(), status.message().map(str::to_owned)));
     });
-    let service = ServiceBuilder::new().layer(trace).layer(layer()).service_fn(who::<Full<Bytes>>);
+    let service =
+        ServiceBuilder::new().layer(trace).layer(layer()).service_fn(whoami::<Full<Bytes>>);
     let call = Request::post("/a.B/C").header("content-type", "application/grpc");
     let _ = ask(&service, call.body(Full::default()).unwrap()).await;
     assert_eq!(*seen.lock().unwrap(), [(16, Some("Unauthorized access".to_owned()))]);
 }
 
-/// Everything that is logged on this thread, for as long as the guard lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        tracing::subscriber::set_default(
-            tracing_subscriber::fmt()
-                .with_max_level(Level::TRACE)
-                .with_ansi(false)
-                .with_writer(move || log.clone())
-                .finish(),
-        )
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn talkative()
+fn verbose_trace()
 -> TraceLayer<tower_http::classify::SharedClassifier<tower_http::classify::ServerErrorsAsFailures>>
 {
     TraceLayer::new_for_http()
@@ -178,8 +151,10 @@ fn talkative()
 async fn r26_a_trace_layer_inside_sees_no_key_in_headers_or_uri() {
     let log = Log::default();
     let _guard = log.capture();
-    let service =
-        ServiceBuilder::new().layer(layer()).layer(talkative()).service_fn(who::<Full<Bytes>>);
+    let service = ServiceBuilder::new()
+        .layer(layer())
+        .layer(verbose_trace())
+        .service_fn(whoami::<Full<Bytes>>);
     let _ = ask(&service, with_key(KEY)).await;
     let in_query = Request::get(format!("/reports?k={KEY}&page=2")).body(Full::default());
     let _ = ask(&service, in_query.unwrap()).await;
@@ -194,7 +169,7 @@ async fn r25_a_trace_layer_inside_prints_a_forwarded_key_as_sensitive() {
     let _guard = log.capture();
     let layer = ApiKeyLayer::new(header("x-api-key"), Keyring::single(KEY).unwrap()).forward_key();
     let service =
-        ServiceBuilder::new().layer(layer).layer(talkative()).service_fn(who::<Full<Bytes>>);
+        ServiceBuilder::new().layer(layer).layer(verbose_trace()).service_fn(whoami::<Full<Bytes>>);
     let _ = ask(&service, with_key(KEY)).await;
     let text = log.text();
     assert!(text.contains(r#""x-api-key": Sensitive"#), "{text}");
@@ -202,19 +177,19 @@ async fn r25_a_trace_layer_inside_prints_a_forwarded_key_as_sensitive() {
 }
 
 #[tokio::test]
-async fn r26_the_layer_itself_logs_no_key_whatever_happens() {
+async fn r26_the_layer_itself_never_logs_a_key() {
     let log = Log::default();
     let _guard = log.capture();
-    let service = layer().layer(service_fn(who::<Full<Bytes>>));
+    let service = layer().layer(service_fn(whoami::<Full<Bytes>>));
     tracing::info!("the log is on");
-    for key in [KEY, "wrong-key-of-somebody"] {
+    for key in [KEY, "wrong-key-of-a-caller"] {
         let _ = ask(&service, with_key(key)).await;
         let in_query = Request::get(format!("/?k={key}")).header("x-api-key", key);
         let _ = ask(&service, in_query.body(Full::default()).unwrap()).await;
     }
     let text = log.text();
     assert!(text.contains("the log is on"));
-    assert!(!text.contains(KEY) && !text.contains("wrong-key-of-somebody"), "{text}");
+    assert!(!text.contains(KEY) && !text.contains("wrong-key-of-a-caller"), "{text}");
 }
 
 // ===== CORS =====
@@ -243,8 +218,8 @@ fn from_page(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn r33_a_cors_layer_outside_answers_preflights_and_lets_pages_read_refusals() {
-    let service = ServiceBuilder::new().layer(cors()).layer(layer()).service_fn(who);
+async fn r33_a_cors_layer_outside_answers_preflights_and_lets_pages_read_rejections() {
+    let service = ServiceBuilder::new().layer(cors()).layer(layer()).service_fn(whoami);
     let response = ask(&service, preflight()).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
@@ -264,19 +239,19 @@ async fn r33_a_cors_layer_outside_answers_preflights_and_lets_pages_read_refusal
 }
 
 #[tokio::test]
-async fn r33_a_cors_layer_inside_answers_preflights_only_where_the_layer_passes_them() {
-    let strict = ServiceBuilder::new().layer(layer()).layer(cors()).service_fn(who);
+async fn r33_a_cors_layer_inside_answers_preflights_only_if_the_layer_passes_them() {
+    let strict = ServiceBuilder::new().layer(layer()).layer(cors()).service_fn(whoami);
     let response = ask(&strict, preflight()).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(!response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
 
     let layer = layer().pass_preflight();
-    let passing = ServiceBuilder::new().layer(layer).layer(cors()).service_fn(who);
+    let passing = ServiceBuilder::new().layer(layer).layer(cors()).service_fn(whoami);
     let response = ask(&passing, preflight()).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
 
-    // Of two headers that make a preflight, one is missing.
+    // A request without one of these headers is no preflight.
     for missing in [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD] {
         let mut plain = preflight();
         plain.headers_mut().remove(missing);
@@ -296,22 +271,21 @@ async fn r33_a_cors_layer_inside_answers_preflights_only_where_the_layer_passes_
 // ===== timeout =====
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_layer_outside_ends_a_verifier_that_never_answers() {
-    let never = verify::from_async_fn(|_| pending::<Option<Client>>());
+async fn a_timeout_layer_outside_ends_a_verifier_that_never_returns() {
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(1)))
-        .layer(ApiKeyLayer::new(header("x-api-key"), never))
-        .service_fn(who);
+        .layer(ApiKeyLayer::new(header("x-api-key"), never()))
+        .service_fn(whoami);
     let response = ask(&service, with_key(KEY)).await;
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert!(bytes(response).await.is_empty());
-    // What needs no verifier needs no time.
+    // A rejection without a verification takes no time.
     let response = ask(&service, Request::new(Full::default())).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_layer_inside_is_the_inner_service_s_alone() {
+async fn a_timeout_layer_inside_limits_only_the_inner_service() {
     let slow = verify::from_async_fn(|_| async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         Some(Client::new("default"))
@@ -320,7 +294,7 @@ async fn a_timeout_layer_inside_is_the_inner_service_s_alone() {
         TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(1));
     let layers =
         ServiceBuilder::new().layer(ApiKeyLayer::new(header("x-api-key"), slow)).layer(timeout);
-    let service = layers.clone().service_fn(who);
+    let service = layers.clone().service_fn(whoami);
     assert_eq!(ask(&service, with_key(KEY)).await.status(), StatusCode::OK);
 
     let never = |_: Request<_>| pending::<Result<Response<Full<Bytes>>, Infallible>>();
@@ -338,10 +312,11 @@ fn asks_for_gzip(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 #[tokio::test]
-async fn compression_outside_compresses_what_clients_get_and_refusals_stay_whole() {
-    let text = "A key is wanted: send yours in the x-api-key header of the request, please.";
+async fn compression_outside_compresses_responses_and_keeps_the_headers_of_rejections() {
+    let text = "A key is required: send yours in the x-api-key header of the request, please.";
     let layer = layer().respond(Text::default().message(text));
-    let service = ServiceBuilder::new().layer(CompressionLayer::new()).layer(layer).service_fn(who);
+    let service =
+        ServiceBuilder::new().layer(CompressionLayer::new()).layer(layer).service_fn(whoami);
 
     let response = ask(&service, asks_for_gzip(with_key(KEY))).await;
     assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
@@ -349,7 +324,7 @@ async fn compression_outside_compresses_what_clients_get_and_refusals_stay_whole
     assert_eq!(response.headers()[CACHE_CONTROL], "private");
     assert!(bytes(response).await.starts_with(&GZIP));
 
-    // A long refusal is compressed as well, and keeps what it must say.
+    // A long rejection is compressed too, and keeps its headers.
     let response = ask(&service, asks_for_gzip(with_key("wrong"))).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
@@ -362,9 +337,10 @@ async fn compression_outside_compresses_what_clients_get_and_refusals_stay_whole
 }
 
 #[tokio::test]
-async fn compression_inside_compresses_what_clients_get_and_never_a_refusal() {
+async fn compression_inside_compresses_responses_and_never_a_rejection() {
     let layer = layer().respond(Text::default().message(&"no ".repeat(100)));
-    let service = ServiceBuilder::new().layer(layer).layer(CompressionLayer::new()).service_fn(who);
+    let service =
+        ServiceBuilder::new().layer(layer).layer(CompressionLayer::new()).service_fn(whoami);
 
     let response = ask(&service, asks_for_gzip(with_key(KEY))).await;
     assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
@@ -387,7 +363,7 @@ fn of_length(key: &str, bytes: usize) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-/// Reads the body, as a service that has a limit to care about does.
+/// Reads the body, and returns its length or a 413.
 async fn length<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
 where
     B: Body<Data: Send, Error: Into<BoxError>>,
@@ -404,7 +380,7 @@ where
 }
 
 #[tokio::test]
-async fn a_body_limit_inside_is_told_to_clients_alone_and_one_outside_to_everybody() {
+async fn a_body_limit_inside_applies_to_clients_and_one_outside_to_all_callers() {
     let limit = RequestBodyLimitLayer::new(10);
     let inside = ServiceBuilder::new().layer(layer()).layer(limit).service_fn(length);
     let outside = ServiceBuilder::new().layer(limit).layer(layer()).service_fn(length);
@@ -422,8 +398,8 @@ async fn a_body_limit_inside_is_told_to_clients_alone_and_one_outside_to_everybo
 }
 
 #[tokio::test]
-async fn r40_a_body_without_a_length_is_cut_off_on_either_side_and_not_read_on_refusal() {
-    /// Says how often it was polled.
+async fn r40_a_body_without_a_length_is_limited_on_either_side_and_not_read_on_rejection() {
+    /// Returns a request whose body counts its polls.
     fn streamed(
         key: &str,
         polls: &Arc<Mutex<usize>>,
@@ -450,10 +426,10 @@ async fn r40_a_body_without_a_length_is_cut_off_on_either_side_and_not_read_on_r
     assert_eq!(*polls.lock().unwrap(), 2);
 }
 
-// ===== all of them =====
+// ===== all layers =====
 
 #[tokio::test]
-async fn the_order_that_is_recommended_works_as_a_whole() {
+async fn the_recommended_order_of_layers_works() {
     let service = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(9)))

@@ -1,4 +1,4 @@
-//! Every example is started as its users start it, on a free port, and asked over sockets.
+//! Every example runs as its users run it, on a free port, and gets requests over sockets.
 
 #![cfg(unix)]
 
@@ -27,7 +27,7 @@ use tonic_health::pb::{
 
 const KEYS: (&str, &str) = ("API_KEYS", "mobile-app=12345abcde,ci=your-secret-api-key");
 
-/// Their environment, but for `ADDR`.
+/// The examples, with their environment except `ADDR`.
 const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("secret-data", &[]),
     #[cfg(feature = "axum")]
@@ -36,7 +36,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("scopes", &[]),
     ("hyper", &[KEYS]),
     ("tonic", &[KEYS]),
-    ("proxy", &[KEYS, ("UPSTREAM", NOBODY)]),
+    ("proxy", &[KEYS, ("UPSTREAM", CLOSED)]),
     #[cfg(feature = "file")]
     ("key-file", &[("API_KEYS_FILE", KEY_FILE)]),
     #[cfg(all(feature = "metrics", feature = "tracing"))]
@@ -45,20 +45,20 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("openapi", &[KEYS]),
 ];
 
-/// A file of keys that holds none.
+/// A key file without keys.
 #[cfg(feature = "file")]
 const KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/examples_support/none.jsonl");
 
-/// A port on which nobody listens: it is reserved, and not given out.
-const NOBODY: &str = "127.0.0.1:1";
+/// A reserved port without a listener.
+const CLOSED: &str = "127.0.0.1:1";
 
-// All of them.
+// All examples.
 
 #[tokio::test]
 async fn ctrl_c_ends_every_example_at_once_with_status_0() {
     for (name, environment) in EXAMPLES {
         let example = Example::start(name, environment).await;
-        // Whoever answers is ready for signals, too.
+        // An example that answers is ready for signals too.
         match *name {
             "tonic" => drop(grpc_call(example.addr, CHECK, &[], None).await),
             _ => drop(ask(example.addr, "GET /").await),
@@ -71,7 +71,7 @@ async fn ctrl_c_ends_every_example_at_once_with_status_0() {
 }
 
 #[tokio::test]
-async fn a_taken_or_bad_address_is_one_line_and_status_1() {
+async fn a_used_or_invalid_address_is_one_line_and_status_1() {
     let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     for (name, environment) in EXAMPLES {
@@ -81,9 +81,9 @@ async fn a_taken_or_bad_address_is_one_line_and_status_1() {
             ("127.0.0.1:http", "invalid port value"),
             ("", "invalid socket address"),
         ] {
-            let told = fails(name, &[environment, &[("ADDR", addr)][..]].concat()).await;
+            let error = error_line(name, &[environment, &[("ADDR", addr)][..]].concat()).await;
             let expected = format!("cannot listen on {addr:?}: {why}");
-            assert!(told.starts_with(&expected), "{name}: {told}");
+            assert!(error.starts_with(&expected), "{name}: {error}");
         }
     }
 }
@@ -101,20 +101,20 @@ async fn without_keys_no_example_starts() {
             (Some("mobile-app="), "entry 1: the key is empty or blank"),
         ] {
             let keys = list.map(|list| ("API_KEYS", list));
-            let told = fails(name, &keys.into_iter().collect::<Vec<_>>()).await;
-            assert_eq!(told.trim_end(), format!("API_KEYS: {why}"), "{name}");
+            let error = error_line(name, &keys.into_iter().collect::<Vec<_>>()).await;
+            assert_eq!(error.trim_end(), format!("API_KEYS: {why}"), "{name}");
         }
     }
 }
 
-/// Runs an example that cannot start, and gives the line in which it says why.
-async fn fails(name: &str, environment: &[(&str, &str)]) -> String {
+/// Runs an example that cannot start, and returns its line with the error.
+async fn error_line(name: &str, environment: &[(&str, &str)]) -> String {
     let ended = run(name, environment).await;
     assert_eq!(ended.status.code(), Some(1), "{name}: {ended:?}");
     assert!(ended.stdout.is_empty(), "{name}: {ended:?}");
-    let told = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(told.lines().count(), 1, "{name}: {told}");
-    told
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(error.lines().count(), 1, "{name}: {error}");
+    error
 }
 
 // The tutorial.
@@ -214,7 +214,7 @@ async fn secret_data_answers_every_route_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn secret_data_knows_no_other_path_and_no_other_method() {
+async fn secret_data_serves_no_other_path_and_no_other_method() {
     let example = Example::start("secret-data", &[]).await;
     let key = "x-api-key: 12345abcde";
     for path in
@@ -252,7 +252,7 @@ async fn secret_data_answers_head_as_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn secret_data_prints_what_to_paste_with_the_port_it_got() {
+async fn secret_data_prints_commands_with_its_port() {
     let mut example = Example::start("secret-data", &[]).await;
     let here = format!("http://{}", example.addr);
     assert_eq!(example.first_line, format!("Listening on {here} until Ctrl-C. With a key:"));
@@ -271,11 +271,11 @@ async fn secret_data_prints_what_to_paste_with_the_port_it_got() {
 }
 
 #[tokio::test]
-async fn secret_data_listens_where_flask_does() {
-    // Whoever holds this port, it is the one that is tried.
+async fn secret_data_listens_on_the_port_of_flask() {
+    // The port is in use, here or by another program, so the error names it.
     let _holder = TcpListener::bind("127.0.0.1:5000").await;
-    let told = fails("secret-data", &[]).await;
-    assert!(told.starts_with(r#"cannot listen on "127.0.0.1:5000": "#), "{told}");
+    let error = error_line("secret-data", &[]).await;
+    assert!(error.starts_with(r#"cannot listen on "127.0.0.1:5000": "#), "{error}");
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn secret_data_ends_cleanly_when_a_container_is_stopped() {
 }
 
 #[tokio::test]
-async fn secret_data_speaks_http_2() {
+async fn secret_data_serves_http_2() {
     let example = Example::start("secret-data", &[]).await;
     let data = format!("http://{}/data", example.addr);
     let (status, headers, body) = ask_http2(&data, &[("x-api-key", "your-secret-api-key")]).await;
@@ -298,7 +298,7 @@ async fn secret_data_speaks_http_2() {
     assert_eq!(headers["www-authenticate"], r#"ApiKey realm="api", in="header", name="x-api-key""#);
 }
 
-/// Asks by HTTP/2, which a caller may do without TLS if they know that it is spoken.
+/// Sends a request over HTTP/2 without TLS, with prior knowledge.
 async fn ask_http2(uri: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, String) {
     let mut client = legacy::Client::builder(TokioExecutor::new());
     let client = client.http2_only(true).build_http::<Empty<Bytes>>();
@@ -317,7 +317,7 @@ async fn ask_http2(uri: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Stri
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn axum_knows_who_calls() {
+async fn axum_names_the_client() {
     let example = Example::start("axum", &[KEYS]).await;
     let challenges = [
         r#"www-authenticate: Bearer realm="api""#,
@@ -354,7 +354,7 @@ async fn axum_knows_who_calls() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn scopes_lets_those_do_what_they_may() {
+async fn scopes_accepts_only_clients_with_the_scope() {
     let example = Example::start("scopes", &[]).await;
     for (request, body) in [
         ("GET /jobs\nx-api-key: your-secret-api-key", "your jobs\n"),
@@ -379,17 +379,17 @@ async fn scopes_lets_those_do_what_they_may() {
         &[no_store, bearer, api_key],
         r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized access"}"#,
     );
-    let refused = ask(example.addr, "POST /jobs\nx-api-key: your-secret-api-key").await;
-    assert_eq!(refused, forbidden);
-    for stranger in ["POST /jobs", "GET /jobs"] {
-        assert_eq!(ask(example.addr, stranger).await, unauthorized);
+    let rejected = ask(example.addr, "POST /jobs\nx-api-key: your-secret-api-key").await;
+    assert_eq!(rejected, forbidden);
+    for request in ["POST /jobs", "GET /jobs"] {
+        assert_eq!(ask(example.addr, request).await, unauthorized);
     }
 }
 
 // hyper.
 
 #[tokio::test]
-async fn hyper_answers_both_versions_on_one_port() {
+async fn hyper_serves_both_versions_on_one_port() {
     let example = Example::start("hyper", &[KEYS]).await;
     let reply = ask(example.addr, "GET /\nx-api-key: 12345abcde").await;
     assert_eq!((reply.status, &*reply.body), (200, "Hello, mobile-app!\n"));
@@ -413,7 +413,7 @@ async fn channel(addr: SocketAddr) -> Channel {
     within(endpoint.connect()).await.unwrap()
 }
 
-fn question(keys: &[&'static str]) -> tonic::Request<HealthCheckRequest> {
+fn check_request(keys: &[&'static str]) -> tonic::Request<HealthCheckRequest> {
     let mut request = tonic::Request::new(HealthCheckRequest { service: String::new() });
     for key in keys {
         request.metadata_mut().append("x-api-key", key.parse().unwrap());
@@ -425,44 +425,45 @@ fn question(keys: &[&'static str]) -> tonic::Request<HealthCheckRequest> {
 async fn a_tonic_client_is_served_or_unauthenticated() {
     let example = Example::start("tonic", &[KEYS]).await;
     let mut client = HealthClient::new(channel(example.addr).await);
-    let told = |status: Status| (status.code(), status.message().to_owned());
+    let parts = |status: Status| (status.code(), status.message().to_owned());
     let unauthenticated = (Code::Unauthenticated, "Unauthorized access".to_owned());
 
     for key in ["12345abcde", "your-secret-api-key"] {
-        let answer = within(client.check(question(&[key]))).await.unwrap().into_inner();
+        let answer = within(client.check(check_request(&[key]))).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
-    // Many times: the refusal races with the message that the client is sending.
+    // The rejection races with the message of the client, so the test repeats the call.
     for _ in 0..50 {
         for keys in [&[][..], &["wrong"], &[""]] {
-            let refused = within(client.check(question(keys))).await.unwrap_err();
-            assert_eq!(told(refused), unauthenticated, "{keys:?}");
+            let rejected = within(client.check(check_request(keys))).await.unwrap_err();
+            assert_eq!(parts(rejected), unauthenticated, "{keys:?}");
         }
     }
-    let ambiguous = within(client.check(question(&["12345abcde"; 2]))).await.unwrap_err();
+    let ambiguous = within(client.check(check_request(&["12345abcde"; 2]))).await.unwrap_err();
     assert_eq!(ambiguous.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
-async fn a_tonic_client_can_watch_with_a_key_alone() {
+async fn a_tonic_client_can_watch_only_with_a_key() {
     let example = Example::start("tonic", &[KEYS]).await;
     let mut client = HealthClient::new(channel(example.addr).await);
-    let refused = within(client.watch(question(&[]))).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
-    let mut stream = within(client.watch(question(&["12345abcde"]))).await.unwrap().into_inner();
+    let rejected = within(client.watch(check_request(&[]))).await.unwrap_err();
+    assert_eq!(rejected.code(), Code::Unauthenticated);
+    let mut stream =
+        within(client.watch(check_request(&["12345abcde"]))).await.unwrap().into_inner();
     let first = within(stream.message()).await.unwrap().unwrap();
     assert_eq!(first.status(), ServingStatus::Serving);
-    // A stream that never ends does not keep the server from ending.
+    // An endless stream does not prevent the end of the server.
     let ended = example.end_with("INT").await;
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }
 
 #[tokio::test]
-async fn a_refused_call_is_one_headers_frame_that_ends_the_stream() {
+async fn a_rejected_call_is_one_headers_frame_that_ends_the_stream() {
     let example = Example::start("tonic", &[KEYS]).await;
-    let refused = [Frame { kind: Kind::HEADERS, ends_stream: true }];
+    let rejected = [Frame { kind: Kind::HEADERS, ends_stream: true }];
     for metadata in [&[][..], &[("x-api-key", "wrong")]] {
-        assert_eq!(grpc_call(example.addr, CHECK, metadata, None).await, refused);
+        assert_eq!(grpc_call(example.addr, CHECK, metadata, None).await, rejected);
     }
 
     let good = [("x-api-key", "12345abcde")];
@@ -492,7 +493,7 @@ impl Proxied {
         caller
     }
 
-    /// The next connection that comes through.
+    /// Accepts the next connection of the proxy.
     async fn accept(&self) -> TcpStream {
         within(self.upstream.accept()).await.unwrap().0
     }
@@ -505,7 +506,7 @@ async fn the_proxy_streams_both_ways() {
     let mut caller = proxied.call(&post).await;
     let mut upstream = proxied.accept().await;
 
-    // Each part is sent when the one before has arrived at the other side.
+    // Each part is sent after the other side has received the one before.
     within(caller.write_all(b"3\r\none\r\n")).await.unwrap();
     read_until(&mut upstream, "one").await;
     within(upstream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"))
@@ -525,7 +526,7 @@ async fn the_proxy_streams_both_ways() {
 }
 
 #[tokio::test]
-async fn the_proxy_hands_no_key_on() {
+async fn the_proxy_forwards_no_key() {
     let proxied = Proxied::start().await;
     let here = proxied.upstream.local_addr().unwrap();
     for (request, first_line, client) in [
@@ -540,14 +541,14 @@ async fn the_proxy_hands_no_key_on() {
         ("GET /\nX-Api-Key: your-secret-api-key", "GET / HTTP/1.1", "ci"),
         ("GET /\nauthorization: Bearer your-secret-api-key", "GET / HTTP/1.1", "ci"),
         ("GET http://example.com/p?api_key=12345abcde&b", "GET /p?b HTTP/1.1", "mobile-app"),
-        // Whoever says who they are themselves, or makes the proxy drop what it says.
+        // The caller sends the header of the client, or makes `Connection` name it.
         ("GET /\nx-api-key: 12345abcde\nx-client-id: ci", "GET / HTTP/1.1", "mobile-app"),
         (
             "GET /\nx-api-key: 12345abcde\nx-client-id: ci\nconnection: x-client-id",
             "GET / HTTP/1.1",
             "mobile-app",
         ),
-        // As an upstream that speaks CGI or WSGI would read it.
+        // An upstream with CGI or WSGI would read this as the same header.
         ("GET /\nx-api-key: 12345abcde\nX_Client_Id: ci", "GET / HTTP/1.1", "mobile-app"),
     ] {
         let mut caller = proxied.call(&head(request)).await;
@@ -569,7 +570,7 @@ async fn the_proxy_hands_no_key_on() {
 }
 
 #[tokio::test]
-async fn the_proxy_keeps_what_is_meant_for_one_hop() {
+async fn the_proxy_forwards_no_hop_by_hop_header() {
     let proxied = Proxied::start().await;
     let request = "GET /\nx-api-key: 12345abcde\nconnection: close, x-hop\nx-hop: 1\nx-end: 1\n\
                    te: trailers\nkeep-alive: 5\nproxy-connection: close\nupgrade: x\naccept: */*";
@@ -594,14 +595,14 @@ async fn the_proxy_keeps_what_is_meant_for_one_hop() {
 }
 
 #[tokio::test]
-async fn the_proxy_asks_nobody_for_a_stranger() {
+async fn the_proxy_rejects_a_request_without_calling_its_upstream() {
     let proxied = Proxied::start().await;
     for request in ["GET /", "GET /\nx-api-key: wrong", "POST /\ncontent-length: 0"] {
         let reply = ask(proxied.proxy.addr, request).await;
         let expected = (401, r#"{"error":"Unauthorized access"}"#);
         assert_eq!((reply.status, &*reply.body), expected, "{request}");
     }
-    // No tunnel either, and not for a client.
+    // The proxy opens no tunnel, also with a key.
     let connect = ask(proxied.proxy.addr, "CONNECT example.com:443\nx-api-key: 12345abcde").await;
     assert_eq!((connect.status, &*connect.body), (502, "Bad gateway\n"));
 
@@ -611,7 +612,7 @@ async fn the_proxy_asks_nobody_for_a_stranger() {
 }
 
 #[tokio::test]
-async fn the_proxy_takes_http_2_to_an_upstream_without() {
+async fn the_proxy_forwards_http_2_to_an_http_1_upstream() {
     let proxied = Proxied::start().await;
     let uri = format!("http://{}/p?api_key=12345abcde&page=2", proxied.proxy.addr);
     let (reply, ()) = tokio::join!(ask_http2(&uri, &[]), async {
@@ -628,7 +629,7 @@ async fn the_proxy_takes_http_2_to_an_upstream_without() {
 
 #[tokio::test]
 async fn the_proxy_answers_502_when_the_upstream_is_down() {
-    let example = Example::start("proxy", &[KEYS, ("UPSTREAM", NOBODY)]).await;
+    let example = Example::start("proxy", &[KEYS, ("UPSTREAM", CLOSED)]).await;
     let reply = ask(example.addr, "GET /?api_key=12345abcde").await;
     assert_eq!((reply.status, &*reply.body), (502, "Bad gateway\n"));
     assert_eq!(ask(example.addr, "GET /").await.status, 401);
@@ -637,16 +638,16 @@ async fn the_proxy_answers_502_when_the_upstream_is_down() {
 }
 
 #[tokio::test]
-async fn the_proxy_wants_to_know_its_upstream() {
+async fn the_proxy_requires_a_valid_upstream() {
     for upstream in [None, Some(""), Some("http://127.0.0.1:8000"), Some("127.0.0.1:8000/path")] {
         let upstream = upstream.map(|upstream| ("UPSTREAM", upstream));
         let environment: Vec<_> = upstream.into_iter().chain([KEYS]).collect();
-        let told = fails("proxy", &environment).await;
-        assert!(told.contains("as in UPSTREAM=127.0.0.1:8000"), "{told}");
+        let error = error_line("proxy", &environment).await;
+        assert!(error.contains("as in UPSTREAM=127.0.0.1:8000"), "{error}");
     }
 }
 
-// A file of keys.
+// Key files.
 
 #[cfg(feature = "file")]
 #[tokio::test]
@@ -654,7 +655,7 @@ async fn key_file_follows_its_file_and_rejects_no_valid_request() {
     use std::time::{Duration, Instant};
     use tower_api_key::{Client, key::KeyFormat, key_file::KeyFile};
 
-    // Its lines are read later: they must not fill the pipe meanwhile.
+    // The test reads the lines of the log later. This pause keeps them from filling the pipe.
     const PAUSE: Duration = Duration::from_millis(20);
     const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -682,7 +683,7 @@ async fn key_file_follows_its_file_and_rejects_no_valid_request() {
     let started = Instant::now();
     while whoami(&second).await != by(&second_id) {
         assert_eq!(whoami(&first).await, by(&first_id));
-        assert!(started.elapsed() < Duration::from_secs(10), "the new key does not work");
+        assert!(started.elapsed() < Duration::from_secs(10), "the new key is not accepted");
         tokio::time::sleep(PAUSE).await;
     }
     assert_eq!(whoami(&first).await, by(&first_id));
@@ -691,7 +692,7 @@ async fn key_file_follows_its_file_and_rejects_no_valid_request() {
     let started = Instant::now();
     while whoami(&first).await.0 != 401 {
         assert_eq!(whoami(&second).await, by(&second_id));
-        assert!(started.elapsed() < Duration::from_secs(10), "the old key works still");
+        assert!(started.elapsed() < Duration::from_secs(10), "the old key is still accepted");
         tokio::time::sleep(PAUSE).await;
     }
     assert_eq!(whoami(&second).await, by(&second_id));
@@ -716,7 +717,7 @@ async fn observing_counts_exactly_and_its_log_names_the_client() {
         (4, "GET /reports\nx-api-key: wrong", 401),
         (5, "GET /reports", 401),
         (1, "GET /reports\nx-api-key: 12345abcde\nauthorization: Bearer wrong", 400),
-        // They are not asked for a key.
+        // These requests need no key.
         (2, "GET /metrics", 200),
     ] {
         for _ in 0..times {
@@ -725,7 +726,7 @@ async fn observing_counts_exactly_and_its_log_names_the_client() {
     }
 
     let scraped = ask(addr, "GET /metrics").await.body;
-    // But for the ids of keys, which are new at every start.
+    // The ids of keys differ at every start, so the test removes them.
     let mut series: Vec<_> = scraped
         .lines()
         .filter(|line| line.starts_with("api_key_requests_total"))
@@ -754,21 +755,21 @@ async fn observing_counts_exactly_and_its_log_names_the_client() {
     for part in [r#"api_key.client.id="mobile-app""#, "finished processing", "status=200"] {
         assert!(answered.contains(part), "{answered}");
     }
-    // Three and two clients' requests, the one to nowhere, and then the first stranger's.
+    // The log has two lines for each of six accepted requests, and then the first rejection.
     for _ in 0..10 {
         example.line().await;
     }
-    let refused = example.line().await;
+    let rejected = example.line().await;
     let parts =
         ["INFO", "request rejected", r#"api_key.reason="unknown""#, r#"url.path="/reports""#];
-    assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+    assert!(parts.iter().all(|part| rejected.contains(part)), "{rejected}");
 }
 
 // OpenAPI.
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn openapi_describes_the_places_and_swagger_ui_is_there() {
+async fn openapi_describes_the_locations_and_serves_swagger_ui() {
     use serde_json::{Value, json};
 
     let example = Example::start("openapi", &[KEYS]).await;
@@ -803,7 +804,7 @@ async fn openapi_describes_the_places_and_swagger_ui_is_there() {
         assert!(reply.body.contains(part), "{path}");
     }
 
-    // What "Authorize" makes of the three, and nothing.
+    // These are the requests of "Authorize" for each scheme, and one without a key.
     for (request, status, body) in [
         ("GET /whoami\nx-api-key: 12345abcde", 200, "You are mobile-app.\n"),
         ("GET /whoami\nauthorization: Bearer your-secret-api-key", 200, "You are ci.\n"),

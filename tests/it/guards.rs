@@ -1,5 +1,7 @@
 //! Guards of any crate: written here with the public API alone, inside and outside of a layer.
 
+use crate::support;
+
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -9,8 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header::WWW_AUTHENTICATE};
-use http_body_util::{BodyExt, Full};
+use http::{Request, Response, header::WWW_AUTHENTICATE};
+use http_body_util::Full;
+use support::services::ask;
 use tower::{Layer, Service, ServiceExt, layer::layer_fn, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
     Anonymous, ApiKeyLayer, Client, Identity, KeyLocation, Keyring, Rejection, ResponseBody,
@@ -69,7 +72,7 @@ where
             (Some(client), _) if client.has_scope("anything") => {
                 return Box::pin(self.inner.call(request));
             }
-            (None, Some(anonymous)) => anonymous.reject(),
+            (None, Some(anonymous)) => anonymous.reject(head),
             (None, None) if self.style.is_none() => {
                 respond::server_error(head, "Add 100% of an `ApiKeyLayer`.")
             }
@@ -101,30 +104,6 @@ fn get() -> Request<()> {
 fn grpc() -> Request<()> {
     let request = Request::post("/jobs").header("content-type", "application/grpc");
     request.header("x-api-key", KEY).body(()).unwrap()
-}
-
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Bytes,
-    reason: Option<Reason>,
-}
-
-impl Reply {
-    fn line(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |line| line.to_str().unwrap())
-    }
-}
-
-async fn ask<S, B>(service: S, request: Request<()>) -> Reply
-where
-    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
-    B: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
-{
-    let (head, body) = service.oneshot(request).await.unwrap().into_parts();
-    let reason = head.extensions.get::<Rejection>().map(Rejection::reason);
-    let body = body.collect().await.unwrap().to_bytes();
-    Reply { status: head.status.as_u16(), headers: head.headers, body, reason }
 }
 
 #[derive(Clone, Default)]
@@ -219,7 +198,7 @@ async fn retry_after_of_a_rejection_is_in_whole_seconds_and_at_least_one() {
     ] {
         for reason in [Reason::Limited, Reason::Failed, Reason::Forbidden] {
             let rejection = Rejection::new(reason).with_retry_after(wait);
-            // The layer's own time is for rejections without one.
+            // The time of the layer is for rejections without a time.
             let service = layer().retry_after(Duration::from_secs(7));
             let service = service.layer(with_style(rejection, None).layer(inner()));
             assert_eq!(ask(service.clone(), get()).await.line("retry-after"), seconds);
@@ -389,7 +368,7 @@ async fn a_guard_emits_an_event_of_its_own_beside_the_one_decision() {
         let event = format!("guard {outcome} ci k_42 GET /jobs");
         assert_eq!(notes.taken(), ["decision accepted ci k_42 GET /jobs", &*event]);
     }
-    // A guard with a style of its own emits the same event.
+    // A guard with its own responder emits the same event.
     let boxed: Box<dyn Observe + Send + Sync> = Box::new(notes.clone());
     let own = with_style(Rejection::new(Reason::Limited), Some(RejectionWriter::default()));
     ask(layer().observe(boxed).layer(own.layer(inner())), get()).await;
@@ -439,7 +418,7 @@ fn a_rejection_of_a_guard_can_have_a_cause_and_the_id_of_a_key() {
     assert_eq!(rejection.retry_after(), None);
 }
 
-/// A body of the layer, so that a guard with this body can stand inside of another guard.
+/// The body of a layer. A guard with this body can be inside another guard.
 #[allow(dead_code, reason = "it compiles")]
 fn types(
     service: Guard<Inner>,

@@ -24,7 +24,7 @@ fn pages() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_promise_names_tests_that_are_there() {
+fn every_promise_names_tests_that_exist() {
     let page = &pages()["15-promises"];
     let promised = page.split_once("# What does the layer promise?").unwrap().1;
     let promised = promised.split_once("# What does the layer not promise?").unwrap().0;
@@ -72,7 +72,7 @@ fn pages_are_numbered_without_a_gap_each_a_module_in_the_contents_and_short() {
 }
 
 #[test]
-fn every_example_is_on_the_menu_and_opens_with_how_to_start_and_try_it() {
+fn every_example_is_in_the_contents_and_begins_with_its_commands() {
     let contents = &pages()["00-contents"];
     let folders = ["examples", "examples/more"].map(|it| fs::read_dir(root().join(it)).unwrap());
     let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());

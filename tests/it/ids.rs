@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use support::{KEY, OTHER};
 use tower_api_key::{
-    Client, KeyDigest, Keyring, error::ConfigErrorKind as Kind, key::KeyFormat, record::Record,
+    Client, KeyDigest, Keyring, error::KeyringErrorKind as Kind, key::KeyFormat, record::Record,
 };
 
 fn id_of(keys: &Keyring, key: &str) -> String {

@@ -1,4 +1,4 @@
-//! Minted keys: what they look like, how random they are, and what a keyring makes of their form.
+//! Minted keys: their layout, their randomness, and the formats of a keyring.
 
 use crate::support;
 
@@ -9,7 +9,9 @@ use proptest::{collection::vec, prelude::*};
 use support::{SPOTS, ask, cases};
 use tower_api_key::{
     ApiKeyLayer, Client, Keyring,
-    error::{ConfigError, ConfigErrorKind as Kind},
+    error::{
+        KeyringError, KeyringErrorKind, ParseFormatError, ParseKeyError, ParseKeyErrorKind as Kind,
+    },
     extract::header,
     key::{KeyFormat, MintedKey},
     rejection::Reason,
@@ -26,7 +28,7 @@ fn shown(minted: MintedKey) -> String {
 }
 
 #[track_caller]
-fn kind<T: fmt::Debug>(result: Result<T, ConfigError>) -> Kind {
+fn kind<T: fmt::Debug>(result: Result<T, ParseKeyError>) -> Kind {
     result.unwrap_err().kind()
 }
 
@@ -36,7 +38,7 @@ fn outcome(keys: &Keyring, key: &[u8]) -> String {
 }
 
 // --------------------------------------------------------------------------------------------
-// The layout, by keys that were made without this crate. The checksums are those of Python 3.12:
+// The layout, shown by keys of another implementation. Python 3.12 computed the checksums:
 //
 //     import zlib
 //
@@ -55,7 +57,7 @@ fn outcome(keys: &Keyring, key: &[u8]) -> String {
 const VECTORS: [(&str, &str, &str); 9] = [
     ("sk_live", "0a1B2c3D", "sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o0XLaBU"),
     ("key", "00000000", "key_00000000_00000000000000000000003U3IkL"),
-    // Its checksum begins with two zeros.
+    // This checksum begins with two zeros.
     ("key", "LeadZero", "key_LeadZero_000000000000000000011900XOL7"),
     ("a", "zzzzzzzz", "a_zzzzzzzz_zzzzzzzzzzzzzzzzzzzzzz12zGTT"),
     ("0", "12345678", "0_12345678_987654321098765432109803ZePx"),
@@ -73,26 +75,26 @@ const VECTORS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-/// CRC-32/ISO-HDLC, bit by bit from its parameters: reflected, 0xEDB88320, all ones before and after.
+/// Computes CRC-32/ISO-HDLC bit by bit: reflected, 0xEDB88320, all ones before and after.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)))
     })
 }
 
-/// Six digits, of which a checksum needs at most as many as 2^32 does.
+/// Returns six digits, which are enough for 2^32.
 fn base62(number: u64) -> String {
     let digit = |power| DIGITS[(number / 62_u64.pow(power) % 62) as usize];
     (0..6).rev().map(|power| char::from(digit(power))).collect()
 }
 
-/// With the checksum that belongs behind it.
+/// Appends the right checksum.
 fn sealed(text: &str) -> String {
     format!("{text}{}", base62(crc32(text.as_bytes()).into()))
 }
 
 #[test]
-fn r49_keys_that_were_made_elsewhere_are_read() {
+fn r49_keys_of_another_implementation_are_parsed() {
     // The check value of CRC-32/ISO-HDLC.
     assert_eq!((crc32(b"123456789"), base62(0xCBF4_3926)), (0xCBF4_3926, "3jZRME".into()));
     for (prefix, id, key) in VECTORS {
@@ -102,7 +104,7 @@ fn r49_keys_that_were_made_elsewhere_are_read() {
         for (other, ..) in VECTORS.iter().filter(|(other, ..)| *other != prefix) {
             assert_eq!(kind(format(other).parse(key)), Kind::ForeignKey, "{other} {key}");
         }
-        // A keyring takes its id from it, and keeps it.
+        // A keyring uses the id of the key.
         let keys = Keyring::builder().format(format(prefix)).build();
         keys.insert(key, Client::new("ci")).unwrap();
         let record = keys.record(id).unwrap();
@@ -124,7 +126,7 @@ fn r48_a_minted_key_is_prefix_id_secret_and_checksum() {
             let (found, tail) = tail.split_once('_').unwrap();
             assert_eq!((found, id.len(), tail.len()), (&*id, 8, 22 + 6));
             assert!(id.bytes().chain(tail.bytes()).all(|byte| byte.is_ascii_alphanumeric()));
-            // A double click and a scanner's `\b` find both ends.
+            // A double click and the `\b` of a scanner find both ends.
             assert!(key.starts_with(char::is_alphanumeric) && key.ends_with(char::is_alphanumeric));
             assert_eq!(sealed(&key[..key.len() - 6]), key);
             assert_eq!(format.parse(&key).unwrap(), id);
@@ -134,7 +136,7 @@ fn r48_a_minted_key_is_prefix_id_secret_and_checksum() {
     let bits = 22.0 * 62_f64.log2();
     assert!(
         (130.9..131.0).contains(&bits),
-        "the secret's own bits, without id and checksum: {bits}"
+        "the bits of the secret, without id and checksum: {bits}"
     );
     assert_eq!(KeyFormat::default(), format("key"));
 }
@@ -165,8 +167,12 @@ fn r48_a_prefix_is_words_of_letters_and_digits_with_single_underscores() {
         &over,
         &format!("{most}_"),
     ] {
-        let error = KeyFormat::new(bad).unwrap_err();
-        assert_eq!(error.kind(), Kind::KeyPrefix, "{bad:?}");
+        let error: ParseFormatError = KeyFormat::new(bad).unwrap_err();
+        assert_eq!(
+            KeyringError::from(error.clone()).kind(),
+            KeyringErrorKind::KeyPrefix,
+            "{bad:?}"
+        );
         assert!(bad.len() < 3 || !error.to_string().contains(bad));
     }
 }
@@ -174,8 +180,9 @@ fn r48_a_prefix_is_words_of_letters_and_digits_with_single_underscores() {
 // --------------------------------------------------------------------------------------------
 // The pattern for scanners.
 
-/// As much of a regular expression as a pattern has: `\b`, a class with a count, and plain characters.
-/// Finds all matches, as a scanner would, in a text of ASCII characters.
+/// Finds all matches of a pattern in ASCII text, as a scanner does.
+///
+/// A pattern has only `\b`, classes with a count, and plain characters.
 fn matches<'t>(pattern: &str, text: &'t str) -> Vec<&'t str> {
     (0..text.len())
         .filter_map(|start| Some(&text[start..end_of_match(pattern, text, start)?]))
@@ -213,7 +220,7 @@ fn end_of_match(mut pattern: &str, text: &str, start: usize) -> Option<usize> {
 }
 
 #[test]
-fn r48_the_pattern_finds_minted_keys_and_only_whole_ones() {
+fn r48_the_pattern_finds_only_whole_minted_keys() {
     let sk_live = format("sk_live");
     assert_eq!(sk_live.pattern(), r"\bsk_live_[0-9A-Za-z]{8}_[0-9A-Za-z]{28}\b");
     for prefix in ["sk_live", "key", "a_1"] {
@@ -250,12 +257,13 @@ fn r48_the_pattern_finds_minted_keys_and_only_whole_ones() {
 // --------------------------------------------------------------------------------------------
 // Randomness.
 
-/// The random digits of a key, eight of its id and 22 of its secret, by their values.
+/// The values of the random digits of a key: eight of its id and 22 of its secret.
 type Random = [u8; 30];
 
-/// Where a chi-squared statistic with 61 degrees of freedom comes by chance once in 10^11 times (166.5),
-/// and one with 3,843 (4,460.5). [`is_uniform`] looks at 32 of them, so that it gives a false alarm
-/// less than once in 3 · 10^9 runs.
+/// Bounds that a chi-squared statistic passes by chance once in 10^11 times.
+///
+/// The bound is 166.5 for 61 degrees of freedom and 4,460.5 for 3,843. [`is_uniform`] computes 32 statistics,
+/// so a false alarm occurs less than once in 3 · 10^9 runs.
 const MOST: [(usize, f64); 2] = [(62, 167.0), (62 * 62, 4_461.0)];
 
 fn chi_squared(counts: &[u32]) -> f64 {
@@ -264,9 +272,10 @@ fn chi_squared(counts: &[u32]) -> f64 {
     counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum()
 }
 
-/// Whether every digit is as likely as any other: at each of the 30 positions, at all of them taken
-/// together (where a bias shows that is too small for one), and in pairs of neighbours (where it shows
-/// if one follows from the other).
+/// Returns an error if some digits are more frequent than others.
+///
+/// This counts digits at each of the 30 positions, at all positions together, and in pairs of neighbours. All
+/// positions together show a small bias. Pairs show a digit that depends on the one before.
 fn is_uniform(keys: &[Random]) -> Result<(), String> {
     let mut positions = vec![vec![0; 62]; 30];
     let (mut all, mut pairs) = (vec![0; 62], vec![0; 62 * 62]);
@@ -290,7 +299,7 @@ fn is_uniform(keys: &[Random]) -> Result<(), String> {
     Ok(())
 }
 
-/// Mints so many keys, all of them different, in id and in secret.
+/// Mints this number of keys, and checks that ids and secrets are different.
 fn minted(keys: usize) -> Vec<Random> {
     let format = format("sk_live");
     let value = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).unwrap() as u8;
@@ -308,7 +317,7 @@ fn minted(keys: usize) -> Vec<Random> {
         .collect();
     let secrets: HashSet<_> = keys.iter().map(|key| &key[8..]).collect();
     assert_eq!(secrets.len(), keys.len());
-    // Of 62^8 ids two may be the same by chance: among a million once in 440 runs, two pairs never.
+    // Two of 62^8 ids can be equal by chance. Among a million keys this happens once in 440 runs.
     let ids: HashSet<_> = keys.iter().map(|key| &key[..8]).collect();
     assert!(ids.len() + 1 >= keys.len());
     keys
@@ -326,7 +335,7 @@ fn r48_a_million_keys_are_different_and_their_digits_uniform() {
     is_uniform(&minted(1_000_000)).unwrap();
 }
 
-/// SplitMix64: good bytes that are the same in every run.
+/// Returns uniform bytes by SplitMix64, the same ones in every run.
 fn bytes() -> impl Iterator<Item = u8> {
     let words = (1_u64..).map(|number| {
         let word = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -338,36 +347,36 @@ fn bytes() -> impl Iterator<Item = u8> {
 }
 
 #[test]
-fn the_check_itself_passes_good_digits_and_catches_each_kind_of_bias() {
+fn the_check_accepts_uniform_digits_and_finds_each_kind_of_bias() {
     let keys = |mut digits: Box<dyn Iterator<Item = u8>>| -> Vec<Random> {
         (0..100_000).map(|_| [(); 30].map(|()| digits.next().unwrap())).collect()
     };
     let good = || bytes().filter(|byte| *byte < 248).map(|byte| byte % 62);
     let good_keys = keys(Box::new(good()));
     is_uniform(&good_keys).unwrap();
-    // What makes of 256 values 62 without more ado, and what forgets where the last whole one ends.
+    // The remainder of a byte by 62 is biased, also if only one value too many is kept.
     is_uniform(&keys(Box::new(bytes().map(|byte| byte % 62)))).unwrap_err();
     is_uniform(&keys(Box::new(bytes().filter(|byte| *byte <= 248).map(|it| it % 62)))).unwrap_err();
-    // What never draws a digit, or draws too few; and what makes two of one.
+    // One digit never occurs, only 36 digits occur, or a digit follows from the one before.
     is_uniform(&keys(Box::new(good().map(|digit| digit.min(60))))).unwrap_err();
     is_uniform(&keys(Box::new(bytes().map(|byte| byte % 36)))).unwrap_err();
     is_uniform(&keys(Box::new(good().flat_map(|digit| [digit, (digit + 1) % 62])))).unwrap_err();
-    // And what is wrong at one place alone.
+    // Only one position is biased.
     let others: Vec<_> = bytes().skip(4_000_000).take(good_keys.len()).collect();
-    for place in [0, 7, 8, 29] {
+    for position in [0, 7, 8, 29] {
         let mut keys = good_keys.clone();
         for (key, byte) in keys.iter_mut().zip(&others) {
-            key[place] = byte % 62;
+            key[position] = byte % 62;
         }
         is_uniform(&keys).unwrap_err();
     }
 }
 
 // --------------------------------------------------------------------------------------------
-// What is refused.
+// Rejected keys.
 
 #[test]
-fn r49_what_is_no_such_key_is_told_by_its_kind_and_never_by_its_value() {
+fn r49_an_invalid_key_is_an_error_with_a_kind_and_without_the_value() {
     let format = format("sk_live");
     let (rest, checksum) = ("sk_live_0a1B2c3D_4e5F6g7H8i9J0k1L2m3N4o", "0XLaBU");
     let crc = u64::from(crc32(rest.as_bytes()));
@@ -381,23 +390,23 @@ fn r49_what_is_no_such_key_is_told_by_its_kind_and_never_by_its_value() {
         (key("000000"), Kind::Checksum),
         (key("UBaLX0"), Kind::Checksum),
         (key("0xlabu"), Kind::Checksum),
-        // Above 32 bits: at the very top, and where the same number is left of it.
+        // The checksum is above 32 bits. Some of these are equal to the right one in the lower 32 bits.
         (key("zzzzzz"), Kind::Checksum),
         (key(&base62(1 << 32)), Kind::Checksum),
         (key(&base62(crc + (1 << 32))), Kind::Checksum),
         (key(&base62(crc + (5 << 32))), Kind::Checksum),
-        // The checksum of a part, and of another spelling.
+        // The checksum of a part, or of another spelling.
         (key(&base62(crc32(&rest.as_bytes()[8..]).into())), Kind::Checksum),
         (key(&base62(crc32(rest.to_uppercase().as_bytes()).into())), Kind::Checksum),
         (good.replace("0a1B2c3D", "0a1B2c3d"), Kind::Checksum),
         (good.replace("4e5F", "4f5E"), Kind::Checksum),
-        // Another prefix, with its right checksum and with a wrong one.
+        // Another prefix, with a right or a wrong checksum.
         (sealed(&rest.replace("live", "test")), Kind::ForeignKey),
         (sealed(&rest.replace("sk_live", "SK_LIVE")), Kind::ForeignKey),
         (sealed(&rest.replace("sk_live", "x_sk_live")), Kind::ForeignKey),
         (sealed(&rest.replace("sk_live", "sk")), Kind::ForeignKey),
         (good.replace("live", "test"), Kind::ForeignKey),
-        // Other layouts, with a checksum that is right.
+        // Other layouts with the right checksum.
         (sealed(&rest[8..]), Kind::KeyLayout),
         (sealed(&rest[7..]), Kind::KeyLayout),
         (sealed(&rest.replace("_live", "__live")), Kind::KeyLayout),
@@ -415,7 +424,7 @@ fn r49_what_is_no_such_key_is_told_by_its_kind_and_never_by_its_value() {
         (sealed(&rest.replace("sk_live", "s\u{e9}")), Kind::KeyLayout),
         (sealed(&rest.replace("sk_live", &"x".repeat(33))), Kind::KeyLayout),
         (sealed(""), Kind::KeyLayout),
-        // What comes of copying.
+        // Copies that are incomplete or too long.
         (good[..good.len() - 1].to_owned(), Kind::KeyLayout),
         (good[1..].to_owned(), Kind::ForeignKey),
         (rest.to_owned(), Kind::KeyLayout),
@@ -431,8 +440,12 @@ fn r49_what_is_no_such_key_is_told_by_its_kind_and_never_by_its_value() {
     ] {
         let error = format.parse(&text).unwrap_err();
         assert_eq!(error.kind(), wrong, "{text}");
-        let told = format!("{error} {error:?}");
-        assert!(!told.contains("0a1B2c3D") && !told.contains("4e5F") && !told.contains("0XLaBU"));
+        let message = format!("{error} {error:?}");
+        assert!(
+            !message.contains("0a1B2c3D")
+                && !message.contains("4e5F")
+                && !message.contains("0XLaBU")
+        );
     }
     for at in 0..good.len() {
         let mut bytes = good.clone().into_bytes();
@@ -445,7 +458,7 @@ fn r49_what_is_no_such_key_is_told_by_its_kind_and_never_by_its_value() {
 }
 
 #[test]
-fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_key() {
+fn r49_a_keyring_with_formats_rejects_other_forms_like_any_wrong_key() {
     let (live, test) = (format("sk_live"), format("sk_test"));
     for (keys, formats) in [
         (Keyring::builder().format(live.clone()).build(), &[&live][..]),
@@ -455,8 +468,8 @@ fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_k
             .iter()
             .map(|format| shown(keys.issue(format, Client::new("ci")).unwrap()))
             .collect();
-        // Nobody issued this one: that it is well-formed does not open anything.
-        let nobodys = shown(live.mint().unwrap());
+        // This key is well-formed, but was not issued.
+        let unissued = shown(live.mint().unwrap());
         let mut typo = good[0].clone().into_bytes();
         let last = typo.last_mut().unwrap();
         *last = if *last == b'x' { b'y' } else { b'x' };
@@ -464,9 +477,10 @@ fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_k
         let cut = &good[0][..good[0].len() - 1];
         let foreign = shown(format("other").mint().unwrap());
         let forged = sealed("sk_live_00000000_0000000000000000000000");
-        // These would be found, were they looked up: what their form tells comes first.
+        // A lookup would find these keys, but the check of their form comes first.
         for unseen in [&*typo, cut, &foreign, "12345abcde"] {
-            keys.insert_digest(tower_api_key::KeyDigest::of(unseen), Client::new("in")).unwrap();
+            keys.insert_digest(tower_api_key::KeyDigest::of(unseen), Client::new("unseen"))
+                .unwrap();
         }
         for spot in SPOTS {
             for form in [
@@ -479,8 +493,8 @@ fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_k
                 for good in &good {
                     assert_eq!(ask(good).outcome(), "200 ci", "{}", spot.name);
                 }
-                let answer = ask(&nobodys).wire();
-                for wrong in [&*nobodys, &typo, cut, &foreign, &forged, "12345abcde", "-"] {
+                let answer = ask(&unissued).wire();
+                for wrong in [&*unissued, &typo, cut, &foreign, &forged, "12345abcde", "-"] {
                     let reply = ask(wrong);
                     assert_eq!(reply.wire(), answer, "{} {wrong}", spot.name);
                     assert_eq!(reply.reason(), Some(Reason::Unknown), "{} {wrong}", spot.name);
@@ -488,7 +502,7 @@ fn r49_a_keyring_with_formats_refuses_other_forms_with_the_answer_of_any_wrong_k
                 }
             }
         }
-        // A handle without the format looks them up, as one that was made before does.
+        // A keyring without formats looks up such a key.
         assert_eq!(outcome(&Keyring::new(), typo.as_bytes()), "401 unknown");
     }
 }
@@ -510,7 +524,9 @@ fn r49_a_key_that_is_known_by_its_digest_is_rejected_if_it_has_none_of_the_forma
 }
 
 #[test]
-fn r49_what_has_another_form_is_neither_inserted_nor_issued_where_there_are_formats() {
+fn r49_a_keyring_with_formats_neither_inserts_nor_issues_a_key_of_another_form() {
+    use KeyringErrorKind as Kind;
+
     let keys = Keyring::builder().format(format("sk_live")).format(format("sk_test")).build();
     let good = shown(format("sk_test").mint().unwrap());
     let typo = |key: &str| {
@@ -522,18 +538,18 @@ fn r49_what_has_another_form_is_neither_inserted_nor_issued_where_there_are_form
         (good[..20].to_owned(), Kind::KeyLayout),
         (shown(format("sk_prod").mint().unwrap()), Kind::ForeignKey),
         (typo(&shown(format("sk_prod").mint().unwrap())), Kind::ForeignKey),
-        // Whichever of the formats it is of, it is the typo that is told.
+        // A typo in a key of either format is a wrong checksum.
         (typo(&good), Kind::Checksum),
         (typo(&shown(format("sk_live").mint().unwrap())), Kind::Checksum),
-        // What is no key at all is told first.
+        // Text that is no key at all has its own error.
         (format!("{good}\n"), Kind::KeyEdge),
         (String::new(), Kind::BlankKey),
         (tower_api_key::KeyDigest::of(&good).encode(), Kind::DigestAsKey),
     ] {
         let error = keys.insert(&key, Client::new("ci")).unwrap_err();
         assert_eq!(error.kind(), wrong, "{key}");
-        let told = format!("{error} {error:?}");
-        assert!(key.is_empty() || !told.contains(&key), "{told}");
+        let message = format!("{error} {error:?}");
+        assert!(key.is_empty() || !message.contains(&key), "{message}");
         assert!(keys.is_empty());
     }
     let other = keys.issue(&format("sk_prod"), Client::new("ci")).unwrap_err();
@@ -546,7 +562,7 @@ fn r49_what_has_another_form_is_neither_inserted_nor_issued_where_there_are_form
 }
 
 #[test]
-fn issue_refuses_a_client_that_insert_would_refuse_and_changes_nothing() {
+fn issue_rejects_an_invalid_client_as_insert_does_and_changes_nothing() {
     let keys = Keyring::new();
     for client in [Client::new(" "), Client::new("a\nb"), Client::new("ci").with_scopes(["a b"])] {
         let inserted = keys.insert("12345abcde", client.clone()).unwrap_err();
@@ -556,9 +572,9 @@ fn issue_refuses_a_client_that_insert_would_refuse_and_changes_nothing() {
 }
 
 // --------------------------------------------------------------------------------------------
-// What a minted key shows of itself.
+// Output of a minted key.
 
-/// A type that is `Clone` or `Display` has two of these, so that naming `some` would not compile.
+/// If a type is `Clone` or `Display`, it has two of these methods, so a call of `some` does not compile.
 trait Neither<A> {
     fn some() {}
 }
@@ -571,16 +587,16 @@ impl<T: Clone> Neither<IsClone> for T {}
 impl<T: fmt::Display> Neither<IsDisplay> for T {}
 
 #[test]
-fn a_minted_key_is_shown_once_and_prints_its_id_alone() {
+fn a_minted_key_is_revealed_once_and_prints_only_its_id() {
     <MintedKey as Neither<_>>::some();
-    // It takes the key itself, so that there is no second time.
-    let show: fn(MintedKey, fn(&str) -> String) -> _ = MintedKey::reveal;
+    // `reveal` consumes the key, so it cannot be called twice.
+    let reveal_once: fn(MintedKey, fn(&str) -> String) -> _ = MintedKey::reveal;
 
     let minted = format("sk_live").mint().unwrap();
     let id = minted.id().to_owned();
     assert_eq!(format!("{minted:?}"), format!("MintedKey({id:?}, ..)"));
     let printed = format!("{minted:?} {minted:#?} {minted:x?}");
-    let key = show(minted, str::to_owned);
+    let key = reveal_once(minted, str::to_owned);
     assert!(key.contains(&id) && printed.contains(&id));
     let secret = &key["sk_live_01234567_".len()..];
     assert!((0..secret.len() - 6).all(|at| !printed.contains(&secret[at..at + 6])), "{printed}");
@@ -598,7 +614,7 @@ proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
-    fn r49_what_is_minted_is_read(prefix in prefixes()) {
+    fn r49_every_minted_key_is_parsed(prefix in prefixes()) {
         let format = format(&prefix);
         let minted = format.mint().unwrap();
         let id = minted.id().to_owned();
@@ -608,7 +624,7 @@ proptest! {
     }
 
     #[test]
-    fn r49_arbitrary_bytes_make_nothing_panic(key in vec(any::<u8>(), 0..100), prefix in ".{0,40}") {
+    fn r49_arbitrary_bytes_cause_no_panic(key in vec(any::<u8>(), 0..100), prefix in ".{0,40}") {
         let format = KeyFormat::new(&prefix).unwrap_or_default();
         prop_assert!(format.parse(&key).is_err());
         let keys = Keyring::builder().format(format).build();
@@ -617,7 +633,7 @@ proptest! {
     }
 
     #[test]
-    fn r49_what_almost_is_a_key_makes_nothing_panic(
+    fn r49_an_almost_valid_key_causes_no_panic(
         key in "[0-9A-Za-z_]{0,12}_[0-9A-Za-z_\u{e9}]{7,9}_[0-9A-Za-z_\u{e9}]{27,29}",
     ) {
         prop_assert!(format("a").parse(&key).is_err());
@@ -630,14 +646,14 @@ proptest! {
 proptest! {
     #![proptest_config(cases(20))]
 
-    // A CRC finds every change of up to four bytes in a row, and a length that is wrong moves an
-    // underscore. So it is all of them, and not a sample.
+    // A CRC finds every change of up to four consecutive bytes, and a wrong length moves an underscore. So
+    // the test can try all changes.
     #[test]
-    fn r49_any_change_of_one_character_is_refused(prefix in prefixes()) {
+    fn r49_any_change_of_one_character_is_rejected(prefix in prefixes()) {
         let format = format(&prefix);
         let key = shown(format.mint().unwrap());
         let keys = Keyring::builder().format(format.clone()).build();
-        let refused = |changed: &str| {
+        let is_rejected = |changed: &str| {
             let parsed = format.parse(changed).map_err(|error| error.kind());
             matches!(parsed, Err(Kind::KeyLayout | Kind::ForeignKey | Kind::Checksum))
                 && keys.insert(changed, Client::new("ci")).is_err()
@@ -647,19 +663,19 @@ proptest! {
             let (before, after) = key.split_at(at);
             for other in others.clone() {
                 let inserted = format!("{before}{other}{after}");
-                prop_assert!(refused(&inserted), "{}", inserted);
+                prop_assert!(is_rejected(&inserted), "{}", inserted);
                 if !after.is_empty() && !after.starts_with(other) {
                     let replaced = format!("{before}{other}{}", &after[1..]);
-                    prop_assert!(refused(&replaced), "{}", replaced);
+                    prop_assert!(is_rejected(&replaced), "{}", replaced);
                 }
             }
             if !after.is_empty() {
                 let deleted = format!("{before}{}", &after[1..]);
-                prop_assert!(refused(&deleted), "{}", deleted);
+                prop_assert!(is_rejected(&deleted), "{}", deleted);
             }
             if after.len() > 1 && after.as_bytes()[0] != after.as_bytes()[1] {
                 let swapped = format!("{before}{}{}{}", &after[1..2], &after[..1], &after[2..]);
-                prop_assert!(refused(&swapped), "{}", swapped);
+                prop_assert!(is_rejected(&swapped), "{}", swapped);
             }
         }
         prop_assert!(keys.is_empty() && format.parse(&key).is_ok());

@@ -1,5 +1,4 @@
-//! The life of a key in a keyring: when it begins and ends, how it is rotated and revoked, and what is
-//! known of it afterwards.
+//! The life of a key in a keyring: its times, rotation, revocation, and its record afterwards.
 
 use crate::support;
 
@@ -18,7 +17,7 @@ use proptest::{collection::vec, option, prelude::*};
 use support::{KEY, Reply, SPOTS, WRONG, ask, cases};
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
-    error::{ConfigError, ConfigErrorKind as Kind},
+    error::{KeyringError, KeyringErrorKind as Kind},
     extract::header,
     key::{KeyFormat, MintedKey},
     observe::{Decision, Observe},
@@ -33,18 +32,18 @@ const TICK: Duration = Duration::from_nanos(if cfg!(windows) { 100 } else { 1 })
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-const NEVER_THERE: &str = "00000000";
+const MISSING_ID: &str = "00000000";
 
 fn days(days: u32) -> Duration {
     days * DAY
 }
 
-/// Some day, from which the tests reckon.
+/// The time at which the clock of a test starts.
 fn start() -> SystemTime {
     UNIX_EPOCH + days(20_000)
 }
 
-/// A clock that stands still until it is told, and counts how often it is read.
+/// A clock that changes only by a call, and counts how often it is read.
 #[derive(Clone)]
 struct Clock {
     now: Arc<Mutex<SystemTime>>,
@@ -94,42 +93,42 @@ fn record(key: &str, client: &str) -> Record {
     Record::new(KeyDigest::of(key), Client::new(client))
 }
 
-/// One that was made long ago, so that it may be over by now.
+/// Returns a record that was created long ago, so that it can have expired.
 fn old_record(key: &str, client: &str) -> Record {
     record(key, client).with_created(UNIX_EPOCH)
 }
 
-/// A key's public id, and the key.
-fn shown(minted: MintedKey) -> (String, String) {
+/// Returns the public id of a key, and the key.
+fn reveal(minted: MintedKey) -> (String, String) {
     let id = minted.id().to_owned();
     (id, minted.reveal(str::to_owned))
 }
 
 fn issue(keys: &Keyring, client: &str) -> (String, String) {
-    shown(keys.issue(&KeyFormat::default(), Client::new(client)).unwrap())
+    reveal(keys.issue(&KeyFormat::default(), Client::new(client)).unwrap())
 }
 
 fn rotate<C>(keys: &Keyring<C>, id: &str, overlap: Duration) -> (String, String)
 where
     C: Identity + Clone + Send + Sync + 'static,
 {
-    shown(keys.rotate(id, overlap).unwrap())
+    reveal(keys.rotate(id, overlap).unwrap())
 }
 
 #[track_caller]
-fn kind<T>(result: Result<T, ConfigError>) -> Kind {
+fn kind<T>(result: Result<T, KeyringError>) -> Kind {
     result.map(drop).unwrap_err().kind()
 }
 
-/// All that a keyring tells of its keys, to see that nothing has changed.
-fn told(keys: &Keyring) -> BTreeMap<String, String> {
+/// Returns every record of a keyring as text, to compare it before and after.
+fn snapshot(keys: &Keyring) -> BTreeMap<String, String> {
     let line = |record: Record| {
         let format = record.format().map(KeyFormat::prefix);
         (record.id().unwrap().to_owned(), format!("{record:?} {format:?}"))
     };
-    let told: BTreeMap<_, _> = keys.records().map(line).collect();
-    assert_eq!(told.len(), keys.records().count());
-    told
+    let snapshot: BTreeMap<_, _> = keys.records().map(line).collect();
+    assert_eq!(snapshot.len(), keys.records().count());
+    snapshot
 }
 
 fn id_of(keys: &Keyring, key: &str) -> String {
@@ -139,34 +138,34 @@ fn id_of(keys: &Keyring, key: &str) -> String {
 }
 
 // --------------------------------------------------------------------------------------------
-// Beginning and end.
+// Start and expiry.
 
 #[test]
-fn r43_a_key_is_refused_from_the_very_instant_at_which_it_expires() {
+fn r43_a_key_is_rejected_from_the_instant_at_which_it_expires() {
     let (keys, clock) = keyring();
     let end = start() + DAY;
     keys.insert_record(record("key-1", "ci").with_expires(end)).unwrap();
-    for (now, told) in [
+    for (now, expected) in [
         (start(), "200 ci"),
         (end - TICK, "200 ci"),
         (end, "401 expired"),
         (end + TICK, "401 expired"),
         (end + days(100_000), "401 expired"),
-        (end - TICK, "200 ci"), // a clock that was set back
+        (end - TICK, "200 ci"), // the clock is set back
     ] {
         clock.set(now);
-        assert_eq!(outcome(&keys, "key-1"), told);
+        assert_eq!(outcome(&keys, "key-1"), expected);
     }
 }
 
 #[test]
-fn r43_a_key_works_from_the_very_instant_at_which_it_begins() {
+fn r43_a_key_is_accepted_from_the_instant_at_which_it_begins() {
     let (keys, clock) = keyring();
     let (begin, end) = (start() + DAY, start() + days(2));
     keys.insert_record(record("key-1", "ci").with_not_before(begin)).unwrap();
     keys.insert_record(record("key-2", "ci").with_not_before(begin).with_expires(end)).unwrap();
     keys.insert_record(record("key-3", "ci").with_not_before(begin).with_expires(begin)).unwrap();
-    for (now, told) in [
+    for (now, expected) in [
         (UNIX_EPOCH, ["401 not_yet_valid"; 3]),
         (begin - TICK, ["401 not_yet_valid"; 3]),
         (begin, ["200 ci", "200 ci", "401 expired"]),
@@ -175,7 +174,7 @@ fn r43_a_key_works_from_the_very_instant_at_which_it_begins() {
         (end, ["200 ci", "401 expired", "401 expired"]),
     ] {
         clock.set(now);
-        assert_eq!(["key-1", "key-2", "key-3"].map(|key| outcome(&keys, key)), told);
+        assert_eq!(["key-1", "key-2", "key-3"].map(|key| outcome(&keys, key)), expected);
     }
 }
 
@@ -208,19 +207,19 @@ fn r43_the_clock_is_read_once_for_a_key_with_times_and_never_for_one_without() {
     }
     keys.revoke_client("ci");
     clock.reads();
-    let told = [WRONG, "plain", "noted"].map(|key| outcome(&keys, key));
-    assert_eq!(told, ["401 unknown", "401 revoked", "401 revoked"]);
+    let outcomes = [WRONG, "plain", "noted"].map(|key| outcome(&keys, key));
+    assert_eq!(outcomes, ["401 unknown", "401 revoked", "401 revoked"]);
     assert_eq!(clock.reads(), 0);
     assert_eq!((outcome(&keys, "all"), clock.reads()), ("401 revoked".into(), 1));
 
-    // By itself it is the system's own.
+    // By default a keyring uses the clock of the system.
     let keys = Keyring::new();
     let now = SystemTime::now();
     keys.insert_record(old_record("past", "ci").with_expires(now - days(1))).unwrap();
     keys.insert_record(record("now", "ci").with_expires(now + days(1))).unwrap();
     keys.insert_record(record("soon", "ci").with_not_before(now + days(1))).unwrap();
-    let told = ["past", "now", "soon"].map(|key| outcome(&keys, key));
-    assert_eq!(told, ["401 expired", "200 ci", "401 not_yet_valid"]);
+    let outcomes = ["past", "now", "soon"].map(|key| outcome(&keys, key));
+    assert_eq!(outcomes, ["401 expired", "200 ci", "401 not_yet_valid"]);
 }
 
 #[test]
@@ -233,12 +232,12 @@ fn clones_share_the_clock_and_the_formats_that_the_keyring_was_built_with() {
     for keys in [&system, &past, &strict] {
         keys.clone().insert_record(old_record("key-1", "ci").with_expires(expires)).unwrap();
     }
-    let told = [&system, &past, &strict].map(|keys| outcome(&keys.clone(), "key-1"));
-    assert_eq!(told, ["401 expired", "200 ci", "401 unknown"]);
+    let outcomes = [&system, &past, &strict].map(|keys| outcome(&keys.clone(), "key-1"));
+    assert_eq!(outcomes, ["401 expired", "200 ci", "401 unknown"]);
 }
 
 #[test]
-fn a_record_tells_what_it_was_given_and_a_keyring_what_it_has_added() {
+fn a_record_returns_its_fields_and_a_keyring_adds_an_id_and_the_time() {
     let (keys, clock) = keyring();
     let fresh = record("key-1", "ci");
     assert_eq!(
@@ -280,13 +279,13 @@ fn a_record_tells_what_it_was_given_and_a_keyring_what_it_has_added() {
         assert!(["Full0001", "for deploys", "ci", "revoked"].iter().all(|it| printed.contains(it)));
     }
     assert_eq!((outcome(&keys, "key-2"), keys.len()), ("401 revoked".into(), 1));
-    for id in ["", "0000000", "000000000", "0000-000", "0000000\u{e9}", " 0000000", NEVER_THERE] {
+    for id in ["", "0000000", "000000000", "0000-000", "0000000\u{e9}", " 0000000", MISSING_ID] {
         assert!(keys.record(id).is_none(), "{id}");
     }
     for id in ["", "0000000", "000000000", "0000_000", "000000\u{e9}", "key-1   "] {
         assert_eq!(kind(record("key-1", "ci").with_id(id)), Kind::KeyId, "{id}");
     }
-    // A list holds no lock, and does not change any more.
+    // A list holds no lock and does not change.
     let listed = keys.records();
     assert!(keys.remove(&KeyDigest::of("key-1")).is_some());
     assert_eq!((listed.count(), keys.records().count()), (2, 1));
@@ -313,9 +312,9 @@ fn a_key_that_would_end_before_it_begins_is_an_error() {
         .unwrap();
 }
 
-// As a table has it in which one old row must not stop the changes to all others.
+// An application can have such a row in its table. It must not prevent changes of other rows.
 #[test]
-fn a_record_that_has_expired_and_says_not_when_it_was_made_is_an_expired_key_and_no_error() {
+fn an_expired_record_without_a_creation_time_is_an_expired_key_and_no_error() {
     let (keys, _) = keyring();
     let old = || record("old", "ci").with_expires(start() - TICK);
     keys.insert_record(old()).unwrap();
@@ -327,7 +326,7 @@ fn a_record_that_has_expired_and_says_not_when_it_was_made_is_an_expired_key_and
 
     keys.replace([old(), record("new", "ci")]).unwrap();
     assert_eq!([outcome(&keys, "old"), outcome(&keys, "new")], ["401 expired", "200 ci"]);
-    // A revocation that comes later is taken.
+    // A later revocation is applied.
     keys.replace([old(), record("new", "ci").with_revoked(start())]).unwrap();
     assert_eq!([outcome(&keys, "old"), outcome(&keys, "new")], ["401 expired", "401 revoked"]);
     for early in [UNIX_EPOCH, UNIX_EPOCH - DAY] {
@@ -337,9 +336,9 @@ fn a_record_that_has_expired_and_says_not_when_it_was_made_is_an_expired_key_and
     }
 }
 
-// A key that was over when it came is still a record that can be stored and loaded.
+// A key that had expired when it was inserted is a valid record, so a file can store it.
 #[test]
-fn what_a_keyring_tells_of_its_keys_it_takes_back() {
+fn the_records_of_a_keyring_can_be_inserted_again() {
     let (keys, clock) = keyring();
     let format = KeyFormat::new("sk_live").unwrap();
     for record in [
@@ -355,44 +354,44 @@ fn what_a_keyring_tells_of_its_keys_it_takes_back() {
     ] {
         keys.insert_record(record).unwrap();
     }
-    let (id, _) = shown(keys.issue(&format, Client::new("ci").with_scopes(["a"])).unwrap());
+    let (id, _) = reveal(keys.issue(&format, Client::new("ci").with_scopes(["a"])).unwrap());
     clock.pass(DAY);
     rotate(&keys, &id, DAY);
     keys.revoke_key(&id_of(&keys, "plain"));
 
-    let before = told(&keys);
+    let before = snapshot(&keys);
     let (others, _) = keyring();
     for record in keys.records() {
-        let told = format!("{record:?}");
-        others.insert_record(record).unwrap_or_else(|error| panic!("{error}: {told}"));
+        let text = format!("{record:?}");
+        others.insert_record(record).unwrap_or_else(|error| panic!("{error}: {text}"));
     }
-    assert_eq!(told(&others), before);
+    assert_eq!(snapshot(&others), before);
     keys.replace(keys.records()).unwrap();
-    assert_eq!(told(&keys), before);
+    assert_eq!(snapshot(&keys), before);
 }
 
 // --------------------------------------------------------------------------------------------
 // Public ids.
 
 #[test]
-fn a_client_comes_with_the_id_of_the_key_that_was_presented() {
+fn a_client_has_the_id_of_the_presented_key() {
     let (keys, _) = keyring();
     let client = Client::new("ci").with_name("CI").with_scopes(["a"]);
     keys.insert("key-1", client.clone()).unwrap();
     keys.insert_digest(KeyDigest::of("key-2"), client.clone()).unwrap();
-    let (id, key) = shown(keys.issue(&KeyFormat::default(), client.clone()).unwrap());
+    let (id, key) = reveal(keys.issue(&KeyFormat::default(), client.clone()).unwrap());
     let mut ids = HashSet::new();
     for key in ["key-1", "key-2", &key] {
         let reply = send(&keys, key);
         let found = reply.client().unwrap();
         assert_eq!(found.key_id(), Some(&*id_of(&keys, key)));
-        assert_eq!(*found, client, "it is the client, whichever of its keys was used");
+        assert_eq!(*found, client, "clients with different keys are equal");
         assert_eq!(found.key_id().unwrap().len(), 8);
         ids.insert(found.key_id().unwrap().to_owned());
     }
     assert!(ids.len() == 3 && ids.contains(&id));
-    assert_eq!(client.key_id(), None, "that of the caller is as it was");
-    // A client from a keyring, in another keyring or for another key, says what it is there.
+    assert_eq!(client.key_id(), None, "the caller's client does not change");
+    // A client from another keyring gets the id of its new key.
     let listed = keys.clients().next().unwrap();
     let others: Keyring = Keyring::new();
     others.insert("key-3", listed).unwrap();
@@ -400,7 +399,7 @@ fn a_client_comes_with_the_id_of_the_key_that_was_presented() {
 }
 
 #[test]
-fn a_name_of_ones_own_for_a_key_stays_until_the_key_is_another() {
+fn a_custom_key_id_stays_until_the_key_is_rotated() {
     let (keys, _) = keyring();
     let named = Client::new("ci").with_key_id("the-first-one");
     keys.insert("key-1", named.clone()).unwrap();
@@ -411,11 +410,11 @@ fn a_name_of_ones_own_for_a_key_stays_until_the_key_is_another() {
         assert_eq!(send(&keys, &new_key).client().unwrap().key_id(), Some(&*new));
         assert_eq!(send(&keys, key).client().unwrap().key_id(), Some("the-first-one"));
     }
-    let (new, key) = shown(keys.issue(&KeyFormat::default(), named).unwrap());
+    let (new, key) = reveal(keys.issue(&KeyFormat::default(), named).unwrap());
     assert_eq!(send(&keys, &key).client().unwrap().key_id(), Some(&*new));
 }
 
-/// A client type of one's own that keeps the id of its key.
+/// A custom client type that stores the id of its key.
 #[derive(Clone, Debug, PartialEq)]
 struct Tenant {
     slug: &'static str,
@@ -443,10 +442,11 @@ impl Identity for Tenant {
 }
 
 #[test]
-fn a_client_type_of_ones_own_is_told_the_id_of_a_key_that_is_issued_or_rotated() {
+fn a_custom_client_type_receives_the_id_of_an_issued_or_rotated_key() {
     let (keys, _) = keyring::<Tenant>();
     let found = |key: &str| send(&keys, key).seen().extensions.get::<Tenant>().unwrap().clone();
-    let (first, first_key) = shown(keys.issue(&KeyFormat::default(), Tenant::new("acme")).unwrap());
+    let (first, first_key) =
+        reveal(keys.issue(&KeyFormat::default(), Tenant::new("acme")).unwrap());
     let (second, second_key) = rotate(&keys, &first, DAY);
     assert_eq!(found(&first_key), Tenant { slug: "acme", key: Some(first) });
     assert_eq!(found(&second_key), Tenant { slug: "acme", key: Some(second.clone()) });
@@ -458,17 +458,17 @@ fn a_client_type_of_ones_own_is_told_the_id_of_a_key_that_is_issued_or_rotated()
     let (third, third_key) = rotate(&keys, imported.id().unwrap(), DAY);
     assert_eq!(found(&third_key).key, Some(third));
 
-    // A refused key has its id all the same.
+    // A rejected key has its id too.
     keys.revoke_key(&second);
     assert_eq!(send(&keys, &second_key).rejection().unwrap().key_id(), Some(&*second));
     assert_eq!((keys.revoke_client("acme"), keys.len()), (3, 0));
 }
 
 #[test]
-fn a_minted_key_that_is_inserted_has_its_own_id_and_another_one_where_that_is_taken() {
+fn an_inserted_minted_key_keeps_its_id_unless_the_id_is_in_use() {
     let (keys, _) = keyring();
     let format = KeyFormat::new("sk_live").unwrap();
-    let (id, key) = shown(format.mint().unwrap());
+    let (id, key) = reveal(format.mint().unwrap());
     keys.insert_record(record("other", "other").with_id(&id).unwrap()).unwrap();
     keys.insert(&key, Client::new("ci")).unwrap();
     let other = id_of(&keys, &key);
@@ -476,15 +476,15 @@ fn a_minted_key_that_is_inserted_has_its_own_id_and_another_one_where_that_is_ta
     assert_eq!(keys.record(&id).unwrap().client().id(), "other");
     assert_eq!(keys.record(&other).unwrap().format(), Some(&format));
 
-    let (id, key) = shown(format.mint().unwrap());
+    let (id, key) = reveal(format.mint().unwrap());
     keys.insert(&key, Client::new("ci")).unwrap();
     assert_eq!(id_of(&keys, &key), id);
-    // By its digest alone nobody can tell.
-    let (id, key) = shown(format.mint().unwrap());
+    // A digest does not show the id and the format of a minted key.
+    let (id, key) = reveal(format.mint().unwrap());
     keys.insert_digest(KeyDigest::of(&key), Client::new("ci")).unwrap();
     assert_ne!(id_of(&keys, &key), id);
     assert_eq!(keys.record(&id_of(&keys, &key)).unwrap().format(), None);
-    // What was minted elsewhere can be rotated, and has the prefix that it had.
+    // The rotation of an inserted minted key keeps its prefix.
     let (_, new) = rotate(&keys, &other, DAY);
     assert!(new.starts_with("sk_live_"));
 }
@@ -496,13 +496,13 @@ fn two_keys_with_one_id_are_an_error_that_changes_nothing() {
     let two = record("key-2", "other").with_id("Same0001").unwrap();
     keys.insert_record(one.clone()).unwrap();
     assert_eq!(kind(keys.insert_record(two.clone())), Kind::DuplicateKeyId);
-    // The key itself is what is told first.
+    // If the key is a duplicate too, that is the error.
     assert_eq!(kind(keys.insert_record(one.clone())), Kind::DuplicateKey);
-    let before = told(&keys);
+    let before = snapshot(&keys);
     let error = keys.replace([one, record("key-3", "ci"), two.clone()]).unwrap_err();
     assert_eq!((error.kind(), error.entry()), (Kind::DuplicateKeyId, Some(3)));
-    assert_eq!((told(&keys), outcome(&keys, "key-2")), (before, "401 unknown".into()));
-    // One that is revoked still has its id; one that is forgotten has not.
+    assert_eq!((snapshot(&keys), outcome(&keys, "key-2")), (before, "401 unknown".into()));
+    // A revoked key keeps its id until it is pruned.
     keys.revoke_key("Same0001");
     assert_eq!(kind(keys.insert_record(two.clone())), Kind::DuplicateKeyId);
     keys.prune();
@@ -514,7 +514,7 @@ fn two_keys_with_one_id_are_an_error_that_changes_nothing() {
 // Rotation.
 
 #[test]
-fn r44_both_keys_work_until_the_very_end_of_the_overlap() {
+fn r44_both_keys_are_accepted_until_the_overlap_ends() {
     let (keys, clock) = keyring();
     let (old, old_key) = issue(&keys, "ci");
     clock.pass(days(10));
@@ -522,14 +522,14 @@ fn r44_both_keys_work_until_the_very_end_of_the_overlap() {
     let (new, new_key) = rotate(&keys, &old, overlap);
     let end = clock.now() + overlap;
     assert!(old != new && old_key != new_key);
-    for (now, told) in [
+    for (now, expected) in [
         (clock.now(), "200 ci"),
         (end - TICK, "200 ci"),
         (end, "401 expired"),
         (end + days(100_000), "401 expired"),
     ] {
         clock.set(now);
-        assert_eq!([outcome(&keys, &old_key), outcome(&keys, &new_key)], [told, "200 ci"]);
+        assert_eq!([outcome(&keys, &old_key), outcome(&keys, &new_key)], [expected, "200 ci"]);
     }
     let (old, new) = (keys.record(&old).unwrap(), keys.record(&new).unwrap());
     assert_eq!((old.retires(), old.expires(), old.revoked()), (Some(end), None, None));
@@ -538,7 +538,7 @@ fn r44_both_keys_work_until_the_very_end_of_the_overlap() {
 }
 
 #[test]
-fn r44_the_old_key_ends_at_its_own_expiry_if_that_is_sooner_and_at_once_without_overlap() {
+fn r44_the_old_key_ends_at_its_own_expiry_if_sooner_and_at_once_without_overlap() {
     let (keys, clock) = keyring();
     for (expiry, overlap, ends) in [
         (days(3), days(7), days(3)),
@@ -567,13 +567,13 @@ fn r44_the_old_key_ends_at_its_own_expiry_if_that_is_sooner_and_at_once_without_
 }
 
 #[test]
-fn a_key_that_was_rotated_without_overlap_is_rejected_whatever_the_clock_says() {
+fn a_key_that_was_rotated_without_overlap_is_rejected_at_any_clock_time() {
     let (keys, clock) = keyring();
     let record = record("old", "ci").with_id("Old00001").unwrap().with_expires(start() + DAY);
     keys.insert_record(record).unwrap();
     let (_, new) = rotate(&keys, "Old00001", Duration::ZERO);
     let old = keys.record("Old00001").unwrap();
-    // On a replica, too.
+    // A replica rejects the key too.
     let (replica, slow) = keyring();
     replica.insert_record(old.clone()).unwrap();
     for now in [UNIX_EPOCH - DAY, UNIX_EPOCH, start() - days(1000), start() - TICK, start()] {
@@ -585,14 +585,14 @@ fn a_key_that_was_rotated_without_overlap_is_rejected_whatever_the_clock_says() 
             ("200 ci".into(), Some(Reason::Expired))
         );
     }
-    // It is told apart from a key that has expired.
+    // The record differs from that of a key that has expired.
     assert_eq!((old.rotated(), old.retires()), (Some(start()), Some(start())));
     assert_eq!(kind(replica.rotate("Old00001", DAY)), Kind::DeadKey);
     assert_eq!((replica.prune(), replica.records().count()), (1, 0));
 }
 
 #[test]
-fn a_record_says_since_when_a_key_is_rotated_and_which_key_is_its_newest_successor() {
+fn a_record_has_the_time_of_its_rotation_and_its_newest_successor() {
     let (keys, clock) = keyring();
     let (first, _) = issue(&keys, "ci");
     let record = keys.record(&first).unwrap();
@@ -604,7 +604,7 @@ fn a_record_says_since_when_a_key_is_rotated_and_which_key_is_its_newest_success
         assert_eq!((new.rotated(), new.replaced_by()), (None, None));
         clock.pass(TICK);
     }
-    // The last rotation has no overlap, the first one had: the clock does not count any more.
+    // If the last rotation has no overlap, the key is rejected at any clock time.
     let (last, _) = rotate(&keys, &first, Duration::ZERO);
     let old = keys.record(&first).unwrap();
     assert_eq!((old.rotated(), old.retires()), (Some(clock.now()), Some(clock.now())));
@@ -615,7 +615,7 @@ fn a_record_says_since_when_a_key_is_rotated_and_which_key_is_its_newest_success
 }
 
 #[test]
-fn the_order_in_which_a_record_is_given_its_times_does_not_matter() {
+fn the_order_of_the_setters_of_times_does_not_matter() {
     let rotated = |since, until| {
         let new = || record("old", "ci");
         let records = [
@@ -631,7 +631,7 @@ fn the_order_in_which_a_record_is_given_its_times_does_not_matter() {
     assert_eq!(rotated(start(), start() + TICK), None);
     let until_its_expiry = record("old", "ci").with_rotated(start());
     assert_eq!(until_its_expiry.check(start() + days(1000)).err(), None);
-    // A rotation that is taken back is none.
+    // A later `with_retires` cancels a rotation without overlap.
     let again =
         record("old", "ci").with_rotated(start()).with_retires(start()).with_retires(start() + DAY);
     assert_eq!(again.check(start()).err(), None);
@@ -641,16 +641,16 @@ fn the_order_in_which_a_record_is_given_its_times_does_not_matter() {
 }
 
 #[test]
-fn r44_the_new_key_has_the_old_ones_client_note_format_and_length_of_life() {
+fn r44_a_rotation_keeps_client_note_format_and_lifetime() {
     let (keys, clock) = keyring();
     let format = KeyFormat::new("sk_live").unwrap();
     let client = Client::new("ci").with_name("CI").with_scopes(["a", "b"]);
-    let life = days(90) + Duration::from_nanos(123_456_700);
+    let lifetime = days(90) + Duration::from_nanos(123_456_700);
     let old = Record::new(KeyDigest::of("old"), client.clone())
         .with_id("Old00001")
         .unwrap()
         .with_created(start() - days(30))
-        .with_expires(start() - days(30) + life)
+        .with_expires(start() - days(30) + lifetime)
         .with_note("for deploys")
         .with_format(format.clone());
     keys.insert_record(old).unwrap();
@@ -658,16 +658,22 @@ fn r44_the_new_key_has_the_old_ones_client_note_format_and_length_of_life() {
     let (new, new_key) = rotate(&keys, "Old00001", DAY);
     let record = keys.record(&new).unwrap();
     assert_eq!((record.client(), record.note()), (&client, Some("for deploys")));
-    assert_eq!((record.created(), record.expires()), (Some(clock.now()), Some(clock.now() + life)));
+    assert_eq!(
+        (record.created(), record.expires()),
+        (Some(clock.now()), Some(clock.now() + lifetime))
+    );
     assert_eq!((record.not_before(), record.retires(), record.revoked()), (None, None, None));
     assert_eq!((record.format(), record.digest()), (Some(&format), KeyDigest::of(&new_key)));
     assert_eq!(format.parse(&new_key).unwrap(), new);
-    // The old record is as it was, but for its end.
+    // Only the end of the old record changes.
     let old = keys.record("Old00001").unwrap();
-    assert_eq!((old.note(), old.expires()), (Some("for deploys"), Some(start() - days(30) + life)));
+    assert_eq!(
+        (old.note(), old.expires()),
+        (Some("for deploys"), Some(start() - days(30) + lifetime))
+    );
     assert_eq!(old.retires(), Some(clock.now() + DAY));
 
-    let expiry = clock.now() + life;
+    let expiry = clock.now() + lifetime;
     clock.set(expiry - TICK);
     assert_eq!(outcome(&keys, &new_key), "200 ci");
     assert!(send(&keys, &new_key).client().unwrap().has_scope("b"));
@@ -676,7 +682,7 @@ fn r44_the_new_key_has_the_old_ones_client_note_format_and_length_of_life() {
 }
 
 #[test]
-fn r44_a_beginning_that_is_still_to_come_is_kept_and_one_that_was_is_not() {
+fn r44_a_rotation_keeps_a_start_in_the_future_and_drops_one_in_the_past() {
     let (keys, clock) = keyring();
     let begin = start() + days(10);
     let old = record("old", "ci").with_not_before(begin).with_expires(begin + DAY);
@@ -695,11 +701,11 @@ fn r44_a_beginning_that_is_still_to_come_is_kept_and_one_that_was_is_not() {
 }
 
 #[test]
-fn r44_a_format_is_kept_where_it_is_accepted_and_else_the_first_that_is() {
+fn r44_a_rotation_keeps_an_accepted_format_and_otherwise_uses_the_first() {
     let [live, test, old] = ["sk_live", "sk_test", "old"].map(|it| KeyFormat::new(it).unwrap());
     let (keys, _) = keyring();
     let strict = Keyring::builder().format(live).format(test.clone()).build();
-    let minted = |format: &KeyFormat| shown(keys.issue(format, Client::new("ci")).unwrap()).0;
+    let minted = |format: &KeyFormat| reveal(keys.issue(format, Client::new("ci")).unwrap()).0;
     let (of_test, of_old) = (minted(&test), minted(&old));
     keys.insert("12345abcde", Client::new("ci")).unwrap();
     let imported = id_of(&keys, "12345abcde");
@@ -719,7 +725,7 @@ fn r44_a_format_is_kept_where_it_is_accepted_and_else_the_first_that_is() {
 }
 
 #[test]
-fn r44_what_is_dead_or_not_there_is_not_rotated_and_nothing_is_changed() {
+fn r44_a_dead_or_missing_key_is_not_rotated_and_nothing_changes() {
     let (keys, clock) = keyring();
     keys.insert_record(record("a", "ci").with_id("Expired1").unwrap().with_expires(start()))
         .unwrap();
@@ -734,7 +740,7 @@ fn r44_what_is_dead_or_not_there_is_not_rotated_and_nothing_is_changed() {
     assert!(keys.revoke_key(&new));
     clock.pass(DAY);
     keys.remove(&KeyDigest::of("e"));
-    let before = told(&keys);
+    let before = snapshot(&keys);
     for (id, wrong) in [
         ("Expired1", Kind::DeadKey),
         ("Retired1", Kind::DeadKey),
@@ -742,7 +748,7 @@ fn r44_what_is_dead_or_not_there_is_not_rotated_and_nothing_is_changed() {
         ("Rotated1", Kind::DeadKey),
         (&*new, Kind::DeadKey),
         ("Removed1", Kind::UnknownKeyId),
-        (NEVER_THERE, Kind::UnknownKeyId),
+        (MISSING_ID, Kind::UnknownKeyId),
         ("", Kind::UnknownKeyId),
         ("ci", Kind::UnknownKeyId),
         ("living01", Kind::UnknownKeyId),
@@ -750,18 +756,18 @@ fn r44_what_is_dead_or_not_there_is_not_rotated_and_nothing_is_changed() {
     ] {
         let error = keys.rotate(id, DAY).unwrap_err();
         assert_eq!(error.kind(), wrong, "{id}");
-        assert_eq!(told(&keys), before, "{id}");
+        assert_eq!(snapshot(&keys), before, "{id}");
     }
     rotate(&keys, "Living01", DAY);
 }
 
 #[test]
-fn r44_a_key_may_be_rotated_twice_and_its_successor_again() {
+fn r44_a_key_can_be_rotated_twice_and_its_successor_again() {
     let (keys, clock) = keyring();
     let (first, first_key) = issue(&keys, "ci");
     let (_, second_key) = rotate(&keys, &first, days(7));
     clock.pass(DAY);
-    // The sooner end counts, whichever was set first.
+    // The earlier end applies, in any order of the rotations.
     let (_, third_key) = rotate(&keys, &first, days(30));
     assert_eq!(keys.record(&first).unwrap().retires(), Some(start() + days(7)));
     let (_, fourth_key) = rotate(&keys, &first, days(2));
@@ -773,15 +779,15 @@ fn r44_a_key_may_be_rotated_twice_and_its_successor_again() {
     assert_eq!(outcome(&keys, &first_key), "401 expired");
     assert_eq!((keys.prune(), keys.len()), (1, 3));
 
-    // A chain of a hundred, each of which lives as long as the first.
-    let life = days(30);
-    let head = record("head", "ci").with_created(clock.now()).with_expires(clock.now() + life);
+    // In a chain of a hundred rotations each key has the lifetime of the first.
+    let lifetime = days(30);
+    let head = record("head", "ci").with_created(clock.now()).with_expires(clock.now() + lifetime);
     keys.insert_record(head.with_id("Head0001").unwrap()).unwrap();
     let (mut id, mut key) = ("Head0001".to_owned(), "head".to_owned());
     for _ in 0..100 {
         clock.pass(days(20));
         let (next, next_key) = rotate(&keys, &id, DAY);
-        assert_eq!(keys.record(&next).unwrap().expires(), Some(clock.now() + life));
+        assert_eq!(keys.record(&next).unwrap().expires(), Some(clock.now() + lifetime));
         assert_eq!([outcome(&keys, &key), outcome(&keys, &next_key)], ["200 ci"; 2]);
         clock.pass(DAY);
         assert_eq!([outcome(&keys, &key), outcome(&keys, &next_key)], ["401 expired", "200 ci"]);
@@ -794,7 +800,7 @@ fn r44_a_key_may_be_rotated_twice_and_its_successor_again() {
 fn r44_an_imported_key_is_rotated_to_one_of_its_own_format() {
     let (keys, _) = keyring();
     for prefix in ["sk_live", "sk_test", "sk_test", "sk_live"] {
-        let (id, key) = shown(KeyFormat::new(prefix).unwrap().mint().unwrap());
+        let (id, key) = reveal(KeyFormat::new(prefix).unwrap().mint().unwrap());
         keys.insert(&key, Client::new("ci")).unwrap();
         let (_, new_key) = rotate(&keys, &id, days(7));
         assert_eq!(new_key.rsplit_once('_').unwrap().0.rsplit_once('_').unwrap().0, prefix);
@@ -802,7 +808,7 @@ fn r44_an_imported_key_is_rotated_to_one_of_its_own_format() {
 }
 
 #[test]
-fn r44_imported_keys_are_rotated_as_issued_ones_are() {
+fn r44_imported_keys_are_rotated_like_issued_keys() {
     let (keys, clock) = keyring();
     keys.insert("12345abcde", Client::new("ci").with_scopes(["a"])).unwrap();
     keys.insert_digest(KeyDigest::of("by-digest"), Client::new("ci").with_scopes(["a"])).unwrap();
@@ -817,10 +823,10 @@ fn r44_imported_keys_are_rotated_as_issued_ones_are() {
 }
 
 // --------------------------------------------------------------------------------------------
-// Revocation, and what is known of it.
+// Revocation and removal.
 
 #[test]
-fn r45_a_revoked_key_stays_as_a_record_and_does_not_come_back() {
+fn r45_a_revoked_key_stays_as_a_record_and_cannot_be_inserted_again() {
     let (keys, clock) = keyring();
     keys.insert("key-1", Client::new("ci")).unwrap();
     keys.insert("key-2", Client::new("ci")).unwrap();
@@ -828,7 +834,7 @@ fn r45_a_revoked_key_stays_as_a_record_and_does_not_come_back() {
     let id = id_of(&keys, "key-1");
     clock.pass(DAY);
     assert_eq!((keys.revoke_key(&id), keys.revoke_key(&id)), (true, false));
-    for unknown in ["", NEVER_THERE, "ci", "key-1", &id.repeat(2)] {
+    for unknown in ["", MISSING_ID, "ci", "key-1", &id.repeat(2)] {
         assert!(!keys.revoke_key(unknown), "{unknown}");
     }
     assert_eq!([outcome(&keys, "key-1"), outcome(&keys, "key-2")], ["401 revoked", "200 ci"]);
@@ -836,13 +842,13 @@ fn r45_a_revoked_key_stays_as_a_record_and_does_not_come_back() {
     assert!(keys.contains_client("ci"));
     assert_eq!((keys.revoke_client("ci"), keys.revoke_client("ci")), (1, 0));
     assert_eq!((keys.len(), keys.clients().count(), keys.contains_client("ci")), (1, 1, false));
-    // When it was revoked first is what is known.
+    // The record keeps the time of the first revocation.
     clock.pass(DAY);
     assert!(!keys.revoke_key(&id));
     assert_eq!(keys.record(&id).unwrap().revoked(), Some(start() + DAY));
     assert_eq!(keys.record(&id).unwrap().check(UNIX_EPOCH).err(), Some(Reason::Revoked));
 
-    let before = told(&keys);
+    let before = snapshot(&keys);
     for client in ["ci", "other"] {
         for error in [
             keys.insert("key-1", Client::new(client)),
@@ -853,7 +859,7 @@ fn r45_a_revoked_key_stays_as_a_record_and_does_not_come_back() {
             assert_eq!(kind(error), Kind::RevokedKey);
         }
     }
-    assert_eq!(told(&keys), before);
+    assert_eq!(snapshot(&keys), before);
     assert_eq!((keys.prune(), keys.prune(), keys.records().count()), (2, 0, 1));
     assert_eq!((outcome(&keys, "key-1"), keys.record(&id)), ("401 unknown".into(), None));
     keys.insert("key-1", Client::new("ci")).unwrap();
@@ -862,7 +868,7 @@ fn r45_a_revoked_key_stays_as_a_record_and_does_not_come_back() {
 }
 
 #[test]
-fn prune_forgets_what_will_never_work_again_and_nothing_else() {
+fn prune_removes_exactly_the_dead_keys() {
     let (keys, clock) = keyring();
     for (key, record) in [
         ("plain", record("plain", "ci")),
@@ -878,16 +884,16 @@ fn prune_forgets_what_will_never_work_again_and_nothing_else() {
         assert!(!outcome(&keys, key).ends_with("unknown"));
     }
     assert_eq!((keys.len(), keys.prune(), keys.prune(), keys.len()), (7, 3, 0, 5));
-    for gone in ["over", "retired", "revoked"] {
-        assert_eq!(outcome(&keys, gone), "401 unknown");
+    for pruned in ["over", "retired", "revoked"] {
+        assert_eq!(outcome(&keys, pruned), "401 unknown");
     }
-    let told =
+    let outcomes =
         ["plain", "noted", "expiring", "retiring", "beginning"].map(|key| outcome(&keys, key));
-    assert_eq!(told, ["200 ci", "200 ci", "200 ci", "200 ci", "401 not_yet_valid"]);
+    assert_eq!(outcomes, ["200 ci", "200 ci", "200 ci", "200 ci", "401 not_yet_valid"]);
     clock.pass(TICK);
     assert_eq!((keys.prune(), keys.len()), (2, 3));
     assert_eq!(outcome(&keys, "beginning"), "200 ci");
-    // What revoking knows has followed.
+    // The index by client is up to date.
     assert_eq!(
         (keys.revoke_client("ci"), keys.len(), keys.prune(), keys.records().count()),
         (3, 0, 3, 0)
@@ -895,7 +901,7 @@ fn prune_forgets_what_will_never_work_again_and_nothing_else() {
 }
 
 #[test]
-fn remove_and_retain_forget_without_a_trace() {
+fn remove_and_retain_remove_keys_completely() {
     let (keys, _) = keyring();
     for key in ["key-1", "key-2", "key-3", "key-4"] {
         keys.insert(key, Client::new(if key == "key-4" { "other" } else { "ci" })).unwrap();
@@ -903,7 +909,7 @@ fn remove_and_retain_forget_without_a_trace() {
     let ids = ["key-1", "key-2", "key-3"].map(|key| id_of(&keys, key));
     assert!(keys.revoke_key(&ids[0]));
     assert!(keys.remove(&KeyDigest::of("key-2")).is_some());
-    // A revoked key is removed like another, and so is its stone.
+    // A revoked key can be removed completely too.
     assert_eq!(keys.remove(&KeyDigest::of("key-1")).unwrap().id(), "ci");
     assert_eq!((keys.len(), keys.records().count()), (2, 2));
     for id in &ids[..2] {
@@ -913,20 +919,20 @@ fn remove_and_retain_forget_without_a_trace() {
     keys.insert("key-1", Client::new("ci")).unwrap();
     assert_eq!(outcome(&keys, "key-1"), "200 ci");
 
-    // Retain asks about live ones alone, and leaves the revoked.
+    // `retain` calls the closure only for live keys, and keeps revoked records.
     assert!(keys.revoke_key(&ids[2]));
     let mut asked = 0;
-    let gone = keys.retain(|client| {
+    let removed = keys.retain(|client| {
         asked += 1;
         client.id() == "other"
     });
-    assert_eq!((asked, gone, keys.len(), keys.records().count()), (2, 1, 1, 2));
-    let told = ["key-1", "key-3", "key-4"].map(|key| outcome(&keys, key));
-    assert_eq!(told, ["401 unknown", "401 revoked", "200 other"]);
+    assert_eq!((asked, removed, keys.len(), keys.records().count()), (2, 1, 1, 2));
+    let outcomes = ["key-1", "key-3", "key-4"].map(|key| outcome(&keys, key));
+    assert_eq!(outcomes, ["401 unknown", "401 revoked", "200 other"]);
 }
 
 #[test]
-fn a_record_that_says_that_it_is_revoked_is_a_stone_from_the_start() {
+fn revoked_record_stays_revoked() {
     let (keys, _) = keyring();
     keys.insert_record(record("key-1", "ci").with_revoked(start())).unwrap();
     assert!(keys.is_empty() && !keys.contains_client("ci") && keys.clients().next().is_none());
@@ -937,7 +943,7 @@ fn a_record_that_says_that_it_is_revoked_is_a_stone_from_the_start() {
 }
 
 // --------------------------------------------------------------------------------------------
-// Refusals: one answer to the caller, and all of it to the operator.
+// Rejections: the caller gets one response, and the operator gets the reason.
 
 /// A reason, and the public id of a key.
 type Note = (Option<Reason>, Option<String>);
@@ -953,7 +959,7 @@ impl Observe for Notes {
 }
 
 #[test]
-fn r43_r45_every_end_gets_one_answer_and_the_observer_learns_which_it_was() {
+fn r43_r45_every_dead_key_gets_one_response_and_the_observer_receives_the_reason() {
     let (keys, _) = keyring();
     for (key, record) in [
         ("Living01", record("Living01", "ci")),
@@ -961,13 +967,13 @@ fn r43_r45_every_end_gets_one_answer_and_the_observer_learns_which_it_was() {
         ("Retired1", record("Retired1", "ci").with_retires(start())),
         ("Unripe01", record("Unripe01", "ci").with_not_before(start() + DAY)),
         ("Revoked1", record("Revoked1", "ci")),
-        ("Revoked2", record("Revoked2", "gone").with_expires(start()).with_not_before(start())),
+        ("Revoked2", record("Revoked2", "former").with_expires(start()).with_not_before(start())),
         ("Removed1", record("Removed1", "ci")),
     ] {
         keys.insert_record(record.with_id(key).unwrap()).unwrap();
     }
     assert!(keys.revoke_key("Revoked1") && keys.remove(&KeyDigest::of("Removed1")).is_some());
-    assert_eq!(keys.revoke_client("gone"), 1);
+    assert_eq!(keys.revoke_client("former"), 1);
     let forms: [fn() -> request::Builder; 3] = [
         || Request::get("/"),
         || Request::post("/").header("content-type", "application/grpc"),
@@ -1012,38 +1018,40 @@ fn r43_r45_every_end_gets_one_answer_and_the_observer_learns_which_it_was() {
     }
 }
 
-/// A key is found by the first eight bytes of its digest, and works or is refused by all of them.
+/// A lookup finds an entry by the first eight bytes of a digest, and then compares all bytes.
 #[test]
-fn r17_a_key_is_unknown_wherever_its_digest_differs_from_a_stored_one_and_whatever_became_of_that()
-{
+fn r17_a_key_with_a_similar_digest_is_unknown_in_every_state_of_the_stored_key() {
     for byte in [0, 7, 8, 15, 16, 24, 31] {
         let mut digest = KeyDigest::of(KEY).to_bytes();
         digest[byte] ^= 1;
         let stored = || record(KEY, "ci").with_note("a note");
         let other = || Record::new(KeyDigest::from_bytes(digest), Client::new("ci"));
-        let lives: [fn(Record) -> Record; 4] = [
+        let states: [fn(Record) -> Record; 4] = [
             |record| record,
             |record| record.with_created(UNIX_EPOCH).with_expires(start()),
             |record| record.with_not_before(start() + DAY),
             |record| record.with_revoked(start()),
         ];
-        for (life, of_itself) in
-            lives.into_iter().zip(["200 ci", "401 expired", "401 not_yet_valid", "401 revoked"])
+        for (state, expected) in
+            states.into_iter().zip(["200 ci", "401 expired", "401 not_yet_valid", "401 revoked"])
         {
-            for (record, told) in [(stored(), of_itself), (other(), "401 unknown")] {
+            for (record, expected) in [(stored(), expected), (other(), "401 unknown")] {
                 let (keys, _) = keyring();
-                keys.insert_record(life(record)).unwrap();
+                keys.insert_record(state(record)).unwrap();
                 let reply = send(&keys, KEY);
-                assert_eq!(reply.outcome(), told, "byte {byte}");
+                assert_eq!(reply.outcome(), expected, "byte {byte}");
                 let key_id = reply.rejection().and_then(|it| it.key_id().map(str::to_owned));
-                assert_eq!(key_id.is_some(), told.starts_with("401") && told != "401 unknown");
+                assert_eq!(
+                    key_id.is_some(),
+                    expected.starts_with("401") && expected != "401 unknown"
+                );
             }
         }
     }
 }
 
 #[test]
-fn a_key_that_is_over_is_not_looked_for_in_the_next_verifier() {
+fn a_dead_key_is_not_looked_up_in_the_next_verifier() {
     let (keys, _) = keyring();
     keys.insert_record(record("expired", "ci").with_expires(start())).unwrap();
     keys.insert_record(record("unripe", "ci").with_not_before(start() + DAY)).unwrap();
@@ -1054,22 +1062,23 @@ fn a_key_that_is_over_is_not_looked_for_in_the_next_verifier() {
         next.insert(key, Client::new("next")).unwrap();
     }
     let layer = ApiKeyLayer::new(header("x-api-key"), keys.or(next));
-    let told = open.map(|key| ask(&layer, Request::get("/").header("x-api-key", key)).outcome());
-    assert_eq!(told, ["401 expired", "401 not_yet_valid", "401 revoked", "200 next"]);
+    let outcomes =
+        open.map(|key| ask(&layer, Request::get("/").header("x-api-key", key)).outcome());
+    assert_eq!(outcomes, ["401 expired", "401 not_yet_valid", "401 revoked", "200 next"]);
 }
 
 // --------------------------------------------------------------------------------------------
-// Another set of keys.
+// Replacing all keys.
 
 #[test]
-fn replace_moves_by_the_difference_and_keeps_the_ids_of_what_stays() {
+fn replace_applies_the_difference_and_keeps_the_ids_of_keys_that_stay() {
     let (keys, clock) = keyring();
     keys.insert("stays", Client::new("ci")).unwrap();
     keys.insert("goes", Client::new("ci")).unwrap();
     keys.insert("moves", Client::new("ci")).unwrap();
     keys.insert("dies", Client::new("ci")).unwrap();
     let id = id_of(&keys, "stays");
-    let gone = id_of(&keys, "goes");
+    let removed = id_of(&keys, "goes");
     clock.pass(DAY);
     keys.replace([
         record("stays", "ci").with_note("a note"),
@@ -1078,15 +1087,15 @@ fn replace_moves_by_the_difference_and_keeps_the_ids_of_what_stays() {
         record("comes", "new").with_id("NewKey01").unwrap().with_expires(start() + days(2)),
     ])
     .unwrap();
-    let told = ["stays", "goes", "moves", "dies", "comes"].map(|key| outcome(&keys, key));
-    assert_eq!(told, ["200 ci", "401 unknown", "200 other", "401 revoked", "200 new"]);
+    let outcomes = ["stays", "goes", "moves", "dies", "comes"].map(|key| outcome(&keys, key));
+    assert_eq!(outcomes, ["200 ci", "401 unknown", "200 other", "401 revoked", "200 new"]);
     assert_eq!((keys.len(), keys.records().count()), (3, 4));
     assert_eq!((id_of(&keys, "stays"), id_of(&keys, "comes")), (id.clone(), "NewKey01".to_owned()));
     assert_eq!(send(&keys, "comes").client().unwrap().key_id(), Some("NewKey01"));
     assert_eq!(send(&keys, "stays").client().unwrap().key_id(), Some(&*id));
     assert_eq!(keys.record(&id).unwrap().note(), Some("a note"));
-    assert!(keys.record(&gone).is_none() && !keys.revoke_key(&gone));
-    // Whatever knows of clients and ids has followed.
+    assert!(keys.record(&removed).is_none() && !keys.revoke_key(&removed));
+    // The indices by client and by id are up to date.
     assert_eq!(
         (keys.revoke_client("ci"), keys.revoke_client("other"), keys.revoke_client("other")),
         (1, 1, 0)
@@ -1098,7 +1107,7 @@ fn replace_moves_by_the_difference_and_keeps_the_ids_of_what_stays() {
         (keys.len(), keys.records().count(), outcome(&keys, "dies")),
         (0, 0, "401 unknown".into())
     );
-    // An id may go from one key to another.
+    // Two keys can exchange their ids.
     keys.replace([
         record("a", "ci").with_id("Id000001").unwrap(),
         record("b", "ci").with_id("Id000002").unwrap(),
@@ -1118,10 +1127,10 @@ fn replace_moves_by_the_difference_and_keeps_the_ids_of_what_stays() {
 fn replace_with_an_error_changes_nothing_and_names_the_entry() {
     let (keys, _) = keyring();
     keys.insert("key-1", Client::new("ci")).unwrap();
-    keys.insert("key-2", Client::new("gone")).unwrap();
-    keys.revoke_client("gone");
+    keys.insert("key-2", Client::new("former")).unwrap();
+    keys.revoke_client("former");
     let id = id_of(&keys, "key-1");
-    let before = told(&keys);
+    let before = snapshot(&keys);
     let good = || record("key-3", "new");
     for (records, wrong, entry) in [
         (vec![good(), good()], Kind::DuplicateKey, 2),
@@ -1137,22 +1146,22 @@ fn replace_with_an_error_changes_nothing_and_names_the_entry() {
             Kind::Lifetime,
             2,
         ),
-        // The id that another one keeps, since it is there already.
+        // Another key has this id already.
         (vec![record("key-1", "ci"), good().with_id(&id).unwrap()], Kind::DuplicateKeyId, 2),
         (vec![good().with_id(&id).unwrap(), record("key-1", "ci")], Kind::DuplicateKeyId, 2),
     ] {
         let error = keys.replace(records).unwrap_err();
         assert_eq!((error.kind(), error.entry()), (wrong, Some(entry)));
         assert!(error.to_string().starts_with(&format!("entry {entry}: ")), "{error}");
-        assert_eq!(told(&keys), before);
-        let told = ["key-1", "key-2", "key-3"].map(|key| outcome(&keys, key));
-        assert_eq!(told, ["200 ci", "401 revoked", "401 unknown"]);
+        assert_eq!(snapshot(&keys), before);
+        let outcomes = ["key-1", "key-2", "key-3"].map(|key| outcome(&keys, key));
+        assert_eq!(outcomes, ["200 ci", "401 revoked", "401 unknown"]);
     }
     assert_eq!((keys.revoke_client("new"), keys.revoke_client("ci"), keys.len()), (0, 1, 0));
 }
 
 #[test]
-fn replace_works_for_a_client_type_of_ones_own_before_and_after_its_ids_are_learnt() {
+fn replace_works_for_a_custom_client_type_before_and_after_its_ids_are_indexed() {
     let (keys, _) = keyring::<Tenant>();
     let of = |key: &str, slug| Record::new(KeyDigest::of(key), Tenant::new(slug));
     keys.insert("key-1", Tenant::new("a")).unwrap();
@@ -1171,7 +1180,7 @@ fn replace_works_for_a_client_type_of_ones_own_before_and_after_its_ids_are_lear
 // --------------------------------------------------------------------------------------------
 // Changes while requests run.
 
-/// Tells the readers to end, even where the writer has panicked.
+/// Stops the readers on drop, even if the writer has panicked.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -1182,9 +1191,9 @@ impl Drop for Ending<'_> {
 
 const READERS: usize = 3;
 
-/// Ends one key after another while readers use them, and counts the requests that began after a change
-/// had returned and got in all the same.
-fn late(keys: &Keyring, end: impl Fn(usize, &str)) -> [usize; READERS] {
+/// Ends one key after another while readers use them. Returns how many requests were accepted although
+/// they started after the change had returned.
+fn accepted_too_late(keys: &Keyring, end: impl Fn(usize, &str)) -> [usize; READERS] {
     const ROUNDS: usize = 200;
     let key = |round: usize| format!("{round:08}-key-of-this-round");
     let (ended, used, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
@@ -1205,14 +1214,14 @@ fn late(keys: &Keyring, end: impl Fn(usize, &str)) -> [usize; READERS] {
         let started = Instant::now();
         for round in 1..=ROUNDS {
             keys.insert(key(round), Client::new("ci")).unwrap();
-            // Each key is used before it ends, so that whoever keeps what they read is found out.
+            // A reader uses each key before its end, so that a cached result would be found.
             while used.load(SeqCst) < round {
-                assert!(started.elapsed() < Duration::from_secs(30), "nobody got in");
+                assert!(started.elapsed() < Duration::from_secs(30), "no request was accepted");
                 thread::yield_now();
             }
             end(round, &key(round));
             ended.store(round, SeqCst);
-            // As does a request of the same thread, at once.
+            // The next request of this thread is rejected.
             assert!(outcome(keys, &key(round)).starts_with("401"));
         }
         drop(ending);
@@ -1221,35 +1230,36 @@ fn late(keys: &Keyring, end: impl Fn(usize, &str)) -> [usize; READERS] {
 }
 
 #[test]
-fn r45_once_a_key_is_revoked_by_id_or_by_client_no_request_that_starts_gets_in() {
+fn r45_after_a_revocation_by_id_or_client_no_new_request_is_accepted() {
     let keys = Keyring::new();
-    let by_id = late(&keys, |_, key| assert!(keys.revoke_key(&id_of(&keys, key))));
+    let by_id = accepted_too_late(&keys, |_, key| assert!(keys.revoke_key(&id_of(&keys, key))));
     let keys = Keyring::new();
-    let by_client = late(&keys, |_, _| assert_eq!(keys.revoke_client("ci"), 1));
+    let by_client = accepted_too_late(&keys, |_, _| assert_eq!(keys.revoke_client("ci"), 1));
     assert_eq!((by_id, by_client), ([0; READERS], [0; READERS]));
 }
 
 #[test]
-fn r45_once_a_key_is_replaced_or_rotated_without_overlap_no_request_that_starts_gets_in() {
+fn r45_after_a_replacement_or_a_rotation_without_overlap_no_new_request_is_accepted() {
     let keys = Keyring::new();
     let others = || (0..20).map(|number| record(&format!("other-{number}"), "other"));
-    let replaced = late(&keys, |_, _| keys.replace(others()).unwrap());
-    let revoked = late(&keys, |_, key| {
+    let replaced = accepted_too_late(&keys, |_, _| keys.replace(others()).unwrap());
+    let revoked = accepted_too_late(&keys, |_, key| {
         let end = record(key, "ci").with_revoked(start());
         keys.replace(others().chain([end])).unwrap();
         keys.prune();
     });
     let keys = Keyring::new();
-    let rotated = late(&keys, |_, key| drop(rotate(&keys, &id_of(&keys, key), Duration::ZERO)));
+    let rotated =
+        accepted_too_late(&keys, |_, key| drop(rotate(&keys, &id_of(&keys, key), Duration::ZERO)));
     assert_eq!([replaced, revoked, rotated], [[0; READERS]; 3]);
 }
 
 #[test]
-fn what_is_in_both_sets_is_there_all_the_time_while_they_are_replaced() {
+fn keys_in_both_sets_stay_valid_throughout_a_replacement() {
     let (keys, done, read) = (Keyring::new(), AtomicBool::new(false), AtomicU64::new(0));
     let set = |round: usize| {
         let both = (0..4).map(|number| record(&format!("both-{number}"), "both"));
-        // Of another size each time, so that tables grow and shrink.
+        // The size differs each time, so that tables grow and shrink.
         let more =
             (0..round % 7 * 40).map(move |number| record(&format!("{round}-{number}"), "ci"));
         both.chain(more)
@@ -1282,19 +1292,19 @@ fn what_is_in_both_sets_is_there_all_the_time_while_they_are_replaced() {
 }
 
 #[test]
-fn r44_while_a_key_is_rotated_neither_it_nor_its_successor_is_ever_refused() {
+fn r44_during_a_rotation_neither_key_is_ever_rejected() {
     let keys: Keyring = Keyring::new();
     let (mut id, key) = issue(&keys, "ci");
     let (current, done) = (Mutex::new((0, key)), AtomicBool::new(false));
     let read = || {
-        let mut refused = 0;
+        let mut rejected = 0;
         while !done.load(SeqCst) {
             let key = current.lock().unwrap().1.clone();
-            refused += usize::from(outcome(&keys, &key) != "200 ci");
+            rejected += usize::from(outcome(&keys, &key) != "200 ci");
         }
-        refused
+        rejected
     };
-    let refused = thread::scope(|scope| {
+    let rejected = thread::scope(|scope| {
         let readers = [(); 2].map(|()| scope.spawn(read));
         let ending = Ending(&done);
         for round in 1..=200 {
@@ -1305,14 +1315,14 @@ fn r44_while_a_key_is_rotated_neither_it_nor_its_successor_is_ever_refused() {
         drop(ending);
         readers.map(|reader| reader.join().unwrap())
     });
-    assert_eq!((refused, keys.len(), keys.revoke_client("ci")), ([0; 2], 201, 201));
+    assert_eq!((rejected, keys.len(), keys.revoke_client("ci")), ([0; 2], 201, 201));
 }
 
 // --------------------------------------------------------------------------------------------
-// Times that nobody has.
+// Extreme times.
 
 #[test]
-fn r43_extreme_times_make_nothing_panic_and_mean_what_they_say() {
+fn r43_extreme_times_cause_no_panic_and_keep_their_meaning() {
     let extremes: Vec<_> = [
         UNIX_EPOCH.checked_sub(DAY),
         UNIX_EPOCH.checked_sub(days(1_000_000)),
@@ -1360,10 +1370,10 @@ fn r43_extreme_times_make_nothing_panic_and_mean_what_they_say() {
     }
     assert!(number > 0);
 
-    // Before 1970 is 1970, and what is after 2554 never comes.
+    // A time before 1970 counts as 1970, and a time after 2554 is never reached.
     clock.set(start());
     let far = *extremes.last().unwrap();
-    for (key, record, told) in [
+    for (key, record, expected) in [
         ("a", old_record("a", "ci").with_expires(UNIX_EPOCH - DAY), "401 expired"),
         ("b", record("b", "ci").with_expires(far), "200 ci"),
         ("c", record("c", "ci").with_not_before(UNIX_EPOCH - DAY), "200 ci"),
@@ -1375,31 +1385,31 @@ fn r43_extreme_times_make_nothing_panic_and_mean_what_they_say() {
         ("i", record("i", "ci").with_revoked(far), "401 revoked"),
     ] {
         keys.insert_record(record).unwrap();
-        assert_eq!(outcome(&keys, key), told, "{key}");
+        assert_eq!(outcome(&keys, key), expected, "{key}");
     }
 }
 
-// What a record tells is what a file of keys would hold of it.
+// A key file stores these fields of a record.
 #[test]
-fn r43_r45_a_record_of_a_key_that_never_begins_or_is_revoked_far_away_says_so() {
+fn r43_r45_a_record_keeps_a_start_or_a_revocation_in_the_far_future() {
     let far = UNIX_EPOCH + Duration::from_secs(1 << 40);
     assert!(record("a", "ci").with_not_before(far).not_before().is_some());
     assert!(record("a", "ci").with_revoked(far).revoked().is_some());
 }
 
 // --------------------------------------------------------------------------------------------
-// A model of all this, spelled out.
+// A model of a keyring.
 
 #[derive(Clone, Debug)]
-struct Life {
+struct Validity {
     begins: Option<u32>,
     expires: Option<u32>,
     retires: Option<u32>,
     is_revoked: bool,
 }
 
-impl Life {
-    fn told(&self, now: u32) -> &'static str {
+impl Validity {
+    fn outcome(&self, now: u32) -> &'static str {
         let is_over = |end: Option<u32>| end.is_some_and(|end| now >= end);
         if self.is_revoked {
             "401 revoked"
@@ -1413,10 +1423,10 @@ impl Life {
     }
 }
 
-fn lives() -> impl Strategy<Value = Life> {
+fn validities() -> impl Strategy<Value = Validity> {
     let time = || option::of(1..8_u32);
     (time(), time(), time(), any::<bool>()).prop_map(|(begins, expires, retires, is_revoked)| {
-        Life {
+        Validity {
             begins,
             expires: expires.map(|expires| expires.max(begins.unwrap_or(0))),
             retires,
@@ -1456,9 +1466,9 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What the model knows of a key.
+/// A key in the model.
 #[derive(Clone, Debug)]
-struct Known {
+struct ModelKey {
     key: String,
     id: String,
     client: String,
@@ -1466,14 +1476,14 @@ struct Known {
     is_revoked: bool,
 }
 
-impl Known {
-    fn life(&self) -> Life {
+impl ModelKey {
+    fn validity(&self) -> Validity {
         let Self { retires, is_revoked, .. } = *self;
-        Life { begins: None, expires: None, retires, is_revoked }
+        Validity { begins: None, expires: None, retires, is_revoked }
     }
 
     fn is_dead(&self, now: u32) -> bool {
-        !self.life().told(now).starts_with("200")
+        !self.validity().outcome(now).starts_with("200")
     }
 }
 
@@ -1481,58 +1491,58 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn r43_a_key_lives_as_its_times_say(life in lives()) {
+    fn r43_a_key_is_valid_exactly_between_its_times(validity in validities()) {
         let (keys, clock) = keyring();
         let mut record = old_record("key", "ci");
-        record = life.begins.into_iter().fold(record, |record, time| record.with_not_before(at(time)));
-        record = life.expires.into_iter().fold(record, |record, time| record.with_expires(at(time)));
-        record = life.retires.into_iter().fold(record, |record, time| record.with_retires(at(time)));
-        if life.is_revoked {
+        record = validity.begins.into_iter().fold(record, |record, time| record.with_not_before(at(time)));
+        record = validity.expires.into_iter().fold(record, |record, time| record.with_expires(at(time)));
+        record = validity.retires.into_iter().fold(record, |record, time| record.with_retires(at(time)));
+        if validity.is_revoked {
             record = record.with_revoked(at(3));
         }
         keys.insert_record(record.clone()).unwrap();
         for now in 0..9 {
             clock.set(at(now));
-            let told = life.told(now);
-            prop_assert_eq!(outcome(&keys, "key"), told);
-            let refused = record.check(at(now)).err().map_or("ci", Reason::as_str);
-            prop_assert_eq!(told.split_once(' ').unwrap().1, refused);
-            let is_dead = told == "401 revoked" || told == "401 expired";
+            let expected = validity.outcome(now);
+            prop_assert_eq!(outcome(&keys, "key"), expected);
+            let rejected = record.check(at(now)).err().map_or("ci", Reason::as_str);
+            prop_assert_eq!(expected.split_once(' ').unwrap().1, rejected);
+            let is_dead = expected == "401 revoked" || expected == "401 expired";
             prop_assert_eq!(keys.rotate(&id_of(&keys, "key"), DAY).is_err(), is_dead);
             keys.replace([record.clone()]).unwrap();
         }
         clock.set(at(4));
-        let is_dead = ["401 revoked", "401 expired"].contains(&life.told(4));
+        let is_dead = ["401 revoked", "401 expired"].contains(&validity.outcome(4));
         prop_assert_eq!((keys.prune(), keys.records().count()), (is_dead.into(), (!is_dead).into()));
     }
 
     #[test]
-    fn any_changes_leave_what_a_plain_list_would_hold(changes in vec(changes(), 0..40)) {
+    fn any_changes_leave_a_keyring_equal_to_a_plain_list(changes in vec(changes(), 0..40)) {
         let (keys, clock) = keyring();
-        let mut model: Vec<Known> = Vec::new();
+        let mut model: Vec<ModelKey> = Vec::new();
         let mut now = 0;
         let client = |number: u8| format!("client-{number}");
         let known = |key: String, id: String, client: String| {
-            Known { key, id, client, retires: None, is_revoked: false }
+            ModelKey { key, id, client, retires: None, is_revoked: false }
         };
         for change in changes {
             match change {
-                Change::Insert(key, whose) => {
+                Change::Insert(key, owner) => {
                     let key = format!("key-{key}");
                     let found = model.iter().find(|known| known.key == key);
-                    let result = keys.insert(&key, Client::new(client(whose)));
+                    let result = keys.insert(&key, Client::new(client(owner)));
                     match found.map(|known| known.is_revoked) {
                         None => {
                             result.unwrap();
-                            model.push(known(key.clone(), id_of(&keys, &key), client(whose)));
+                            model.push(known(key.clone(), id_of(&keys, &key), client(owner)));
                         }
                         Some(true) => prop_assert_eq!(kind(result), Kind::RevokedKey),
                         Some(false) => prop_assert_eq!(kind(result), Kind::DuplicateKey),
                     }
                 }
-                Change::Issue(whose) => {
-                    let (id, key) = issue(&keys, &client(whose));
-                    model.push(known(key, id, client(whose)));
+                Change::Issue(owner) => {
+                    let (id, key) = issue(&keys, &client(owner));
+                    model.push(known(key, id, client(owner)));
                 }
                 Change::Rotate(which, overlap) => {
                     let count = model.len().max(1);
@@ -1543,16 +1553,16 @@ proptest! {
                     } else {
                         let end = now + overlap;
                         old.retires = Some(old.retires.map_or(end, |before| before.min(end)));
-                        let whose = old.client.clone();
-                        let (id, key) = shown(result.unwrap());
-                        model.push(known(key, id, whose));
+                        let owner = old.client.clone();
+                        let (id, key) = reveal(result.unwrap());
+                        model.push(known(key, id, owner));
                     }
                 }
-                Change::Revoke(whose) => {
-                    let whose = client(whose);
-                    let theirs = model.iter_mut().filter(|it| it.client == whose && !it.is_revoked);
+                Change::Revoke(owner) => {
+                    let owner = client(owner);
+                    let theirs = model.iter_mut().filter(|it| it.client == owner && !it.is_revoked);
                     let count = theirs.map(|known| known.is_revoked = true).count();
-                    prop_assert_eq!(keys.revoke_client(&whose), count);
+                    prop_assert_eq!(keys.revoke_client(&owner), count);
                 }
                 Change::RevokeKey(which) => {
                     let count = model.len().max(1);
@@ -1564,8 +1574,8 @@ proptest! {
                     let at = usize::from(which) % model.len().max(1);
                     if model.get(at).is_some() {
                         let known = model.remove(at);
-                        let whose = keys.remove(&KeyDigest::of(&known.key)).unwrap();
-                        prop_assert_eq!(whose.id(), known.client);
+                        let owner = keys.remove(&KeyDigest::of(&known.key)).unwrap();
+                        prop_assert_eq!(owner.id(), known.client);
                     }
                 }
                 Change::Prune => {
@@ -1598,17 +1608,17 @@ proptest! {
                 sorted(keys.clients().map(|client| client.id().to_owned()).collect()),
                 sorted(live().map(|known| known.client.clone()).collect())
             );
-            for whose in [0, 1, 2].map(client) {
-                let has_one = live().any(|known| known.client == whose);
-                prop_assert_eq!(keys.contains_client(&whose), has_one);
+            for owner in [0, 1, 2].map(client) {
+                let has_one = live().any(|known| known.client == owner);
+                prop_assert_eq!(keys.contains_client(&owner), has_one);
             }
         }
         for known in &model {
-            let told = known.life().told(now).replace("200 ci", &format!("200 {}", known.client));
+            let expected = known.validity().outcome(now).replace("200 ci", &format!("200 {}", known.client));
             let reply = send(&keys, &known.key);
-            prop_assert_eq!(reply.outcome(), told);
-            let rejected = reply.rejection().and_then(tower_api_key::Rejection::key_id);
-            let id = reply.client().and_then(Client::key_id).or(rejected);
+            prop_assert_eq!(reply.outcome(), expected);
+            let rejected_id = reply.rejection().and_then(tower_api_key::Rejection::key_id);
+            let id = reply.client().and_then(Client::key_id).or(rejected_id);
             prop_assert_eq!(id, Some(&*known.id));
             let record = keys.record(&known.id).unwrap();
             prop_assert_eq!(record.digest(), KeyDigest::of(&known.key));
@@ -1619,7 +1629,7 @@ proptest! {
 }
 
 #[test]
-fn replace_takes_an_iterator_that_uses_the_keyring() {
+fn replace_accepts_an_iterator_that_uses_the_keyring() {
     let keys = Keyring::new();
     keys.insert(KEY, Client::new("ci")).unwrap();
     let inner = keys.clone();
@@ -1630,19 +1640,19 @@ fn replace_takes_an_iterator_that_uses_the_keyring() {
 }
 
 #[test]
-fn what_is_revoked_while_retain_asks_is_remembered() {
+fn a_revocation_during_retain_is_kept() {
     let keys = Keyring::new();
     keys.insert(KEY, Client::new("ci")).unwrap();
-    let gone = keys.retain(|client| {
+    let removed = keys.retain(|client| {
         assert_eq!(keys.revoke_client(client.id()), 1);
         false
     });
-    assert_eq!((gone, keys.records().count()), (0, 1));
+    assert_eq!((removed, keys.records().count()), (0, 1));
     assert!(keys.insert(KEY, Client::new("ci")).is_err());
 }
 
 #[test]
-fn r44_a_key_that_has_not_begun_is_rotated_to_one_of_the_same_life() {
+fn r44_a_key_that_is_not_yet_valid_is_rotated_to_one_of_the_same_lifetime() {
     let keys = Keyring::new();
     let begins = SystemTime::now() + 10 * DAY;
     let record = Record::new(KeyDigest::of(KEY), Client::new("ci"))

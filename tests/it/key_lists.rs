@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use support::{KEY, OTHER, ask, cases};
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
-    error::{ConfigError, ConfigErrorKind as Kind},
+    error::{KeyringError, KeyringErrorKind as Kind},
     extract::header,
 };
 
@@ -17,7 +17,7 @@ fn outcome(keys: &Keyring, key: &str) -> String {
 }
 
 #[track_caller]
-fn assert_says_no_part_of(error: &ConfigError, value: &str) {
+fn assert_says_no_part_of(error: &KeyringError, value: &str) {
     let text = format!("{error} {error:?} {error:#?}");
     // The placeholder is a word of the message and no secret.
     let parts = value.split([',', '=', '\n', ' ', '"', '\'']).filter(|part| *part != "placeholder");
@@ -323,7 +323,7 @@ fn a_variable_whose_value_begins_with_its_own_name_is_rejected() {
         let output = child.env(CHILD, "1").env(VARIABLE, value).output().unwrap();
         let output = String::from_utf8(output.stdout).unwrap();
         let error =
-            format!("from_env: {VARIABLE}: entry 1: {}", ConfigError::from(Kind::ListAssignment));
+            format!("from_env: {VARIABLE}: entry 1: {}", KeyringError::from(Kind::ListAssignment));
         assert!(output.contains(&error) && !output.contains(KEY), "{output}");
     }
 }

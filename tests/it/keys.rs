@@ -1,4 +1,4 @@
-//! The keyring: what can be in it, how it gets there, and what a change means for requests.
+//! The keyring: keys that it accepts, lists of keys, and the effect of a change on requests.
 
 use crate::support;
 
@@ -21,8 +21,12 @@ use http::Request;
 use support::{KEY, OTHER, WRONG, ask, keys};
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
-    error::{ConfigError, ConfigErrorKind as Kind},
+    error::{
+        ConfigError, ConfigErrorKind, KeyringError, KeyringErrorKind as Kind, ParseDigestError,
+        ParseFormatError, ParseKeyError, ParseKeyErrorKind,
+    },
     extract::header,
+    key::KeyFormat,
 };
 
 fn outcome<C: Clone + Send + Sync + 'static>(keys: &Keyring<C>, key: &str) -> String {
@@ -30,9 +34,9 @@ fn outcome<C: Clone + Send + Sync + 'static>(keys: &Keyring<C>, key: &str) -> St
     ask(&layer, Request::get("/").header("x-api-key", key)).outcome()
 }
 
-/// The text of an error, which must not hold the value that it is about.
+/// Returns the text of an error, which must not hold the value that caused the error.
 #[track_caller]
-fn told(error: &ConfigError, value: &[u8]) -> String {
+fn told(error: &KeyringError, value: &[u8]) -> String {
     let text = format!("{error} {error:?} {error:#?}");
     let value = String::from_utf8_lossy(value);
     for part in value.split([',', '=', '\n', ' ']).filter(|part| part.len() >= 8) {
@@ -41,7 +45,7 @@ fn told(error: &ConfigError, value: &[u8]) -> String {
     error.to_string()
 }
 
-// A builder's error names the position, and never the value.
+// The error names the position and never the value.
 #[test]
 fn r11_a_key_that_could_not_be_presented_is_an_error_that_names_the_position() {
     let long = "k".repeat(1025);
@@ -85,7 +89,7 @@ fn r11_short_keys_and_every_byte_from_0x20_to_0x7e_are_allowed() {
 }
 
 #[test]
-fn r11_a_keyring_without_keys_refuses_everything() {
+fn r11_a_keyring_without_keys_rejects_every_request() {
     let revoked = keys();
     revoked.revoke_client("mobile-app");
     revoked.revoke_client("ci");
@@ -93,7 +97,7 @@ fn r11_a_keyring_without_keys_refuses_everything() {
     pruned.revoke_client("mobile-app");
     pruned.revoke_client("ci");
     assert_eq!(pruned.prune(), 2);
-    for (keys, told) in [
+    for (keys, expected) in [
         (Keyring::<Client>::new(), "401 unknown"),
         (Keyring::default(), "401 unknown"),
         (pruned, "401 unknown"),
@@ -101,30 +105,30 @@ fn r11_a_keyring_without_keys_refuses_everything() {
     ] {
         assert!(keys.is_empty());
         assert_eq!(keys.len(), 0);
-        assert_eq!([outcome(&keys, KEY), outcome(&keys, OTHER)], [told, told]);
+        assert_eq!([outcome(&keys, KEY), outcome(&keys, OTHER)], [expected, expected]);
         for key in [WRONG, "0", "null", "undefined", "default", "*"] {
             assert_eq!(outcome(&keys, key), "401 unknown");
         }
-        for nothing in ["", " ", "\t"] {
-            assert_eq!(outcome(&keys, nothing), "401 missing");
+        for blank in ["", " ", "\t"] {
+            assert_eq!(outcome(&keys, blank), "401 missing");
         }
     }
 }
 
 #[test]
-fn a_key_that_is_there_already_is_refused_whosever_it_is() {
+fn a_duplicate_key_is_an_error_for_every_client() {
     let keys = keys();
-    for client in ["mobile-app", "somebody-else"] {
+    for client in ["mobile-app", "another-client"] {
         let error = keys.insert(KEY, Client::new(client)).unwrap_err();
         assert_eq!(error.kind(), Kind::DuplicateKey);
         told(&error, KEY.as_bytes());
         let error = keys.insert_digest(KeyDigest::of(KEY), Client::new(client)).unwrap_err();
         assert_eq!(error.kind(), Kind::DuplicateKey);
     }
-    assert_eq!((keys.len(), keys.contains_client("somebody-else")), (2, false));
+    assert_eq!((keys.len(), keys.contains_client("another-client")), (2, false));
     assert_eq!(outcome(&keys, KEY), "200 mobile-app");
     assert_eq!(keys.revoke_client("mobile-app"), 1);
-    for client in ["mobile-app", "somebody-else"] {
+    for client in ["mobile-app", "another-client"] {
         let error = keys.insert(KEY, Client::new(client)).unwrap_err();
         assert_eq!(error.kind(), Kind::RevokedKey);
         told(&error, KEY.as_bytes());
@@ -133,12 +137,12 @@ fn a_key_that_is_there_already_is_refused_whosever_it_is() {
     }
     assert_eq!((outcome(&keys, KEY), keys.len()), ("401 revoked".into(), 1));
     assert_eq!(keys.prune(), 1);
-    keys.insert(KEY, Client::new("somebody-else")).unwrap();
-    assert_eq!(outcome(&keys, KEY), "200 somebody-else");
+    keys.insert(KEY, Client::new("another-client")).unwrap();
+    assert_eq!(outcome(&keys, KEY), "200 another-client");
 }
 
 #[test]
-fn a_client_that_logs_could_not_name_or_with_a_scope_that_is_none_is_refused() {
+fn a_client_with_an_invalid_id_or_scope_is_an_error() {
     let keys = Keyring::new();
     for id in ["", " ", "\t", "a\nb", "a\0"] {
         assert_eq!(keys.insert(KEY, Client::new(id)).unwrap_err().kind(), Kind::ClientId, "{id:?}");
@@ -170,20 +174,20 @@ fn a_client_that_logs_could_not_name_or_with_a_scope_that_is_none_is_refused() {
 }
 
 #[test]
-fn the_text_of_a_digest_is_not_taken_for_a_key() {
+fn the_text_of_a_digest_cannot_be_inserted_as_a_key() {
     let text = KeyDigest::of(KEY).encode();
-    for text in [&*text, &text.to_uppercase(), "Sha256:", "sha256:of-my-own-choice"] {
+    for text in [&*text, &text.to_uppercase(), "Sha256:", "sha256:of-a-custom-key"] {
         let error = Keyring::new().insert(text, Client::new("ci")).unwrap_err();
         assert_eq!(error.kind(), Kind::DigestAsKey, "{text}");
     }
-    for list in [text.replace("sha256", "SHA256"), "sha256:of-my-own-choice".to_owned()] {
+    for list in [text.replace("sha256", "SHA256"), "sha256:of-a-custom-key".to_owned()] {
         let error = format!("ci={list}").parse::<Keyring>().unwrap_err();
         assert_eq!((error.kind(), error.entry()), (Kind::Digest, Some(1)), "{list}");
     }
 }
 
 #[test]
-fn r12_a_key_by_its_digest_opens_and_the_digest_itself_opens_nothing() {
+fn r12_a_key_inserted_by_digest_is_accepted_and_the_digest_itself_is_rejected() {
     let digest = KeyDigest::of(KEY);
     let keys = Keyring::new();
     keys.insert_digest(KeyDigest::parse(&digest.encode()).unwrap(), Client::new("ci")).unwrap();
@@ -199,9 +203,9 @@ fn r12_a_key_by_its_digest_opens_and_the_digest_itself_opens_nothing() {
 // Lists and the environment.
 
 #[test]
-fn a_list_has_an_entry_to_a_comma_or_a_line() {
+fn a_comma_or_a_line_break_ends_an_entry_of_a_list() {
     let digest = KeyDigest::of(OTHER).encode();
-    for (list, opened) in [
+    for (list, expected) in [
         ("mobile-app=K", &["200 mobile-app", "401 unknown"][..]),
         ("mobile-app=K,ci=O", &["200 mobile-app", "200 ci"]),
         ("mobile-app=K\nci=O", &["200 mobile-app", "200 ci"]),
@@ -217,16 +221,18 @@ fn a_list_has_an_entry_to_a_comma_or_a_line() {
     ] {
         let list = list.replace('K', KEY).replace('O', OTHER).replace('D', &digest);
         let keys: Keyring = list.parse().unwrap();
-        assert_eq!([outcome(&keys, KEY), outcome(&keys, OTHER)], *opened, "{list:?}");
+        assert_eq!([outcome(&keys, KEY), outcome(&keys, OTHER)], *expected, "{list:?}");
     }
     let keys: Keyring = "a=b=c,d==e,f=g=".parse().unwrap();
-    for (key, told) in [("b=c", "200 a"), ("=e", "200 d"), ("g=", "200 f"), ("b", "401 unknown")] {
-        assert_eq!(outcome(&keys, key), told);
+    for (key, expected) in
+        [("b=c", "200 a"), ("=e", "200 d"), ("g=", "200 f"), ("b", "401 unknown")]
+    {
+        assert_eq!(outcome(&keys, key), expected);
     }
 }
 
 #[test]
-fn an_entry_that_cannot_be_used_is_named_by_its_number_and_never_by_its_value() {
+fn an_invalid_entry_is_named_by_its_number_and_never_by_its_value() {
     let digest = KeyDigest::of(KEY).encode();
     for (list, kind, entry) in [
         ("", Kind::EmptyList, None),
@@ -265,7 +271,7 @@ fn an_entry_that_cannot_be_used_is_named_by_its_number_and_never_by_its_value() 
 const VARIABLE: &str = "TOWER_API_KEY_TEST_KEYS";
 const CHILD: &str = "TOWER_API_KEY_TEST_CHILD";
 
-/// Runs this very test in a process of its own, since a process cannot safely change its environment.
+/// Runs the calling test in a child process, because a process cannot safely change its own environment.
 fn from_env_in_a_child(test: &str, value: Option<&OsStr>) -> String {
     let mut child = Command::new(env::current_exe().unwrap());
     child.args([test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
@@ -276,13 +282,13 @@ fn from_env_in_a_child(test: &str, value: Option<&OsStr>) -> String {
     let output = child.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let output = String::from_utf8(output.stdout).unwrap();
-    let (_, told) = output.split_once("from_env: ").unwrap();
-    told.lines().next().unwrap().to_owned()
+    let (_, result) = output.split_once("from_env: ").unwrap();
+    result.lines().next().unwrap().to_owned()
 }
 
-// Empire #274, ai-memory #1903 and others, whose doors stood open then.
+// Empire #274, ai-memory #1903 and others accepted every request then.
 #[test]
-fn r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door() {
+fn r11_an_unset_or_empty_environment_variable_is_an_error() {
     if env::var_os(CHILD).is_some() {
         match Keyring::from_env(VARIABLE) {
             Ok(keys) => println!("from_env: {} {}", keys.len(), outcome(&keys, KEY)),
@@ -290,12 +296,12 @@ fn r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door() {
         }
         return;
     }
-    let test = "r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door";
+    let test = "r11_an_unset_or_empty_environment_variable_is_an_error";
     let list = "client=key,client=sha256:…";
     let unset = format!("{VARIABLE}: not set, or not Unicode. Set it to `{list}`");
     let empty = format!("{VARIABLE}: the list has no key. It is written `{list}`");
     let blank = format!("{VARIABLE}: entry 1: the key is empty or blank");
-    for (value, told) in [
+    for (value, expected) in [
         (None, &*unset),
         (Some(OsString::new()), &empty),
         (Some("  ".into()), &empty),
@@ -309,7 +315,7 @@ fn r11_an_unset_or_empty_environment_variable_is_an_error_and_opens_no_door() {
             "2 200 mobile-app",
         ),
     ] {
-        assert_eq!(from_env_in_a_child(test, value.as_deref()), told, "{value:?}");
+        assert_eq!(from_env_in_a_child(test, value.as_deref()), expected, "{value:?}");
     }
     #[cfg(unix)]
     {
@@ -324,16 +330,55 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
         type_name::<T>()
     }
     is_error::<ConfigError>();
+    is_error::<KeyringError>();
+    is_error::<ParseDigestError>();
+    is_error::<ParseKeyError>();
+    is_error::<ParseFormatError>();
     is_error::<tower_api_key::Rejection>();
+    let of_config = [
+        (ConfigErrorKind::HeaderName, "header_name"),
+        (ConfigErrorKind::ReservedHeader, "reserved_header"),
+        (ConfigErrorKind::QueryName, "query_name"),
+        (ConfigErrorKind::CookieName, "cookie_name"),
+        (ConfigErrorKind::Scheme, "scheme"),
+        (ConfigErrorKind::DuplicateLocation, "duplicate_location"),
+        (ConfigErrorKind::NoLocation, "no_location"),
+        (ConfigErrorKind::ExemptPath, "exempt_path"),
+        (ConfigErrorKind::Realm, "realm"),
+        (ConfigErrorKind::Scope, "scope"),
+        (ConfigErrorKind::NoScope, "no_scope"),
+        (ConfigErrorKind::DuplicateScope, "duplicate_scope"),
+        (ConfigErrorKind::DuplicateHeader, "duplicate_header"),
+        (ConfigErrorKind::TakenHeader, "taken_header"),
+    ];
+    for (kind, name) in of_config {
+        assert_eq!(kind.as_str(), name);
+        let error = ConfigError::from(kind);
+        assert_eq!((error.kind(), error.position()), (kind, None));
+        assert!(!error.to_string().is_empty() && format!("{error:?}") == error.to_string());
+    }
+    let of_texts = [
+        (ParseKeyErrorKind::KeyLayout, "key_layout"),
+        (ParseKeyErrorKind::ForeignKey, "foreign_key"),
+        (ParseKeyErrorKind::Checksum, "checksum"),
+    ];
+    for (kind, name) in of_texts {
+        assert_eq!(kind.as_str(), name);
+        let error = ParseKeyError::from(kind);
+        assert_eq!(error.kind(), kind);
+        assert!(!error.to_string().is_empty() && format!("{error:?}") == error.to_string());
+        // A keyring that refuses the key says the same.
+        let of_keyring = KeyringError::from(error.clone());
+        assert_eq!((of_keyring.kind().as_str(), of_keyring.to_string()), (name, error.to_string()));
+    }
+    let (digest, format) = (KeyDigest::parse("").unwrap_err(), KeyFormat::new("").unwrap_err());
+    for (shown, of_keyring, kind) in [
+        (format!("{digest} {digest:?}"), KeyringError::from(digest), Kind::Digest),
+        (format!("{format} {format:?}"), KeyringError::from(format), Kind::KeyPrefix),
+    ] {
+        assert_eq!((of_keyring.kind(), shown), (kind, format!("{of_keyring} {of_keyring:?}")));
+    }
     let names = [
-        (Kind::HeaderName, "header_name"),
-        (Kind::ReservedHeader, "reserved_header"),
-        (Kind::QueryName, "query_name"),
-        (Kind::CookieName, "cookie_name"),
-        (Kind::Scheme, "scheme"),
-        (Kind::DuplicateLocation, "duplicate_location"),
-        (Kind::NoLocation, "no_location"),
-        (Kind::Realm, "realm"),
         (Kind::BlankKey, "blank_key"),
         (Kind::KeyTooLong, "key_too_long"),
         (Kind::KeyEdge, "key_edge"),
@@ -349,6 +394,9 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
         (Kind::HiddenInId, "hidden_in_id"),
         (Kind::ClientNameTooLong, "client_name_too_long"),
         (Kind::HiddenInName, "hidden_in_name"),
+        (Kind::MetadataKey, "metadata_key"),
+        (Kind::MetadataTooLong, "metadata_too_long"),
+        (Kind::TooMuchMetadata, "too_much_metadata"),
         (Kind::Scope, "scope"),
         (Kind::EnvironmentUnset, "environment_unset"),
         (Kind::EmptyList, "empty_list"),
@@ -364,6 +412,7 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
         (Kind::KeyId, "key_id"),
         (Kind::DuplicateKeyId, "duplicate_key_id"),
         (Kind::UnknownKeyId, "unknown_key_id"),
+        (Kind::ImmutableId, "immutable_id"),
         (Kind::DeadKey, "dead_key"),
         (Kind::RevokedKey, "revoked_key"),
         (Kind::Lifetime, "lifetime"),
@@ -371,7 +420,7 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
     ];
     for (kind, name) in names {
         assert_eq!(kind.as_str(), name);
-        let error = ConfigError::from(kind);
+        let error = KeyringError::from(kind);
         assert_eq!((error.kind(), error.entry(), error.position()), (kind, None, None));
         assert!(!error.to_string().is_empty() && format!("{error:?}") == error.to_string());
     }
@@ -381,7 +430,7 @@ fn errors_are_errors_with_a_kind_whose_name_is_stable() {
 // Changes.
 
 #[test]
-fn the_next_request_sees_a_change_through_whichever_handle_it_was_made() {
+fn the_next_request_sees_a_change_by_any_handle() {
     let keys = Keyring::new();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone());
     let (handle, layer_too) = (keys.clone(), layer.clone().optional());
@@ -405,11 +454,11 @@ fn the_next_request_sees_a_change_through_whichever_handle_it_was_made() {
 }
 
 #[test]
-fn revoke_takes_all_keys_of_one_client_and_says_how_many() {
+fn revoke_client_revokes_all_keys_of_a_client_and_returns_their_number() {
     let keys = keys();
     keys.insert("second-key-of-ci", Client::new("ci").with_scopes(["a"])).unwrap();
     keys.insert("third-key-of-ci", Client::new("ci").with_name("CI")).unwrap();
-    for unknown in ["", "CI", "c", "ci ", "ci2", OTHER, "nobody"] {
+    for unknown in ["", "CI", "c", "ci ", "ci2", OTHER, "unknown"] {
         assert_eq!(
             (keys.revoke_client(unknown), keys.contains_client(unknown)),
             (0, false),
@@ -426,7 +475,7 @@ fn revoke_takes_all_keys_of_one_client_and_says_how_many() {
 }
 
 #[test]
-fn remove_takes_one_key_and_gives_back_whose_it_was() {
+fn remove_removes_one_key_and_returns_its_client() {
     let keys = keys();
     keys.insert("second-key-of-ci", Client::new("ci")).unwrap();
     assert_eq!(keys.remove(&KeyDigest::of(WRONG)), None);
@@ -444,11 +493,11 @@ fn remove_takes_one_key_and_gives_back_whose_it_was() {
 }
 
 #[test]
-fn retain_keeps_whom_is_wanted_and_its_closure_may_use_the_keyring() {
+fn retain_keeps_the_chosen_clients_and_its_closure_can_use_the_keyring() {
     let keys = keys();
     keys.insert("key-of-a-third", Client::new("third").with_scopes(["keep"])).unwrap();
     let mut asked = Vec::new();
-    let gone = keys.retain(|client| {
+    let removed = keys.retain(|client| {
         asked.push(client.id().to_owned());
         assert_eq!(keys.len(), 3 + usize::from(keys.contains_client("inside")));
         if client.id() == "ci" {
@@ -457,14 +506,14 @@ fn retain_keeps_whom_is_wanted_and_its_closure_may_use_the_keyring() {
         }
         client.id() != "ci"
     });
-    asked.retain(|id| id != "inside"); // whether it is asked about what it adds is open
+    asked.retain(|id| id != "inside"); // the closure may or may not be called for a key that it adds
     asked.sort();
-    assert_eq!((asked, gone), (vec!["ci".into(), "mobile-app".into(), "third".into()], 1));
+    assert_eq!((asked, removed), (vec!["ci".into(), "mobile-app".into(), "third".into()], 1));
     assert_eq!((outcome(&keys, OTHER), keys.len()), ("401 unknown".into(), 3));
 
     assert_eq!(keys.retain(|client| client.has_scope("keep")), 2);
     assert_eq!(keys.retain(|_| true), 0);
-    // What revoking knows has followed.
+    // The index by client is up to date.
     assert_eq!(
         (
             keys.revoke_client("mobile-app"),
@@ -477,7 +526,7 @@ fn retain_keeps_whom_is_wanted_and_its_closure_may_use_the_keyring() {
 }
 
 #[test]
-fn the_clients_can_be_listed_and_never_the_keys() {
+fn clients_can_be_listed_and_keys_cannot() {
     let keys = keys();
     keys.insert("second-key-of-ci", Client::new("ci")).unwrap();
     let mut ids: Vec<_> = keys.clients().map(|client| client.id().to_owned()).collect();
@@ -485,12 +534,12 @@ fn the_clients_can_be_listed_and_never_the_keys() {
     assert_eq!(ids, ["ci", "ci", "mobile-app"]);
     let listed = keys.clients();
     assert_eq!(keys.revoke_client("ci"), 2);
-    assert_eq!(listed.count(), 3, "a list holds no lock and does not change any more");
+    assert_eq!(listed.count(), 3, "a list holds no lock and does not change");
     assert_eq!(keys.clients().count(), 1);
 }
 
 #[test]
-fn r42_a_client_holds_what_it_was_given_and_neither_key_nor_digest() {
+fn r42_a_client_holds_its_fields_and_neither_key_nor_digest() {
     let keys = Keyring::new();
     keys.insert(KEY, Client::new("ci").with_name("CI").with_scopes(["a", "b"]).with_key_id("k_1"))
         .unwrap();
@@ -499,7 +548,7 @@ fn r42_a_client_holds_what_it_was_given_and_neither_key_nor_digest() {
     let client = reply.client().unwrap();
     assert_eq!((client.id(), client.name(), client.key_id()), ("ci", Some("CI"), Some("k_1")));
     assert_eq!(client.scopes().collect::<Vec<_>>(), ["a", "b"]);
-    // Whichever of its keys it has used.
+    // Clients are equal even if they used different keys.
     let same = Client::new("ci").with_name("CI").with_scopes(["a", "b"]);
     assert_eq!((client, client), (&same, &same.clone().with_key_id("k_2")));
     for other in [same.clone().with_name("other"), same.with_scopes(["a"]), Client::new("ci")] {
@@ -507,7 +556,7 @@ fn r42_a_client_holds_what_it_was_given_and_neither_key_nor_digest() {
     }
 }
 
-/// A client type of one's own that tells no id.
+/// A custom client type without an id.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
     seats: u32,
@@ -529,7 +578,7 @@ fn any_type_can_be_the_client() {
     assert_eq!((keys.retain(|plan| plan.seats > 2), keys.len()), (1, 0));
 }
 
-/// A client type of one's own with an id.
+/// A custom client type with an id.
 #[derive(Clone, Debug, PartialEq)]
 struct Tenant(String);
 
@@ -540,7 +589,7 @@ impl Identity for Tenant {
 }
 
 #[test]
-fn r5_a_client_type_of_ones_own_has_no_scope_and_tells_no_key_unless_it_says_so() {
+fn r5_a_custom_client_type_has_no_scope_and_no_key_id_by_default() {
     let tenant = Tenant("a".to_owned());
     assert!(!tenant.has_scope("") && !tenant.has_scope("a"));
     assert!(tenant.scopes().is_empty());
@@ -548,7 +597,7 @@ fn r5_a_client_type_of_ones_own_has_no_scope_and_tells_no_key_unless_it_says_so(
 }
 
 #[test]
-fn a_client_type_of_ones_own_is_revoked_by_its_id_before_and_after_the_first_revoke() {
+fn a_custom_client_type_is_revoked_by_its_id_before_and_after_the_first_revocation() {
     let tenant = |id: &str| Tenant(id.to_owned());
     let keys: Keyring<Tenant> = Keyring::new();
     for (key, id) in [("key-1", "a"), ("key-2", "a"), ("key-3", "b"), ("key-4", "c")] {
@@ -573,7 +622,7 @@ fn a_client_type_of_ones_own_is_revoked_by_its_id_before_and_after_the_first_rev
 }
 
 #[test]
-fn revoking_misses_no_key_even_after_an_identity_has_panicked() {
+fn a_revocation_misses_no_key_even_after_an_identity_panicked() {
     #[derive(Clone)]
     struct Fragile(Arc<AtomicUsize>);
     impl Identity for Fragile {
@@ -587,7 +636,7 @@ fn revoking_misses_no_key_even_after_an_identity_has_panicked() {
     for number in 0..10 {
         keys.insert(format!("key-{number}"), Fragile(Arc::clone(&calls))).unwrap();
     }
-    assert!(catch_unwind(AssertUnwindSafe(|| keys.revoke_client("nobody"))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| keys.revoke_client("unknown"))).is_err());
     assert_eq!(keys.revoke_client("fragile"), 10);
     assert!(keys.is_empty());
 }
@@ -595,7 +644,7 @@ fn revoking_misses_no_key_even_after_an_identity_has_panicked() {
 // --------------------------------------------------------------------------------------------
 // Changes while requests run.
 
-/// Tells the readers to end, even where the writer has panicked.
+/// Stops the readers on drop, even if the writer has panicked.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -604,24 +653,24 @@ impl Drop for Ending<'_> {
     }
 }
 
-// Both keys are valid during the overlap, and the removed one is refused from then on.
+// Both keys are valid during the overlap. A removed key is rejected from then on.
 #[test]
-fn a_key_is_rotated_while_requests_run_and_none_of_them_is_refused() {
+fn a_key_is_rotated_while_requests_run_and_none_of_them_is_rejected() {
     const ROUNDS: usize = 300;
     let key = |round: usize| format!("{round:08}-key-of-this-round");
     let keys = Keyring::single(key(0)).unwrap();
     let (current, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let read = || {
-        let mut refused = 0;
+        let mut rejected = 0;
         while !done.load(SeqCst) {
             let round = current.load(SeqCst);
             let accepted = outcome(&keys, &key(round)) == "200 default";
-            // A key lives on until two rounds later.
-            refused += usize::from(!accepted && current.load(SeqCst) <= round + 1);
+            // A key is valid for two more rounds.
+            rejected += usize::from(!accepted && current.load(SeqCst) <= round + 1);
         }
-        refused
+        rejected
     };
-    let refused = thread::scope(|scope| {
+    let rejected = thread::scope(|scope| {
         let readers = [scope.spawn(read), scope.spawn(read)];
         let ending = Ending(&done);
         for round in 1..=ROUNDS {
@@ -637,11 +686,11 @@ fn a_key_is_rotated_while_requests_run_and_none_of_them_is_refused() {
         drop(ending);
         readers.map(|reader| reader.join().unwrap())
     });
-    assert_eq!((refused, keys.len()), ([0, 0], 2));
+    assert_eq!((rejected, keys.len()), ([0, 0], 2));
 }
 
 #[test]
-fn once_revoke_has_returned_no_request_gets_in_any_more() {
+fn after_revoke_client_returns_no_request_is_accepted() {
     const ROUNDS: usize = 300;
     let key = |round: usize| format!("{round:08}-key-of-this-round");
     let keys: Keyring = Keyring::new();
@@ -663,11 +712,11 @@ fn once_revoke_has_returned_no_request_gets_in_any_more() {
         let started = Instant::now();
         for round in 1..=ROUNDS {
             keys.insert(key(round), Client::new("ci")).unwrap();
-            // Each key is used before it goes, so that whoever keeps what they read is found out.
+            // A reader uses each key before its revocation, so that a cached result would be found.
             while used.load(SeqCst) < round {
                 assert!(
                     started.elapsed() < Duration::from_secs(20),
-                    "nobody got in with a new key"
+                    "no request with the new key was accepted"
                 );
                 thread::yield_now();
             }
@@ -680,12 +729,12 @@ fn once_revoke_has_returned_no_request_gets_in_any_more() {
     assert_eq!(late, [0, 0]);
 }
 
-/// What somebody does in a thread of its own, who must not be made to wait.
+/// Runs a closure in its own thread, and panics if the closure has to wait.
 #[track_caller]
-fn at_once<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+fn without_waiting<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, is_done) = mpsc::channel();
-    thread::spawn(move || done.send(what()));
-    is_done.recv_timeout(Duration::from_secs(20)).expect("it was made to wait")
+    thread::spawn(move || done.send(act()));
+    is_done.recv_timeout(Duration::from_secs(20)).expect("the closure had to wait")
 }
 
 #[test]
@@ -694,7 +743,7 @@ fn a_request_does_not_wait_for_a_closure_of_retain() {
     let mut asked = 0;
     keys.retain(|_| {
         let keys = keys.clone();
-        assert_eq!(at_once(move || outcome(&keys, KEY)), "200 mobile-app");
+        assert_eq!(without_waiting(move || outcome(&keys, KEY)), "200 mobile-app");
         asked += 1;
         true
     });
@@ -702,7 +751,7 @@ fn a_request_does_not_wait_for_a_closure_of_retain() {
 }
 
 #[test]
-fn a_request_does_not_wait_for_a_change_that_is_stuck_half_way() {
+fn a_request_does_not_wait_for_an_unfinished_change() {
     struct Gate {
         reached: Barrier,
         opened: Barrier,
@@ -732,18 +781,18 @@ fn a_request_does_not_wait_for_a_change_that_is_stuck_half_way() {
     keys.insert(OTHER, Stuck(Arc::clone(&gate))).unwrap();
 
     let changing = keys.clone();
-    let change = thread::spawn(move || changing.revoke_client("nobody"));
+    let change = thread::spawn(move || changing.revoke_client("unknown"));
     gate.reached.wait();
-    // The change is inside, and holds whatever it holds.
+    // The change has started, and holds its locks.
     let reading = keys.clone();
-    let read = at_once(move || [KEY, OTHER, WRONG].map(|key| outcome(&reading, key)));
+    let read = without_waiting(move || [KEY, OTHER, WRONG].map(|key| outcome(&reading, key)));
     gate.opened.wait();
     assert_eq!(read, ["200 -", "200 -", "401 unknown"]);
     assert_eq!((change.join().unwrap(), keys.revoke_client("stuck")), (0, 2));
 }
 
 #[test]
-fn changes_from_many_threads_add_up() {
+fn changes_by_many_threads_are_all_applied() {
     let keys: Keyring = Keyring::new();
     thread::scope(|scope| {
         for thread in 0..4 {

@@ -1,18 +1,10 @@
-//! Everything that a server logs at TRACE level while it runs, and everything that it answers, over real
-//! sockets: neither key nor digest is in it.
+//! No log line at level TRACE and no response of a real server contains a key or a digest.
 
 #![cfg(feature = "axum")]
 
 use crate::support;
 
-use std::{
-    error::Error,
-    fmt::Write as _,
-    io::{self, Write},
-    net::SocketAddr,
-    sync::{Arc, Mutex, mpsc},
-    thread,
-};
+use std::{fmt::Write as _, net::SocketAddr, sync::mpsc, thread};
 
 use axum::{
     Router,
@@ -32,7 +24,10 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use support::traces::{CANARY, SECOND, Traces};
+use support::{
+    log::{Log, Logging},
+    traces::{CANARY, SECOND, Traces},
+};
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
@@ -41,7 +36,6 @@ use tokio::{
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring,
     extract::{bearer, cookie, first_of, header, query, scheme},
-    observe::{Decision, Observe},
     respond::Problem,
     verify::{self, PresentedKey, Verify},
 };
@@ -51,44 +45,21 @@ use tower_http::trace::{
 };
 use tracing::Level;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// An operator who logs all there is to know of a decision.
-struct Logging;
-
-impl Observe for Logging {
-    fn on_decision(&self, event: &Decision<'_>) {
-        let error = event.rejection().map(|rejection| rejection as &dyn Error);
-        tracing::info!(?event, error, client = ?event.client(), key = event.key_id(), "decided");
-    }
-}
-
-/// A handler that logs, and tells, all that it was given.
-async fn nosy(original: OriginalUri, client: Option<Client>, request: Request) -> String {
+/// A handler that logs and returns all that it received.
+async fn print_all(original: OriginalUri, client: Option<Client>, request: Request) -> String {
     tracing::trace!(?original, ?client, ?request, "handled");
     format!("{original:?} {client:?} {request:?}")
 }
 
-/// With tower-http's tracing inside, told to leave nothing out.
-fn open() -> Router {
+/// Returns routes without the layer, with all details of tower-http's tracing.
+fn unguarded() -> Router {
     let trace = TraceLayer::new_for_http()
         .make_span_with(DefaultMakeSpan::new().level(Level::TRACE).include_headers(true))
         .on_request(DefaultOnRequest::new().level(Level::TRACE))
         .on_response(DefaultOnResponse::new().level(Level::TRACE).include_headers(true))
         .on_body_chunk(DefaultOnBodyChunk::new())
         .on_eos(DefaultOnEos::new().level(Level::TRACE));
-    Router::new().route("/p", any(nosy)).route("/open", any(nosy)).layer(trace)
+    Router::new().route("/p", any(print_all)).route("/open", any(print_all)).layer(trace)
 }
 
 fn guarded() -> Router {
@@ -101,22 +72,22 @@ fn guarded() -> Router {
         tokio::task::yield_now().await;
         if digest == KeyDigest::of(&CANARY[1..]) { Err("down") } else { Ok(None::<Client>) }
     });
-    let at_once = verify::from_fn(|key: &PresentedKey<'_>| {
+    let ready = verify::from_fn(|key: &PresentedKey<'_>| {
         tracing::debug!(?key, digest = ?key.digest(), head = ?key.head(), "asked");
         None::<Client>
     });
-    let places =
+    let locations =
         first_of((header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token")));
-    let layer = ApiKeyLayer::new(places, at_once.or(keys).or(slow))
+    let layer = ApiKeyLayer::new(locations, ready.or(keys).or(slow))
         .exempt_path("/open")
         .pass_preflight()
         .observe(Logging);
     Router::new()
-        .nest("/api", open().layer(layer.clone()))
-        .nest("/maybe", open().layer(layer.respond(Problem::default()).optional()))
+        .nest("/api", unguarded().layer(layer.clone()))
+        .nest("/maybe", unguarded().layer(layer.respond(Problem::default()).optional()))
 }
 
-/// What is sent: keys in all places and in each, good ones and others, on every way in and out.
+/// Returns requests with valid and wrong keys, in all locations and in each, on every path through the layer.
 fn requests() -> Vec<request::Builder> {
     let get = |path: &str| Request::get(path);
     let full = |request: request::Builder| {
@@ -156,37 +127,30 @@ fn requests() -> Vec<request::Builder> {
     ]
 }
 
-/// Serves the requests, over HTTP/1.1 and HTTP/2: what was logged, and what was answered.
+/// Serves the requests over HTTP/1.1 and HTTP/2, and returns the log and the responses.
 fn run(app: Router) -> (String, Vec<(u16, String)>) {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let (tell, told) = mpsc::channel();
+    let subscriber = log.subscriber();
+    let (send_address, address) = mpsc::channel();
     let (stop, stopped) = oneshot::channel();
-    // The server has a thread of its own, whose every word is logged; a caller's own log is the
-    // caller's business.
+    // The subscriber applies to the thread of the server, so the log has no lines of the caller.
     let server = thread::spawn(move || {
-        let run = || runtime().block_on(serve(app, tell, stopped));
+        let run = || runtime().block_on(serve(app, send_address, stopped));
         tracing::subscriber::with_default(subscriber, run);
     });
-    let address = told.recv().unwrap();
+    let address = address.recv().unwrap();
     let answers = runtime().block_on(async {
         let mut answers = Vec::new();
         for version in [Version::HTTP_11, Version::HTTP_2] {
             for request in requests() {
-                answers.push(answer(address, version, request).await);
+                answers.push(respond(address, version, request).await);
             }
         }
         answers
     });
     drop(stop);
     server.join().unwrap();
-    let log = std::mem::take(&mut *log.0.lock().unwrap());
-    (String::from_utf8(log).unwrap(), answers)
+    (log.text(), answers)
 }
 
 fn runtime() -> Runtime {
@@ -210,8 +174,12 @@ async fn serve(app: Router, address: mpsc::Sender<SocketAddr>, mut stopped: ones
     }
 }
 
-/// Status, and all that was sent with it.
-async fn answer(address: SocketAddr, version: Version, request: request::Builder) -> (u16, String) {
+/// Sends a request, and returns the status and the text of the response.
+async fn respond(
+    address: SocketAddr,
+    version: Version,
+    request: request::Builder,
+) -> (u16, String) {
     let client = HyperClient::builder(TokioExecutor::new())
         .http2_only(version == Version::HTTP_2)
         .build_http::<Full<Bytes>>();
@@ -228,7 +196,7 @@ async fn answer(address: SocketAddr, version: Version, request: request::Builder
 }
 
 #[test]
-fn r26_nothing_that_a_server_logs_or_answers_holds_a_key_or_a_digest() {
+fn r26_no_log_line_and_no_response_of_a_server_holds_a_key_or_a_digest() {
     let traces = Traces::new();
     let (log, answers) = run(guarded());
     for (_, text) in &answers {
@@ -238,7 +206,7 @@ fn r26_nothing_that_a_server_logs_or_answers_holds_a_key_or_a_digest() {
         traces.are_not_in(line);
     }
 
-    // Every way was gone, and both protocols alike.
+    // Every path was used, and both protocols behave alike.
     let statuses: Vec<_> = answers.iter().map(|(status, _)| *status).collect();
     let (over_http_1, over_http_2) = statuses.split_at(statuses.len() / 2);
     assert_eq!(over_http_1, over_http_2);
@@ -249,8 +217,8 @@ fn r26_nothing_that_a_server_logs_or_answers_holds_a_key_or_a_digest() {
             200, 200, 200, 401
         ]
     );
-    // It was all logged: by the protocol, by what is inside, and by us.
-    for told in [
+    // The log has lines of the protocol, the inner services and the observer.
+    for part in [
         "h2::",
         "tower_http::trace",
         "finished processing request",
@@ -263,13 +231,13 @@ fn r26_nothing_that_a_server_logs_or_answers_holds_a_key_or_a_digest() {
         "down",
         "revoked",
     ] {
-        assert!(log.contains(told), "{told} is missing in {log}");
+        assert!(log.contains(part), "{part} is missing in {log}");
     }
 }
 
 #[test]
-fn without_the_layer_the_same_run_is_full_of_keys() {
-    let app = Router::new().nest("/api", open()).nest("/maybe", open());
+fn without_the_layer_the_same_run_shows_keys() {
+    let app = Router::new().nest("/api", unguarded()).nest("/maybe", unguarded());
     let traces = Traces::new();
     let (log, answers) = run(app);
     assert!(log.lines().filter(|line| traces.find(line).is_some()).count() > 30, "{log}");

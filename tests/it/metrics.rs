@@ -11,14 +11,16 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use support::{KEY, OTHER, WRONG, ask};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, RequireScopeLayer,
-    extract::{Extract, bearer, header, query},
+    ApiKeyLayer, Client, KeyDigest, Keyring, Rejection, RequireScopeLayer,
+    extract::{Extract, RequestHead, bearer, header, query},
     observe::{Metrics, Observe},
     record::Record,
+    rejection::Reason,
+    respond,
     verify::{self, PresentedKey, Verify, VerifyError},
 };
 
-/// What a scrape would find.
+/// The metrics of a scrape.
 struct Scraped(PrometheusRecorder);
 
 impl Scraped {
@@ -35,7 +37,7 @@ impl Scraped {
         metrics::with_local_recorder(&self.0, || ask(layer, request));
     }
 
-    /// All series, sorted, without the counter's name.
+    /// Returns all series, sorted, without the name of the counter.
     fn series(&self) -> Vec<String> {
         let text = self.0.handle().render();
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -46,7 +48,7 @@ impl Scraped {
     }
 }
 
-/// Two clients; `mobile-app` is about to change its key.
+/// Returns the keys of three clients. `mobile-app` has two keys, and the key of `former` is revoked.
 fn keys() -> Keyring {
     let keys = Keyring::new();
     for (key, id, client) in [
@@ -138,7 +140,7 @@ fn the_use_of_an_old_key_is_visible_by_its_id() {
     for key in [OTHER, "key-to-be-revoked", WRONG] {
         scraped.ask(&layer, get(key));
     }
-    let place = r#"location="header x-api-key""#;
+    let location = r#"location="header x-api-key""#;
     assert_eq!(
         scraped.series(),
         [
@@ -148,14 +150,14 @@ fn the_use_of_an_old_key_is_visible_by_its_id() {
             r#"{outcome="rejected",reason="revoked",P,key_id="FormerK4"} 1"#,
             r#"{outcome="rejected",reason="unknown",P} 1"#,
         ]
-        .map(|line| line.replace('P', place))
+        .map(|line| line.replace('P', location))
     );
 }
 
 #[test]
 fn ids_beyond_the_limit_share_a_label() {
     let scraped = Scraped::new();
-    // A verifier that takes any key, and names its client after it.
+    // This verifier accepts every key and uses it as the id of the client.
     let any = || {
         verify::from_fn(|key: &PresentedKey<'_>| {
             let id = String::from_utf8(key.expose().into()).unwrap();
@@ -296,8 +298,8 @@ fn the_time_of_the_verifier_is_measured_if_the_verifier_was_asked() {
         scraped.ask(&layer, request);
     }
     let series = scraped.series();
-    let measured = |what: &str, labels: &str| -> f64 {
-        let start = format!("{}_{what}{{{labels}}} ", Metrics::VERIFY_DURATION_SECONDS);
+    let measured = |suffix: &str, labels: &str| -> f64 {
+        let start = format!("{}_{suffix}{{{labels}}} ", Metrics::VERIFY_DURATION_SECONDS);
         let line = series.iter().find_map(|line| line.strip_prefix(&start));
         line.unwrap_or_else(|| panic!("{start} is not in {series:#?}")).parse().unwrap()
     };
@@ -312,7 +314,7 @@ fn the_time_of_the_verifier_is_measured_if_the_verifier_was_asked() {
     }
     assert_eq!(series.iter().filter(|line| line.contains("_count")).count(), 3);
 
-    // Not unless it is asked for.
+    // Without `latency` there is no such metric.
     let scraped = Scraped::new();
     scraped.ask(&ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new()), get(KEY));
     assert!(!scraped.0.handle().render().contains(Metrics::VERIFY_DURATION_SECONDS));
@@ -332,7 +334,7 @@ fn metrics_are_described_to_a_recorder_that_is_installed_late() {
         assert!(text.lines().any(|it| it == line), "{text}");
     }
 
-    // The same names where the exporter appends units by itself.
+    // The names are the same if the exporter appends the unit itself.
     let builder = PrometheusBuilder::new().with_recommended_naming(true);
     let scraped = Scraped(builder.build_recorder());
     scraped.ask(
@@ -343,4 +345,43 @@ fn metrics_are_described_to_a_recorder_that_is_installed_late() {
     for name in [Metrics::REQUESTS_TOTAL, Metrics::VERIFY_DURATION_SECONDS] {
         assert!(text.contains(&format!("# TYPE {name} ")), "{text}");
     }
+}
+
+#[test]
+fn a_request_without_a_client_that_a_guard_rejects_is_counted_as_anonymous_once() {
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).optional().observe(Metrics::new());
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("never")));
+    let service = layer.layer(RequireScopeLayer::all(["jobs:write"]).layer(inner));
+    metrics::with_local_recorder(&scraped.0, || {
+        let answer = support::block_on(service.oneshot(Request::get("/").body(()).unwrap()));
+        assert_eq!(answer.unwrap().status(), 401);
+    });
+    assert_eq!(
+        scraped.series(),
+        [
+            r#"api_key_guard_rejections_total{outcome="rejected",reason="missing"} 1"#,
+            r#"{outcome="anonymous"} 1"#,
+        ]
+    );
+}
+
+#[test]
+fn the_name_of_a_guard_is_a_label_of_its_rejections() {
+    let scraped = Scraped::new();
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(Metrics::new());
+    let guarded = service_fn(async |request: Request<()>| {
+        let rejection = Rejection::new(Reason::Forbidden).with_guard("region");
+        Ok::<_, Infallible>(respond::reject(RequestHead::of(&request), rejection))
+    });
+    metrics::with_local_recorder(&scraped.0, || {
+        support::block_on(layer.layer(guarded).oneshot(get(KEY).body(()).unwrap())).unwrap()
+    });
+    assert_eq!(
+        scraped.series(),
+        [
+            r#"api_key_guard_rejections_total{outcome="forbidden",reason="forbidden",guard="region"} 1"#,
+            r#"{outcome="accepted",location="header x-api-key"} 1"#,
+        ]
+    );
 }

@@ -33,7 +33,7 @@ use tower_api_key::{
     verify::{self, PresentedKey, Verify as _, VerifyError},
 };
 
-/// Notes every decision as a line of text.
+/// Records every decision as a line of text.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -90,7 +90,7 @@ fn an_observer_receives_each_decision_once_with_its_details() {
         .pass_preflight()
         .observe(notes.clone());
     let get = || Request::get("/p?x");
-    for (request, told) in [
+    for (request, expected) in [
         (
             get().header("x-api-key", KEY),
             "accepted GET /p: client mobile-app, key MobileK1, header `x-api-key`, no rejection",
@@ -147,7 +147,7 @@ fn an_observer_receives_each_decision_once_with_its_details() {
         (preflight(), "exempt OPTIONS /p: client -, key -, nowhere, no rejection"),
     ] {
         ask(&layer, request);
-        assert_eq!(notes.taken(), [told]);
+        assert_eq!(notes.taken(), [expected]);
     }
     let optional = layer.optional();
     ask(&optional, get());
@@ -208,12 +208,12 @@ fn an_observer_is_called_before_the_inner_service_and_the_responder() {
     assert!(taken[0].starts_with("rejected") && taken[1..] == ["responder"], "{taken:?}");
 }
 
-/// Keeps what a failed verifier failed with, and how long decisions took.
+/// Records the error of a failed verifier, and the time of each decision.
 #[derive(Clone, Default)]
-struct Operator(Arc<Mutex<Vec<Told>>>);
+struct Operator(Arc<Mutex<Vec<Noted>>>);
 
 #[derive(Debug)]
-struct Told {
+struct Noted {
     cause: Option<String>,
     elapsed: Duration,
 }
@@ -224,7 +224,7 @@ impl<C> Observe<C> for Operator {
             event.rejection().and_then(|rejection| rejection.source()).map(ToString::to_string);
         let elapsed = event.elapsed();
         assert!(event.elapsed() >= elapsed);
-        self.0.lock().unwrap().push(Told { cause, elapsed });
+        self.0.lock().unwrap().push(Noted { cause, elapsed });
     }
 }
 
@@ -263,7 +263,7 @@ fn elapsed_includes_the_time_of_the_verifier() {
     let layer = ApiKeyLayer::new(header("x-api-key"), later).observe(operator.clone());
     ask(&layer, Request::get("/").header("x-api-key", KEY));
     let taken = operator.0.lock().unwrap();
-    assert!(taken.len() == 2 && taken.iter().all(|told| told.elapsed >= while_busy), "{taken:?}");
+    assert!(taken.len() == 2 && taken.iter().all(|it| it.elapsed >= while_busy), "{taken:?}");
 }
 
 #[test]
@@ -296,17 +296,17 @@ fn the_path_is_raw_and_has_no_query() {
         ApiKeyLayer::new((query("api_key"), header("x-api-key")), keys()).observe(notes.clone());
     ask(&layer, Request::get(format!("http://h/%0a/x;y?api_key={KEY}")));
     ask(&layer, Request::get(format!("/%0a?api_key={WRONG}#f")));
-    for told in notes.taken() {
+    for line in notes.taken() {
         assert!(
-            told.contains("/%0a") && !told.contains(['?', '\n']) && !told.contains(KEY),
-            "{told}"
+            line.contains("/%0a") && !line.contains(['?', '\n']) && !line.contains(KEY),
+            "{line}"
         );
     }
 }
 
-// Several.
+// Several observers.
 
-/// Notes its own name.
+/// Records its own name.
 struct Named(&'static str, Notes);
 
 impl<C> Observe<C> for Named {
@@ -331,7 +331,7 @@ fn each_observer_of_a_tuple_is_called_once_and_in_order() {
     }
 }
 
-/// Without a start the service asks no clock, and tells nobody.
+/// If no observer needs the time, the service reads no clock.
 #[test]
 fn a_tuple_of_empty_observers_reads_no_clock() {
     fn starts(observer: &impl Observe) -> bool {
@@ -342,7 +342,7 @@ fn a_tuple_of_empty_observers_reads_no_clock() {
     assert!(starts(&((), notes.clone())) && starts(&(notes.clone(), ())) && starts(&notes));
 }
 
-// One that misbehaves: it is the user's own, and lets nobody in.
+// An observer that panics or blocks. The layer accepts no request because of it.
 
 struct PanicsAt(&'static str);
 
@@ -392,10 +392,10 @@ async fn an_observer_that_panics_ends_only_its_request_and_accepts_none() {
 
 #[test]
 fn an_observer_that_blocks_delays_the_request_and_accepts_none() {
-    /// Only if the test fails.
+    /// The longest wait, if the test fails.
     const TOO_LONG: Duration = Duration::from_secs(30);
 
-    /// Says that it was told, and goes on when it may.
+    /// Reports the call, and blocks until it is released.
     struct Blocks(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
 
     impl<C> Observe<C> for Blocks {
@@ -405,10 +405,10 @@ fn an_observer_that_blocks_delays_the_request_and_accepts_none() {
         }
     }
 
-    for (key, status, let_in) in [(KEY, 200, 1), (WRONG, 401, 0)] {
-        let ((tell, told), (release, released)) = (mpsc::channel(), mpsc::channel());
+    for (key, status, accepted) in [(KEY, 200, 1), (WRONG, 401, 0)] {
+        let ((report, reported), (release, released)) = (mpsc::channel(), mpsc::channel());
         let layer = ApiKeyLayer::new(header("x-api-key"), keys())
-            .observe(Blocks(tell, Mutex::new(released)));
+            .observe(Blocks(report, Mutex::new(released)));
         let entered = AtomicUsize::new(0);
         let answer = thread::scope(|scope| {
             let asking = scope.spawn(|| {
@@ -419,17 +419,17 @@ fn an_observer_that_blocks_delays_the_request_and_accepts_none() {
                 });
                 answer.status()
             });
-            told.recv_timeout(TOO_LONG).unwrap();
+            reported.recv_timeout(TOO_LONG).unwrap();
             assert_eq!(entered.load(Ordering::SeqCst), 0);
             assert!(!asking.is_finished());
             release.send(()).unwrap();
             asking.join().unwrap()
         });
-        assert_eq!((answer, entered.into_inner()), (status, let_in));
+        assert_eq!((answer, entered.into_inner()), (status, accepted));
     }
 }
 
-// An access log outside.
+// An access log outside of the layer.
 
 #[tokio::test]
 async fn the_client_is_in_the_extensions_of_the_response() {
@@ -468,7 +468,7 @@ async fn the_client_is_in_the_extensions_of_the_response() {
     ] {
         let request =
             key.into_iter().fold(Request::get(path), |it, key| it.header("x-api-key", key));
-        let request = request.extension(Client::new("a-stranger-in-disguise"));
+        let request = request.extension(Client::new("planted"));
         app.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
         assert_eq!(notes.taken(), [expected]);
     }
@@ -503,15 +503,15 @@ async fn a_custom_client_type_is_in_the_extensions_of_the_response() {
 
 #[test]
 fn a_closure_is_an_observer_in_any_pointer() {
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
     let tell = {
-        let told = Arc::clone(&told);
-        move |decision: &Decision<'_>| told.lock().unwrap().push(decision.outcome())
+        let outcomes = Arc::clone(&outcomes);
+        move |decision: &Decision<'_>| outcomes.lock().unwrap().push(decision.outcome())
     };
     let boxed = Box::new(tell.clone()) as Box<dyn Observe + Send + Sync>;
     let function = Box::new(tell.clone()) as Box<dyn Fn(&Decision<'_>) + Send + Sync>;
     let all = (tell.clone(), Box::new(tell.clone()), (boxed, function, Arc::new(tell)));
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).observe(all);
     ask(&layer, Request::get("/").header("x-api-key", KEY));
-    assert_eq!(*told.lock().unwrap(), [Outcome::Accepted; 5]);
+    assert_eq!(*outcomes.lock().unwrap(), [Outcome::Accepted; 5]);
 }

@@ -1,5 +1,6 @@
-//! The layer against the oracle, a second reading of query, cookies and `Authorization`: requests of
-//! any shape, and layers of any configuration. `fuzz/` holds more against it.
+//! The layer compared with the oracle, for requests of any form and layers of any configuration.
+//!
+//! The oracle is a second implementation of the rules for requests. `fuzz/` uses it too.
 
 use crate::support;
 
@@ -12,10 +13,12 @@ use http_body_util::Full;
 use proptest::prelude::*;
 use support::{
     Any, KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, escaped, keys,
-    oracle::{Find, KeyLocation, Left, Stands, Way, grpc, is_preflight, status_of, uri_without},
+    oracle::{
+        Find, KeyLocation, Left, Reading, Verdict, grpc, is_preflight, status_of, uri_without,
+    },
 };
 use tower_api_key::{
-    Anonymous, ApiKeyLayer, Client, KeyDigest, Keyring, Rejection,
+    Anonymous, ApiKeyLayer, Client, Exempt, KeyDigest, Keyring, Rejection,
     extract::{
         self, Extract, Extracted, RequestHead, bearer, cookie, first_of, header, query, scheme,
     },
@@ -23,11 +26,11 @@ use tower_api_key::{
     verify::{self, Verify},
 };
 
-/// The longest key that is read, where nothing else is said.
+/// The default for the length of the longest key.
 const CAP: usize = 1024;
 
-/// The [`SPOTS`], as the oracle has them.
-const PLACES: [KeyLocation; 6] = [
+/// The [`SPOTS`] in the type of the oracle.
+const LOCATIONS: [KeyLocation; 6] = [
     KeyLocation::Header("x-api-key"),
     KeyLocation::Query("api_key"),
     KeyLocation::Cookie("sid"),
@@ -36,7 +39,7 @@ const PLACES: [KeyLocation; 6] = [
     KeyLocation::Header("x-own"),
 ];
 
-fn whose(key: &[u8]) -> Result<&'static str, &'static str> {
+fn client_of(key: &[u8]) -> Result<&'static str, &'static str> {
     match () {
         () if key == KEY.as_bytes() => Ok("mobile-app"),
         () if key == OTHER.as_bytes() => Ok("ci"),
@@ -44,40 +47,44 @@ fn whose(key: &[u8]) -> Result<&'static str, &'static str> {
     }
 }
 
-/// What comes of it where nothing else is said.
-fn way(stands: &Stands) -> Way {
-    stands.way(CAP, false, whose)
+/// Returns the verdict of a layer with defaults.
+fn default_verdict(reading: &Reading) -> Verdict {
+    reading.verdict(CAP, false, client_of)
 }
 
-/// As [`Reply::outcome`] says it; gRPC has it all in a 200.
-fn outcome(way: Way, request: &request::Parts) -> String {
-    match way {
-        Way::Exempt | Way::Preflight | Way::Anonymous => "200 -".to_owned(),
-        Way::Client(client, _) => format!("200 {client}"),
-        Way::Rejected(reason, _) if grpc(request).is_some() => format!("200 {reason}"),
-        Way::Rejected(reason, _) => format!("{} {reason}", status_of(reason)),
+/// Returns the text of [`Reply::outcome`]. A gRPC rejection has the status 200.
+fn outcome(verdict: Verdict, request: &request::Parts) -> String {
+    match verdict {
+        Verdict::Exempt | Verdict::Preflight | Verdict::Anonymous => "200 -".to_owned(),
+        Verdict::Client(client, _) => format!("200 {client}"),
+        Verdict::Rejected(reason, _) if grpc(request).is_some() => format!("200 {reason}"),
+        Verdict::Rejected(reason, _) => format!("{} {reason}", status_of(reason)),
     }
 }
 
-/// The same bytes are found, malformed ones too, and come to the same.
-fn check_read(extractor: impl Extract, place: KeyLocation, request: impl Fn() -> request::Builder) {
+/// Checks that the library and the oracle find the same bytes and decide alike.
+fn check_read(
+    extractor: impl Extract,
+    location: KeyLocation,
+    request: impl Fn() -> request::Builder,
+) {
     let found = match extractor.extract(RequestHead::of(&request().body(()).unwrap())) {
-        Extracted::Absent => Stands::Nothing,
-        Extracted::Ambiguous => Stands::TooMany,
-        Extracted::Found(found) => Stands::One(found.expose().map(<[u8]>::to_vec), place),
+        Extracted::Absent => Reading::Nothing,
+        Extracted::Ambiguous => Reading::TooMany,
+        Extracted::Found(found) => Reading::One(found.expose().map(<[u8]>::to_vec), location),
     };
     let before = parts(request());
-    assert_eq!(found, place.read(&before));
+    assert_eq!(found, location.read(&before));
     let layer = ApiKeyLayer::new(extractor, keys());
-    let way = way(&found).told_apart(&before, &[place]);
-    assert_eq!(ask(&layer, request()).outcome(), outcome(way, &before));
+    let verdict = default_verdict(&found).with_hint(&before, &[location]);
+    assert_eq!(ask(&layer, request()).outcome(), outcome(verdict, &before));
 }
 
-/// Nothing went but what stood in these places, and nothing stands there any more.
-fn check_taken_out(places: &[KeyLocation], before: &request::Parts, seen: &request::Parts) {
+/// Checks that these locations are empty and that nothing else was removed.
+fn check_stripped(locations: &[KeyLocation], before: &request::Parts, seen: &request::Parts) {
     let left = Left::of(seen);
-    assert_eq!(left, Left::without(places.iter().copied(), before));
-    assert_eq!(left, Left::without(places.iter().copied(), seen));
+    assert_eq!(left, Left::without(locations.iter().copied(), before));
+    assert_eq!(left, Left::without(locations.iter().copied(), seen));
 }
 
 fn parts(request: request::Builder) -> request::Parts {
@@ -87,7 +94,7 @@ fn parts(request: request::Builder) -> request::Parts {
 // --------------------------------------------------------------------------------------------
 // The query.
 
-/// Queries in which much goes wrong.
+/// Returns queries with many mistakes.
 fn queries() -> impl Strategy<Value = String> {
     const NAMES: [&str; 9] = [
         "api_key",
@@ -139,16 +146,16 @@ fn queries() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(support::cases(2000))]
 
-    // R22, and the query's part of R8, R9, R10 and R21.
+    // R22. For the query this shows R8, R9, R10 and R21 too.
     #[test]
     fn r22_a_query_is_read_as_the_url_standard_says(query in queries()) {
         let Ok(uri) = format!("/p?{query}").parse::<Uri>() else { return Ok(()) };
         check_read(extract::query("api_key"), KeyLocation::Query("api_key"), || Request::get(&uri));
     }
 
-    // Kong, Envoy, APISIX and Tyk all write the query anew.
+    // Kong, Envoy, APISIX and Tyk encode the whole query again.
     #[test]
-    fn r23_the_query_loses_the_matching_pairs_and_not_another_byte(
+    fn r23_the_query_loses_exactly_the_matching_pairs(
         before in prop_oneof![
             Just("/"), Just("//h/p"), Just("/a%2fb/../%zz;x"), Just("http://u@h/"),
             Just("http://example.com:80/p"),
@@ -160,7 +167,7 @@ proptest! {
         let layer = ApiKeyLayer::new((extract::query("api_key"), header("x")), keys());
         let reply = ask(&layer.exempt_if(|_| true), Request::get(&uri));
         prop_assert_eq!(reply.seen().uri.to_string(), uri_without(&text, "api_key"));
-        check_taken_out(&[KeyLocation::Query("api_key")], &parts(Request::get(uri)), reply.seen());
+        check_stripped(&[KeyLocation::Query("api_key")], &parts(Request::get(uri)), reply.seen());
     }
 }
 
@@ -196,7 +203,7 @@ proptest! {
     fn r23_cookie_lines_lose_the_pair_and_keep_all_others_in_their_order(lines in cookie_lines()) {
         let layer = ApiKeyLayer::new(cookie("sid"), keys()).exempt_if(|_| true);
         let reply = ask(&layer, with_cookies(&lines));
-        check_taken_out(&[KeyLocation::Cookie("sid")], &parts(with_cookies(&lines)), reply.seen());
+        check_stripped(&[KeyLocation::Cookie("sid")], &parts(with_cookies(&lines)), reply.seen());
     }
 }
 
@@ -225,7 +232,7 @@ proptest! {
 }
 
 // --------------------------------------------------------------------------------------------
-// Requests of any shape.
+// Requests of any form.
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "X-OWN"];
 
@@ -267,7 +274,7 @@ const VALUES: [&str; 18] = [
     "%",
 ];
 
-/// What well-behaved callers send.
+/// Headers of well-behaved callers.
 const SENT: [(&str, &str); 15] = [
     ("x-api-key", "KEY"),
     ("x-own", " KEY\t"),
@@ -289,7 +296,7 @@ const SENT: [(&str, &str); 15] = [
 const PREFLIGHT: [(&str, &str); 2] =
     [("origin", "http://example.com"), ("access-control-request-method", "PUT")];
 
-/// One path that may be open, and some that it is not.
+/// One path that can be exempt, and similar paths.
 const PATHS: [&str; 8] =
     ["/open", "/open", "/open", "/open/", "//open", "/Open", "/%6fpen", "/open;x"];
 
@@ -334,7 +341,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-/// `None` for what no server could have parsed.
+/// Returns `None` if no server could have parsed the request.
 fn request(shape: &Shape) -> Option<request::Builder> {
     let uri: Uri = shape.uri.parse().ok()?;
     let request = Request::builder().method(shape.method).uri(uri);
@@ -362,17 +369,17 @@ proptest! {
     #![proptest_config(support::cases(2000))]
 
     #[test]
-    fn r28_r38_no_request_panics_and_who_comes_in_is_who_should(shape in shapes()) {
+    fn r28_r38_no_request_panics_and_only_the_right_requests_are_accepted(shape in shapes()) {
         let Some(builder) = request(&shape) else { return Ok(()) };
         let before = parts(builder);
         let ask = |layer: &ApiKeyLayer<_, _>| ask(layer, request(&shape).unwrap());
-        let five = &PLACES[..5];
+        let five = &LOCATIONS[..5];
         let find = || five.iter().copied().map(Find::At).collect();
-        let stands = Find::OneOf(find()).read(&before);
+        let reading = Find::OneOf(find()).read(&before);
 
         let plain = ApiKeyLayer::new(all(), keys());
         let reply = ask(&plain);
-        prop_assert_eq!(reply.outcome(), outcome(way(&stands).told_apart(&before, five), &before), "{:?}", stands);
+        prop_assert_eq!(reply.outcome(), outcome(default_verdict(&reading).with_hint(&before, five), &before), "{:?}", reading);
 
         if let Some(rejection) = reply.rejection() {
             let is_grpc = !reply.lines("grpc-status").is_empty();
@@ -383,27 +390,27 @@ proptest! {
             prop_assert!(!reply.wire().contains(KEY) && !reply.wire().contains(OTHER));
         }
         if let Some(seen) = &reply.seen {
-            // Whoever asks with what the inner service was given asks without a key.
-            prop_assert!(five.iter().all(|place| place.read(seen) == Stands::Nothing));
-            check_taken_out(five, &before, seen);
+            // The request that the inner service received has no key.
+            prop_assert!(five.iter().all(|location| location.read(seen) == Reading::Nothing));
+            check_stripped(five, &before, seen);
             let again = support::ask(&plain, as_seen(seen));
             prop_assert_eq!(again.rejection().map(Rejection::kind), Some(RejectionKind::Missing));
         }
 
         let optional = ask(&plain.clone().optional());
-        let way_in = stands.way(CAP, true, whose).told_apart(&before, five);
-        prop_assert_eq!(optional.outcome(), outcome(way_in, &before), "{:?}", stands);
+        let verdict = reading.verdict(CAP, true, client_of).with_hint(&before, five);
+        prop_assert_eq!(optional.outcome(), outcome(verdict, &before), "{:?}", reading);
 
         let first = support::ask(&ApiKeyLayer::new(first_of(all()), keys()), request(&shape).unwrap());
-        let stands = Find::FirstOf(find()).read(&before);
-        prop_assert_eq!(first.outcome(), outcome(way(&stands).told_apart(&before, five), &before), "{:?}", stands);
+        let reading = Find::FirstOf(find()).read(&before);
+        prop_assert_eq!(first.outcome(), outcome(default_verdict(&reading).with_hint(&before, five), &before), "{:?}", reading);
 
         let forwarding = ask(&plain.clone().forward_key().optional());
         if let Some(seen) = &forwarding.seen {
             prop_assert_eq!((&seen.uri, &seen.headers), (&before.uri, &before.headers));
         }
-        let open = ask(&plain.exempt_if(|_| true));
-        prop_assert_eq!(open.outcome(), "200 -");
+        let exempt = ask(&plain.exempt_if(|_| true));
+        prop_assert_eq!(exempt.outcome(), "200 -");
     }
 }
 
@@ -411,70 +418,72 @@ proptest! {
 // Layers of any configuration.
 
 #[derive(Clone, Copy, Debug)]
-enum Doorman {
+enum VerifierKind {
     Keys,
     KeysLater,
-    Nobody,
+    NoKeys,
     Failing,
     FailingLater,
 }
 
 #[derive(Clone, Debug)]
 struct Configuration {
-    /// Which of the [`SPOTS`], in their order.
-    places: Vec<usize>,
-    takes_first: bool,
-    doorman: Doorman,
+    /// Indices of [`SPOTS`], in their order.
+    locations: Vec<usize>,
+    is_first_of: bool,
+    verifier: VerifierKind,
     cap: usize,
     optional: bool,
     exempt_path: bool,
     exempt_if: bool,
     pass_preflight: bool,
     forward_key: bool,
-    /// Where it is wanted, whether the connection is.
+    /// `None` if no secure connection is required, or whether the connection is secure.
     secure: Option<bool>,
     report_only: bool,
 }
 
-/// A connection that is secure.
+/// The mark of a secure connection.
 #[derive(Clone)]
 struct Secure;
 
 fn configurations() -> impl Strategy<Value = Configuration> {
-    use Doorman::{Failing, FailingLater, Keys, KeysLater, Nobody};
+    use VerifierKind::{Failing, FailingLater, Keys, KeysLater, NoKeys};
 
-    let places = (Just((0..SPOTS.len()).collect::<Vec<_>>()).prop_shuffle(), 1..=SPOTS.len());
-    let doorman = prop::sample::select(
-        &[Keys, Keys, Keys, KeysLater, KeysLater, Nobody, Failing, FailingLater][..],
+    let locations = (Just((0..SPOTS.len()).collect::<Vec<_>>()).prop_shuffle(), 1..=SPOTS.len());
+    let verifier = prop::sample::select(
+        &[Keys, Keys, Keys, KeysLater, KeysLater, NoKeys, Failing, FailingLater][..],
     );
     let seldom = || prop::bool::weighted(0.25);
     (
-        (places, any::<bool>(), doorman, prop::sample::select(&[CAP, CAP, CAP, 40, 8][..])),
+        (locations, any::<bool>(), verifier, prop::sample::select(&[CAP, CAP, CAP, 40, 8][..])),
         (any::<bool>(), seldom(), seldom(), any::<bool>(), seldom()),
         (prop::option::weighted(0.3, any::<bool>()), seldom()),
     )
-        .prop_map(|((places, takes_first, doorman, cap), switches, (secure, report_only))| {
-            let (mut places, how_many) = places;
-            places.truncate(how_many);
-            let (optional, exempt_path, exempt_if, pass_preflight, forward_key) = switches;
-            Configuration {
-                places,
-                takes_first,
-                doorman,
-                cap,
-                optional,
-                exempt_path,
-                exempt_if,
-                pass_preflight,
-                forward_key,
-                secure,
-                report_only,
-            }
-        })
+        .prop_map(
+            |((locations, is_first_of, verifier, cap), switches, (secure, report_only))| {
+                let (mut locations, how_many) = locations;
+                locations.truncate(how_many);
+                let (optional, exempt_path, exempt_if, pass_preflight, forward_key) = switches;
+                Configuration {
+                    locations,
+                    is_first_of,
+                    verifier,
+                    cap,
+                    optional,
+                    exempt_path,
+                    exempt_if,
+                    pass_preflight,
+                    forward_key,
+                    secure,
+                    report_only,
+                }
+            },
+        )
 }
 
 impl Configuration {
-    /// What comes of a request, as [`Reply::outcome`] says it.
+    /// Sends a request through a layer of this configuration.
     fn ask(&self, request: request::Builder) -> Reply {
         let later = verify::from_async_fn(|digest| async move {
             tokio::task::yield_now().await;
@@ -483,14 +492,14 @@ impl Configuration {
                 .find(|(key, _)| digest == KeyDigest::of(key));
             client.map(|(_, id)| Client::new(id))
         });
-        match self.doorman {
-            Doorman::Keys => self.ask_with(keys(), request),
-            Doorman::KeysLater => self.ask_with(Keyring::new().or(later), request),
-            Doorman::Nobody => self.ask_with(Keyring::new(), request),
-            Doorman::Failing => {
+        match self.verifier {
+            VerifierKind::Keys => self.ask_with(keys(), request),
+            VerifierKind::KeysLater => self.ask_with(Keyring::new().or(later), request),
+            VerifierKind::NoKeys => self.ask_with(Keyring::new(), request),
+            VerifierKind::Failing => {
                 self.ask_with(verify::from_fn(|_| Err::<Option<Client>, _>("down")), request)
             }
-            Doorman::FailingLater => {
+            VerifierKind::FailingLater => {
                 let fails = |_| async { Err::<Option<Client>, _>("down") };
                 self.ask_with(verify::from_async_fn(fails), request)
             }
@@ -501,9 +510,9 @@ impl Configuration {
     where
         V: Verify<Client = Client>,
     {
-        let extractors = self.places.iter().map(|spot| (SPOTS[*spot].extract)());
+        let extractors = self.locations.iter().map(|spot| (SPOTS[*spot].extract)());
         let two = |one: Any, two: Any| -> Any {
-            if self.takes_first { Box::new(first_of((one, two))) } else { Box::new((one, two)) }
+            if self.is_first_of { Box::new(first_of((one, two))) } else { Box::new((one, two)) }
         };
         let mut layer = ApiKeyLayer::new(extractors.reduce(two).unwrap(), verify);
         layer = layer.max_key_len(self.cap);
@@ -540,69 +549,77 @@ impl Configuration {
             calls.set(calls.get() + 1);
             Response::new(Full::from("hello"))
         });
-        assert_eq!(calls.get(), usize::from(reply.seen.is_some()), "called once or never");
+        assert_eq!(
+            calls.get(),
+            usize::from(reply.seen.is_some()),
+            "the service is called once or never"
+        );
         reply
     }
 
-    /// What should come of it, and what the inner service should find that it would have been.
-    fn judged(&self, request: &request::Parts) -> (String, Option<&'static str>) {
-        match self.way(request) {
-            Way::Rejected(reason, _) if self.report_only => ("200 -".to_owned(), Some(reason)),
-            way => (outcome(way, request), None),
+    /// Returns the expected outcome, and the reason that the inner service should find in report-only mode.
+    fn expected(&self, request: &request::Parts) -> (String, Option<&'static str>) {
+        match self.verdict(request) {
+            Verdict::Rejected(reason, _) if self.report_only => ("200 -".to_owned(), Some(reason)),
+            verdict => (outcome(verdict, request), None),
         }
     }
 
-    fn way(&self, request: &request::Parts) -> Way {
+    fn verdict(&self, request: &request::Parts) -> Verdict {
         let is_exempt = (self.exempt_path && request.uri.path() == "/open")
             || (self.exempt_if && request.headers.contains_key("x-other"));
         match () {
-            () if is_exempt => Way::Exempt,
-            () if self.secure == Some(false) => Way::Rejected("insecure", None),
-            () if self.pass_preflight && is_preflight(request) => Way::Preflight,
+            () if is_exempt => Verdict::Exempt,
+            () if self.secure == Some(false) => Verdict::Rejected("insecure", None),
+            () if self.pass_preflight && is_preflight(request) => Verdict::Preflight,
             () => {
-                let stands = self.find().read(request);
-                let way = stands.way(self.cap, self.optional, |key| self.whose(key));
-                way.told_apart(request, &self.find().locations())
+                let reading = self.find().read(request);
+                let verdict = reading.verdict(self.cap, self.optional, |key| self.client_of(key));
+                verdict.with_hint(request, &self.find().locations())
             }
         }
     }
 
     fn find(&self) -> Find {
-        let places = self.places.iter().map(|spot| Find::At(PLACES[*spot])).collect();
-        if self.takes_first { Find::FirstOf(places) } else { Find::OneOf(places) }
+        let locations = self.locations.iter().map(|spot| Find::At(LOCATIONS[*spot])).collect();
+        if self.is_first_of { Find::FirstOf(locations) } else { Find::OneOf(locations) }
     }
 
-    fn whose(&self, key: &[u8]) -> Result<&'static str, &'static str> {
-        match self.doorman {
-            Doorman::Keys | Doorman::KeysLater => whose(key),
-            Doorman::Nobody => Err("unknown"),
-            Doorman::Failing | Doorman::FailingLater => Err("failed"),
+    fn client_of(&self, key: &[u8]) -> Result<&'static str, &'static str> {
+        match self.verifier {
+            VerifierKind::Keys | VerifierKind::KeysLater => client_of(key),
+            VerifierKind::NoKeys => Err("unknown"),
+            VerifierKind::Failing | VerifierKind::FailingLater => Err("failed"),
         }
     }
 
-    /// A guard further in answers what this layer would have, had it turned the request away.
-    fn check_what_was_held_back(&self, sent: request::Builder, anonymous: &Anonymous) {
+    /// Checks that a guard inside returns the rejection that the layer only reported.
+    fn check_reported(&self, sent: request::Builder, seen: &request::Parts) {
+        let anonymous = seen.extensions.get::<Anonymous>().unwrap();
         let strict = Self { report_only: false, ..self.clone() }.ask(sent);
-        let (head, body) = anonymous.reject().into_parts();
-        let held_back = Reply { head, body, ended: true, seen: None };
-        assert_eq!(held_back.wire(), strict.wire());
-        assert_eq!(held_back.reason(), strict.reason());
+        let (head, body) = anonymous.reject(RequestHead::of_parts(seen)).into_parts();
+        let reported = Reply { head, body, ended: true, seen: None };
+        assert_eq!(reported.wire(), strict.wire());
+        assert_eq!(reported.reason(), strict.reason());
     }
 
-    /// Holds the request that came in against the one that was sent.
-    fn check_what_is_left(&self, before: &request::Parts, seen: &request::Parts) {
-        let way = self.way(before);
-        let places = self.find().locations().into_iter();
+    /// Compares the request that the inner service received with the one that was sent.
+    fn check_rest(&self, before: &request::Parts, seen: &request::Parts) {
+        let verdict = self.verdict(before);
+        let locations = self.find().locations().into_iter();
         let (stay, go): (Vec<_>, Vec<_>) =
-            places.partition(|place| place.stays(self.forward_key, &way));
-        check_taken_out(&go, before, seen);
+            locations.partition(|location| location.stays(self.forward_key, &verdict));
+        check_stripped(&go, before, seen);
+        let exempt = seen.extensions.get::<Exempt>();
+        assert_eq!(exempt.is_some(), matches!(verdict, Verdict::Exempt | Verdict::Preflight));
         #[cfg(feature = "axum")]
         assert_eq!(
             seen.extensions.get::<OriginalUri>().unwrap().0.to_string(),
             seen.uri.to_string()
         );
         for (name, line) in &seen.headers {
-            let may_hold_a_key = stay.iter().any(|place| place.header() == Some(name.as_str()));
+            let may_hold_a_key =
+                stay.iter().any(|location| location.header() == Some(name.as_str()));
             assert_eq!(line.is_sensitive(), may_hold_a_key, "{name}");
         }
     }
@@ -612,22 +629,21 @@ proptest! {
     #![proptest_config(support::cases(3000))]
 
     #[test]
-    fn r23_r38_any_layer_lets_in_whom_it_should_and_leaves_all_but_keys_byte_for_byte(
+    fn r23_r38_any_layer_accepts_the_right_requests_and_removes_only_keys(
         configuration in configurations(),
         shape in shapes(),
     ) {
         let Some(builder) = request(&shape) else { return Ok(()) };
         let before = parts(builder);
         let reply = configuration.ask(request(&shape).unwrap());
-        let (outcome, reported) = configuration.judged(&before);
+        let (outcome, reported) = configuration.expected(&before);
         prop_assert_eq!(reply.outcome(), outcome);
         if let Some(seen) = &reply.seen {
-            configuration.check_what_is_left(&before, seen);
+            configuration.check_rest(&before, seen);
             let rejection = seen.extensions.get::<Rejection>();
             prop_assert_eq!(rejection.map(|it| it.reason().as_str()), reported);
             if reported.is_some() {
-                let anonymous = seen.extensions.get::<Anonymous>().unwrap();
-                configuration.check_what_was_held_back(request(&shape).unwrap(), anonymous);
+                configuration.check_reported(request(&shape).unwrap(), seen);
             }
         }
     }

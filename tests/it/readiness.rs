@@ -1,5 +1,7 @@
 //! Tests of the inner service: readiness, permits, bodies and unchanged messages.
 
+use crate::support;
+
 use std::{
     cell::Cell,
     collections::VecDeque,
@@ -7,7 +9,7 @@ use std::{
     error::Error,
     fmt,
     future::{Ready, pending, poll_fn, ready},
-    io, mem,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
@@ -24,6 +26,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
+use support::services::Strict;
 use tokio::sync::{Barrier, Semaphore, oneshot};
 use tower::{
     Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn, util::BoxCloneSyncService,
@@ -40,69 +43,6 @@ use tower_test::{assert_request_eq, mock};
 const KEY: &str = "12345abcde";
 
 // ===== services, verifiers and requests for the tests =====
-
-/// Panics if it is called before it is ready. A clone is not ready.
-#[derive(Debug, Default)]
-struct Strict {
-    is_ready: bool,
-    counts: Arc<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    clones: AtomicUsize,
-    calls: AtomicUsize,
-}
-
-impl Strict {
-    fn new() -> (Self, Arc<Counts>) {
-        let counts = Arc::default();
-        (Self { is_ready: false, counts: Arc::clone(&counts) }, counts)
-    }
-
-    /// Adds a limit with permits that the test can count.
-    fn behind(permits: usize) -> (ConcurrencyLimit<Self>, Arc<Semaphore>, Arc<Counts>) {
-        let (strict, counts) = Self::new();
-        let semaphore = Arc::new(Semaphore::new(permits));
-        (ConcurrencyLimit::with_semaphore(strict, Arc::clone(&semaphore)), semaphore, counts)
-    }
-}
-
-impl Counts {
-    fn calls(&self) -> usize {
-        self.calls.load(SeqCst)
-    }
-
-    fn clones(&self) -> usize {
-        self.clones.load(SeqCst)
-    }
-}
-
-impl Clone for Strict {
-    fn clone(&self) -> Self {
-        self.counts.clones.fetch_add(1, SeqCst);
-        Self { is_ready: false, counts: Arc::clone(&self.counts) }
-    }
-}
-
-/// Responds with the client's id.
-impl<B> Service<Request<B>> for Strict {
-    type Response = Response<String>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<String>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.is_ready = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        assert!(mem::take(&mut self.is_ready), "called without having been made ready");
-        self.counts.calls.fetch_add(1, SeqCst);
-        let client = request.extensions().get::<Client>();
-        ready(Ok(Response::new(client.map_or("nobody", Client::id).to_owned())))
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Broken(&'static str);
@@ -268,7 +208,7 @@ impl Asked {
         };
         let blank_as_empty: Vec<_> = self.pairs.iter().map(|it| it.replace("%20", " ")).collect();
         if self.path == "/open" {
-            return (StatusCode::OK, "nobody");
+            return (StatusCode::OK, "anonymous");
         }
         let key = match (one(&self.headers), one(&blank_as_empty)) {
             (Err(()), _) | (_, Err(())) | (Ok(Some(_)), Ok(Some(_))) => {
@@ -277,7 +217,7 @@ impl Asked {
             (Ok(a), Ok(b)) => a.or(b),
         };
         match (key, self.doorman) {
-            (None, _) if self.optional => (StatusCode::OK, "nobody"),
+            (None, _) if self.optional => (StatusCode::OK, "anonymous"),
             (None, _) => (StatusCode::UNAUTHORIZED, ""),
             (Some(key), _) if key.len() > 1024 => (StatusCode::UNAUTHORIZED, ""),
             (_, Doorman::Failing | Doorman::FailingLater) => (StatusCode::SERVICE_UNAVAILABLE, ""),
@@ -653,7 +593,7 @@ async fn r39_thousands_of_concurrent_requests_lose_no_permit_and_take_none_twice
         assert_eq!(crowd.calls.load(SeqCst), if is_slow { 2 } else { 4 } * SIXTH);
         assert_eq!(permits.available_permits(), PERMITS);
 
-        // No request holds two permits. All seven get in at once, and never an eighth.
+        // No request holds two permits. All seven are accepted at once, and never an eighth.
         let together = || {
             let mut request = with_key(KEY);
             *request.uri_mut() = "/together".parse().unwrap();
@@ -676,7 +616,7 @@ async fn r39_every_readiness_state_passes_through_and_the_next_request_is_served
         let layer = ApiKeyLayer::new(header("x-api-key"), verify);
         let (mut service, mut handle) =
             mock::spawn_layer::<Request<()>, Response<String>, _>(layer);
-        let told = |error: Box<dyn Error + Send + Sync>| error.downcast_ref::<Broken>().copied();
+        let cause = |error: Box<dyn Error + Send + Sync>| error.downcast_ref::<Broken>().copied();
 
         // The service is pending and then ready.
         handle.allow(0);
@@ -700,13 +640,13 @@ async fn r39_every_readiness_state_passes_through_and_the_next_request_is_served
         // The service returns an error from `poll_ready`, and from the call.
         handle.send_error(Broken("not ready"));
         let Poll::Ready(Err(error)) = service.poll_ready::<Request<()>>() else { panic!() };
-        assert_eq!(told(error), Some(Broken("not ready")));
+        assert_eq!(cause(error), Some(Broken("not ready")));
         handle.allow(2);
         assert!(service.poll_ready::<Request<()>>().is_ready());
         let (response, ()) = tokio::join!(service.call(with_key(KEY)), async {
             handle.next_request().await.unwrap().1.send_error(Broken("no answer"));
         });
-        assert_eq!(told(response.err().unwrap()), Some(Broken("no answer")));
+        assert_eq!(cause(response.err().unwrap()), Some(Broken("no answer")));
 
         // The next request gets a response.
         assert!(service.poll_ready::<Request<()>>().is_ready());
@@ -808,12 +748,12 @@ async fn r39_errors_of_the_inner_service_pass_through_unchanged() {
     check(keys()).await;
     check(in_two_polls()).await;
 
-    // tower-test's mock, whose errors are boxed.
+    // The mock of tower-test boxes its errors.
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let (mut service, mut handle) = mock::spawn_layer::<Request<()>, Response<String>, _>(layer);
-    handle.send_error(Broken("gone"));
+    handle.send_error(Broken("down"));
     let Poll::Ready(Err(error)) = service.poll_ready::<Request<()>>() else { panic!("no error") };
-    assert_eq!(error.downcast_ref(), Some(&Broken("gone")));
+    assert_eq!(error.downcast_ref(), Some(&Broken("down")));
 }
 
 #[tokio::test]
@@ -879,7 +819,7 @@ impl Body for Untouchable {
     }
 
     fn size_hint(&self) -> SizeHint {
-        panic!("the body was asked for its size")
+        panic!("`size_hint` was called")
     }
 }
 
@@ -1170,13 +1110,13 @@ async fn fails<V: Verify<Client = Client>>(verify: V, cause: &str) {
 
 #[tokio::test]
 async fn r36_a_verifier_error_is_a_503() {
-    fails(verify::from_fn(|_| Err::<Option<Client>, _>(Broken("store is gone"))), "store is gone")
+    fails(verify::from_fn(|_| Err::<Option<Client>, _>(Broken("store is down"))), "store is down")
         .await;
     let later = verify::from_async_fn(|_| async {
         tokio::task::yield_now().await;
-        Err::<Option<Client>, _>(io::Error::other("store is gone"))
+        Err::<Option<Client>, _>(io::Error::other("store is down"))
     });
-    fails(later, "store is gone").await;
+    fails(later, "store is down").await;
     fails(verify::from_fn(|_| Err::<Option<Client>, _>(VerifyError::failed("why not"))), "why not")
         .await;
 }
@@ -1193,12 +1133,12 @@ async fn r36_a_deadline_inside_the_verifier_is_a_503() {
 #[tokio::test]
 async fn r36_a_verification_whose_task_was_aborted_is_a_503() {
     // The sender of the result was dropped.
-    let gone = verify::from_async_fn(|_| async {
+    let aborted = verify::from_async_fn(|_| async {
         let (sender, receiver) = oneshot::channel::<Option<Client>>();
         drop(sender);
         receiver.await
     });
-    fails(gone, "channel closed").await;
+    fails(aborted, "channel closed").await;
     // The task was aborted.
     let aborted = verify::from_async_fn(|_| async {
         let task = tokio::spawn(pending::<Option<Client>>());

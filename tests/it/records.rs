@@ -8,7 +8,7 @@ use std::{
 use http::Request;
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
-    error::{ConfigError, ConfigErrorKind as Kind},
+    error::{KeyringError, KeyringErrorKind as Kind},
     extract::header,
     key::KeyFormat,
     record::Record,
@@ -28,7 +28,7 @@ fn record(key: &str) -> Record {
     Record::new(KeyDigest::of(key), Client::new("ci")).with_created(now() - HOUR)
 }
 
-/// A keyring at a fixed time with one key, whose id is `Key00001`.
+/// Returns a keyring at a fixed time with one key. The id of the key is `Key00001`.
 fn keyring(record: Record) -> Keyring {
     let keys = Keyring::builder().clock(now).build();
     keys.insert_record(record.with_id("Key00001").unwrap()).unwrap();
@@ -40,7 +40,7 @@ fn outcome<C: Clone + Send + Sync + 'static>(keys: &Keyring<C>, key: &str) -> St
     ask(&layer, Request::get("/").header("x-api-key", key)).outcome()
 }
 
-fn kind<T>(result: Result<T, ConfigError>) -> Kind {
+fn kind<T>(result: Result<T, KeyringError>) -> Kind {
     result.err().expect("an error").kind()
 }
 
@@ -110,7 +110,7 @@ fn a_check_returns_the_first_reason_of_revoked_paused_expired_and_not_yet_valid(
 }
 
 #[test]
-fn resuming_a_key_whose_time_is_over_does_not_bring_it_back() {
+fn resuming_an_expired_key_does_not_make_it_valid() {
     let keys = keyring(record("key-1").with_expires(now()).with_paused(now() - HOUR));
     assert_eq!(outcome(&keys, "key-1"), "401 paused");
     keys.resume("Key00001").unwrap();
@@ -177,7 +177,7 @@ fn an_update_changes_any_field_except_the_id_and_the_digest() {
 }
 
 #[test]
-fn a_setter_with_none_or_an_empty_text_takes_a_field_away_without_a_trace() {
+fn a_setter_with_none_or_an_empty_text_removes_a_field() {
     let full = record("key-1")
         .with_note("a")
         .with_issued_by("a")
@@ -239,7 +239,7 @@ impl Identity for Tenant {
 }
 
 #[test]
-fn a_key_moves_between_clients_of_a_type_of_ones_own_as_well() {
+fn a_key_moves_between_clients_of_a_custom_type() {
     for knows_ids in [false, true] {
         let keys: Keyring<Tenant> = Keyring::new();
         let record = Record::new(KeyDigest::of("key-1"), Tenant("one"));
@@ -254,7 +254,7 @@ fn a_key_moves_between_clients_of_a_type_of_ones_own_as_well() {
 }
 
 #[test]
-fn a_revocation_by_an_update_counts_once_and_no_update_takes_it_back_or_moves_it() {
+fn a_revocation_by_an_update_counts_once_and_no_update_undoes_or_moves_it() {
     let keys = keyring(record("key-1"));
     let revoke = |record: Record| record.with_revoked(now()).with_revoked_by("alice");
     keys.update("Key00001", revoke).unwrap();
@@ -342,7 +342,7 @@ fn a_revocation_of_a_record_keeps_its_first_time() {
 }
 
 #[test]
-fn a_keyring_takes_metadata_within_its_bounds_and_no_more() {
+fn a_keyring_accepts_metadata_only_within_its_bounds() {
     let client = |count: usize| {
         (0..count).fold(Client::new("ci"), |client, at| client.with_metadata(format!("k{at}"), ""))
     };

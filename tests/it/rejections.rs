@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use support::{Any, KEY, OTHER, Reply, SPOTS, Spot, WRONG, ask, ask_of, keys, strict, value};
 use tower_api_key::{
     Anonymous, ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, Rejection,
-    extract::{bearer, cookie, first_of, header, query},
+    extract::{RequestHead, bearer, cookie, first_of, header, query},
     key::KeyFormat,
     record::Record,
     rejection::{Reason, RejectionKind},
@@ -649,7 +649,8 @@ fn the_reason_shows_how_the_key_was_sent_and_the_response_does_not() {
                 assert_eq!(reply.wire(), missing.wire(), "{line}");
                 if optional {
                     let anonymous = reply.seen().extensions.get::<Anonymous>().unwrap();
-                    let (head, _) = anonymous.reject().into_parts();
+                    let (head, _) =
+                        anonymous.reject(RequestHead::of_parts(reply.seen())).into_parts();
                     let shown = head.extensions.get::<Rejection>().unwrap();
                     assert_eq!(shown.reason().as_str(), reason, "{line}");
                 } else {
@@ -690,7 +691,7 @@ fn a_key_that_begins_with_a_scheme_is_verified_and_keeps_the_reason_of_its_recor
     let named = [("Bearer in-use", "mobile-app"), ("Bearer revoked", "former")];
     let keys = Keyring::new();
     for (key, client) in named {
-        // A keyring refuses the text of such a key, because it is usually a mistake.
+        // A keyring rejects the text of such a key, because it is usually a mistake.
         keys.insert_digest(KeyDigest::of(key), Client::new(client)).unwrap();
     }
     assert_eq!(keys.revoke_client("former"), 1);

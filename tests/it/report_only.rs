@@ -4,23 +4,25 @@ use crate::support;
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
+    future::ready,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
+    task::Context,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body_util::Full;
-use support::{KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, keys, strict, value};
-use tokio::{net::TcpListener, sync::Semaphore};
+use support::{
+    KEY, OTHER, Reply, SPOTS, WRONG, ask, ask_of, keys, services::Strict, strict, value,
+};
+use tokio::net::TcpListener;
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
+use tower::{Layer, Service, ServiceExt};
 use tower_api_key::{
     Anonymous, ApiKeyLayer, Client, KeyDigest, Rejection, RequireScopeLayer, SetClientHeaderLayer,
-    extract::{bearer, first_of, header, query},
+    extract::{RequestHead, bearer, first_of, header, query},
     observe::{Decision, Observe},
     rejection::Reason,
     respond::Problem,
@@ -81,13 +83,13 @@ fn every_request_is_passed_on_and_has_the_rejection_in_its_extensions() {
             assert_eq!(reported(&reply), turned_away.reason(), "{}", spot.name);
             assert_eq!(reply.client(), turned_away.client(), "{}", spot.name);
             if let Some(rejection) = turned_away.rejection() {
-                let told = seen.extensions.get::<Rejection>().unwrap();
-                assert_eq!(told.location(), rejection.location());
-                assert_eq!(told.key_id(), rejection.key_id());
+                let reported = seen.extensions.get::<Rejection>().unwrap();
+                assert_eq!(reported.location(), rejection.location());
+                assert_eq!(reported.key_id(), rejection.key_id());
             }
-            // The response is the inner service's, and says nothing of it.
+            // The response comes from the inner service and does not show the rejection.
             assert!(reply.rejection().is_none() && reply.lines("www-authenticate").is_empty());
-            // All keys are gone from it, and so it asks without one.
+            // The inner service receives the request without keys.
             let again = seen
                 .headers
                 .iter()
@@ -163,7 +165,7 @@ fn an_observer_receives_the_rejection_as_reported() {
         }
     }
     let guard = ApiKeyLayer::new(first_of((header("x-api-key"), query("api_key"))), strict());
-    let told = |report_only: bool| {
+    let decisions = |report_only: bool| {
         let notes = Notes::default();
         let mut layer = guard.clone().observe(notes.clone());
         if report_only {
@@ -177,11 +179,11 @@ fn an_observer_receives_the_rejection_as_reported() {
         std::mem::take(&mut *notes.0.lock().unwrap())
     };
     let turned_away = "Decision { outcome: Rejected,";
-    let lines = told(false);
+    let lines = decisions(false);
     assert_eq!(lines.iter().filter(|line| line.starts_with(turned_away)).count(), 11, "{lines:#?}");
     let reported = "Decision { outcome: Reported,";
     let lines: Vec<_> = lines.iter().map(|line| line.replace(turned_away, reported)).collect();
-    assert_eq!(told(true), lines);
+    assert_eq!(decisions(true), lines);
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn a_guard_further_in_returns_the_rejection_of_the_layer() {
             let theirs = ask(&guard(), request());
             let let_by = ask(&guard().dangerous_report_only(), request());
             let anonymous = let_by.seen().extensions.get::<Anonymous>().unwrap();
-            let (head, body) = anonymous.reject().into_parts();
+            let (head, body) = anonymous.reject(RequestHead::of_parts(let_by.seen())).into_parts();
             let ours = Reply { head, body, ended: theirs.ended, seen: None };
             assert_eq!(ours.wire(), theirs.wire());
             assert_eq!(ours.outcome(), theirs.outcome());
@@ -230,7 +232,7 @@ async fn in_axum_a_handler_that_needs_a_client_returns_the_rejection_of_the_laye
         client.id().to_owned()
     }
     async fn any(client: Option<Client>) -> String {
-        client.map_or("nobody".to_owned(), |client| client.id().to_owned())
+        client.map_or("anonymous".to_owned(), |client| client.id().to_owned())
     }
     let app = |layer: ApiKeyLayer<_, _>| {
         Router::new().route("/one", get(one)).route("/any", get(any)).layer(layer)
@@ -255,7 +257,7 @@ async fn in_axum_a_handler_that_needs_a_client_returns_the_rejection_of_the_laye
 
         let either = ask(&open, "/any").await.unwrap();
         assert_eq!(either.status(), 200, "{case}");
-        let client = if case == "good" { "mobile-app" } else { "nobody" };
+        let client = if case == "good" { "mobile-app" } else { "anonymous" };
         assert_eq!(whole(either.into_body()).await.unwrap(), client);
     }
 }
@@ -280,7 +282,7 @@ fn missing_scope_is_still_rejected() {
 #[test]
 fn the_upstream_service_receives_no_client_of_a_reported_request() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).dangerous_report_only();
-    for (key, told) in [(KEY, "mobile-app"), (WRONG, "-"), ("", "-")] {
+    for (key, expected) in [(KEY, "mobile-app"), (WRONG, "-"), ("", "-")] {
         let inner = tower::service_fn(|request: Request<()>| {
             let id = request.headers().get("x-client-id").map_or("-", |id| id.to_str().unwrap());
             ready(Ok::<_, Infallible>(Response::new(id.to_owned())))
@@ -288,19 +290,19 @@ fn the_upstream_service_receives_no_client_of_a_reported_request() {
         let service = layer.layer(SetClientHeaderLayer::new("x-client-id").layer(inner));
         let request = Request::get("/").header("x-api-key", key).header("x-client-id", "forged");
         let response = support::block_on(service.oneshot(request.body(()).unwrap())).unwrap();
-        assert!(format!("{:?}", response.into_body()).contains(told), "{key}");
+        assert!(format!("{:?}", response.into_body()).contains(expected), "{key}");
     }
 }
 
-// What came with a key may be answered for that key alone: by an inner service that checks keys itself.
+// An inner service can check keys itself, so its response can depend on the key.
 #[test]
 fn a_cache_keeps_the_responses_of_reported_requests_apart() {
-    let places = || (header("x-api-key"), bearer(), query("api_key"));
-    let layer = ApiKeyLayer::new(places(), strict()).dangerous_report_only();
+    let locations = || (header("x-api-key"), bearer(), query("api_key"));
+    let layer = ApiKeyLayer::new(locations(), strict()).dangerous_report_only();
     let vary = ["x-api-key, authorization"];
     let insecure = layer.clone().require_secure(|_| false);
     let failed = String::from_utf8(value("failed")).unwrap();
-    for (what, layer, request, cache_control, referrer_policy) in [
+    for (name, layer, request, cache_control, referrer_policy) in [
         ("no key", &layer, Request::get("/"), &[][..], &[][..]),
         ("good", &layer, Request::get("/").header("x-api-key", KEY), &["private"], &[]),
         ("wrong", &layer, Request::get("/").header("x-api-key", WRONG), &["private"], &[]),
@@ -327,9 +329,9 @@ fn a_cache_keeps_the_responses_of_reported_requests_apart() {
         ),
     ] {
         let reply = ask(layer, request);
-        assert_eq!(reply.lines("vary"), vary, "{what}");
-        assert_eq!(reply.lines("cache-control"), cache_control, "{what}");
-        assert_eq!(reply.lines("referrer-policy"), referrer_policy, "{what}");
+        assert_eq!(reply.lines("vary"), vary, "{name}");
+        assert_eq!(reply.lines("cache-control"), cache_control, "{name}");
+        assert_eq!(reply.lines("referrer-policy"), referrer_policy, "{name}");
     }
     let posted = ask(&layer, Request::post("/").header("x-api-key", WRONG));
     assert!(posted.lines("vary").is_empty() && posted.lines("cache-control").is_empty());
@@ -358,7 +360,7 @@ fn debug_shows_that_the_layer_only_reports() {
     assert!(format!("{open:?}").starts_with(&format!("ApiKeyLayer {shown}")), "{open:?}");
     let service = open.layer(());
     assert!(format!("{service:?}").starts_with(&format!("ApiKeyService {shown}")), "{service:?}");
-    // A clone is its own.
+    // A clone is independent.
     assert_eq!(ask(&layer, Request::get("/")).outcome(), "401 missing");
 }
 
@@ -379,44 +381,16 @@ async fn the_test_helpers_find_a_layer_that_only_reports() {
     }
 }
 
-/// Panics when it is called without having been made ready. A clone of it is not ready.
-#[derive(Default)]
-struct Strict {
-    is_ready: bool,
-}
-
-impl Clone for Strict {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Service<Request<()>> for Strict {
-    type Response = Response<String>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<String>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.is_ready = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        assert!(std::mem::take(&mut self.is_ready), "called without having been made ready");
-        ready(Ok(Response::new(String::new())))
-    }
-}
-
 #[tokio::test]
 async fn r38_the_service_that_returned_ready_is_called() {
     async fn try_all<V: Verify>(verify: V) {
-        let permits = Arc::new(Semaphore::new(1));
-        let limited = ConcurrencyLimit::with_semaphore(Strict::default(), Arc::clone(&permits));
+        let (limited, permits, _) = Strict::behind(1);
         let layer = ApiKeyLayer::new(header("x-api-key"), verify).dangerous_report_only();
         let mut service = layer.layer(limited);
         for key in [KEY, WRONG, OTHER, "", KEY, WRONG] {
             let mut waiting = Context::from_waker(std::task::Waker::noop());
-            assert!(service.poll_ready(&mut waiting).is_ready(), "a permit was lost");
+            let ready = Service::<Request<()>>::poll_ready(&mut service, &mut waiting);
+            assert!(ready.is_ready(), "a permit was lost");
             let request = Request::get("/").header("x-api-key", key).body(()).unwrap();
             assert_eq!(service.call(request).await.unwrap().status(), 200);
             assert_eq!(permits.available_permits(), 1);

@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The files below a folder with this extension, except in packages outside of the workspace.
+/// Returns the files below a folder with this extension, except in packages outside of the workspace.
 fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let is_nested = ["tests/proof", "tests/compile_errors"].iter().any(|it| path.ends_with(it));
@@ -23,26 +23,26 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The numbers `8` and `9` of the text `r8_r9_a_name`.
+/// Returns the numbers in a name, such as 8 and 9 in `r8_r9_a_name`.
 fn numbers_of(name: &str) -> impl Iterator<Item = u32> {
     name.split('_').map_while(|word| word.strip_prefix('r')?.parse().ok())
 }
 
-/// The names of all tests in a source, or of any function.
+/// Returns the names of all functions in a source, or only of tests.
 fn functions(source: &str) -> impl Iterator<Item = &str> {
     let lines = source.lines().map(str::trim_start);
     let after_fn = lines.filter_map(|line| line.split_once("fn ").map(|(_, name)| name));
     after_fn.map(|name| name.split(['(', '<']).next().unwrap())
 }
 
-/// The numbers in the text of comments: `R8`.
+/// Returns the numbers in comments, such as `R8`.
 fn numbers_in_comments(source: &str) -> impl Iterator<Item = u32> {
     let comments = source.lines().filter_map(|line| line.trim_start().strip_prefix("//"));
     let words = comments.flat_map(|line| line.split(|char: char| !char.is_ascii_alphanumeric()));
     words.filter_map(|word| word.strip_prefix('R')?.parse().ok())
 }
 
-/// The rows of the list: the number, and what shows it.
+/// Returns the rows of the list: the number, and the proof.
 fn list() -> BTreeMap<u32, Vec<String>> {
     let text = fs::read_to_string(root().join("tests/README.md")).unwrap();
     let mut list = BTreeMap::new();
@@ -55,7 +55,7 @@ fn list() -> BTreeMap<u32, Vec<String>> {
     list
 }
 
-/// The source that an entry names, which leaves out `tests/` and `.rs`.
+/// Returns the source file of an entry, which omits `tests/` and `.rs`.
 fn source_of(entry: &str) -> Option<String> {
     let paths = [format!("tests/{entry}.rs"), format!("{entry}.rs")];
     paths.iter().find_map(|path| fs::read_to_string(root().join(path)).ok())
@@ -78,7 +78,7 @@ fn every_number_in_a_test_has_an_entry() {
 }
 
 #[test]
-fn every_entry_names_a_test_or_a_script_that_is_there() {
+fn every_entry_names_a_test_or_a_script_that_exists() {
     let list = list();
     assert_eq!(list.keys().copied().collect::<Vec<_>>(), (1..=56).collect::<Vec<_>>());
     for (number, shown_by) in list {

@@ -146,7 +146,7 @@ fn one_responder_writes_every_kind_with_its_own_body() {
     }
 }
 
-/// Says nothing of what it should.
+/// Writes none of the headers that a rejection needs.
 #[derive(Debug)]
 struct Bare;
 
@@ -193,7 +193,7 @@ fn a_responder_can_add_a_challenge_and_choose_another_status() {
     assert_eq!(ask(&with(401, Some(theirs)), HTTP()).lines("www-authenticate"), [theirs, ours]);
     assert_eq!(ask(&with(401, Some(ours)), HTTP()).lines("www-authenticate"), [ours]);
 
-    // To hide a route: a 404 has no challenge, is not stored (R29), and is still counted as what it is.
+    // A 404 can hide a route. It has no challenge, is not stored (R29), and keeps its reason in metrics.
     for status in [404, 403, 200, 302] {
         let reply = ask(&with(status, None), HTTP());
         assert_eq!((reply.status(), reply.text()), (status, "theirs"));
@@ -237,11 +237,11 @@ fn a_closure_can_return_text_bytes_or_an_empty_body() {
 
 #[test]
 fn the_layer_replaces_a_rejection_that_a_responder_inserts() {
-    let told =
+    let planted =
         ask(&ApiKeyLayer::new(header("x-api-key"), keys()), HTTP()).rejection().unwrap().clone();
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(move |_: &Rejection| {
         let mut response = Response::new("");
-        response.extensions_mut().insert(told.clone());
+        response.extensions_mut().insert(planted.clone());
         response
     });
     assert_eq!(ask(&layer, HTTP().header("x-api-key", WRONG)).reason(), Some(Reason::Unknown));

@@ -22,7 +22,7 @@ use tower_api_key::{
 
 type Answer = Result<Option<Client>, &'static str>;
 
-/// Fails, but for a key that it knows to be nobody's.
+/// Fails for every key except one that it rejects.
 fn layer() -> ApiKeyLayer<KeyLocation, FromFn<impl Fn(&PresentedKey<'_>) -> Answer>> {
     let verify = |key: &PresentedKey<'_>| -> Answer {
         if key.expose() == WRONG.as_bytes() { Ok(None) } else { Err("the store is down") }
@@ -33,8 +33,8 @@ fn layer() -> ApiKeyLayer<KeyLocation, FromFn<impl Fn(&PresentedKey<'_>) -> Answ
 const GRPC: fn() -> request::Builder =
     || Request::post("/").header("content-type", "application/grpc");
 
-/// What HTTP and what gRPC callers are told of when to ask again.
-fn told(reply: &Reply) -> [Vec<&str>; 2] {
+/// Returns the times after which an HTTP caller and a gRPC caller can try again.
+fn retry_times(reply: &Reply) -> [Vec<&str>; 2] {
     [reply.lines("retry-after"), reply.lines("grpc-retry-pushback-ms")]
 }
 
@@ -46,7 +46,7 @@ fn retry_after_is_in_whole_seconds_rounded_up_and_at_least_one() {
         (Duration::from_secs(1), "1", "1000"),
         (Duration::from_millis(1001), "2", "2000"),
         (Duration::from_secs(120), "120", "120000"),
-        // gRPC has an i32 for its milliseconds.
+        // gRPC sends milliseconds as an i32.
         (Duration::from_millis(2_147_483_000), "2147483", "2147483000"),
         (Duration::from_millis(2_147_483_001), "2147484", "2147483647"),
         (Duration::MAX, "18446744073709551615", "2147483647"),
@@ -54,11 +54,15 @@ fn retry_after_is_in_whole_seconds_rounded_up_and_at_least_one() {
         let layer = layer().retry_after(wait);
         for request in [Request::get("/"), Request::head("/")] {
             let reply = ask(&layer, request.header("x-api-key", KEY));
-            assert_eq!((reply.status(), told(&reply)), (503, [vec![seconds], vec![]]), "{wait:?}");
+            assert_eq!(
+                (reply.status(), retry_times(&reply)),
+                (503, [vec![seconds], vec![]]),
+                "{wait:?}"
+            );
         }
         let reply = ask(&layer, GRPC().header("x-api-key", KEY));
         assert_eq!((reply.status(), reply.lines("grpc-status")), (200, vec!["14"]));
-        assert_eq!(told(&reply), [vec![], vec![millis]], "{wait:?}");
+        assert_eq!(retry_times(&reply), [vec![], vec![millis]], "{wait:?}");
     }
 }
 
@@ -77,7 +81,7 @@ fn only_a_failure_has_retry_after_and_only_if_configured() {
         ] {
             let reply = ask(layer, request);
             assert!(reply.rejection().is_some());
-            assert!(told(&reply).concat().is_empty(), "{}", reply.outcome());
+            assert!(retry_times(&reply).concat().is_empty(), "{}", reply.outcome());
         }
     }
 }

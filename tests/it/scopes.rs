@@ -1,49 +1,45 @@
 //! Scopes that a route requires: accepted clients, the response to all others, and the permit.
 
+use crate::support;
+
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
+    future::ready,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
-use tokio::{net::TcpListener, sync::Semaphore};
+use support::services::{Answer, Strict, ask};
+use tokio::net::TcpListener;
 use tonic::{Code, transport::server::TcpIncoming};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-use tower::{
-    Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn,
-    util::BoxCloneSyncService,
-};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, KeyLocation, Keyring, Rejection, RequireScopeLayer,
     error::{ConfigError, ConfigErrorKind},
     extract::{bearer, header, query},
     rejection::{Reason, RejectionKind},
-    require_scope::{RequireScopeService, ResponseFuture},
-    respond::{Json, Problem, Respond, Text},
+    require_scope::RequireScopeService,
+    respond::{GuardFuture, Json, Problem, Respond, Text},
 };
 use tower_test::mock;
 
-/// Its client may read and write, but for reports.
+/// A client with the scopes to read and write, but not for reports.
 const WRITER: &str = "key-of-the-writer-0123456789";
-/// Its client may read.
+/// A client with the scope to read.
 const READER: &str = "key-of-the-reader-0123456789";
-/// Its client has no scopes at all.
-const NOTHING: &str = "key-of-nobody-special-012345";
+/// A client without scopes.
+const NO_SCOPES: &str = "key-without-any-scope-012345";
 
 fn keys() -> Keyring {
     let keys = Keyring::new();
     keys.insert(WRITER, Client::new("writer").with_scopes(["jobs:read", "jobs:write"])).unwrap();
     keys.insert(READER, Client::new("reader").with_scopes(["jobs:read"])).unwrap();
-    keys.insert(NOTHING, Client::new("nothing")).unwrap();
+    keys.insert(NO_SCOPES, Client::new("nothing")).unwrap();
     keys
 }
 
@@ -69,34 +65,8 @@ fn with_key(key: &str) -> Request<()> {
     Request::builder().header("x-api-key", key).body(()).unwrap()
 }
 
-/// The response to a caller, and the rejection in its extensions.
-#[derive(Debug)]
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-    reason: Option<Reason>,
-}
-
-impl Reply {
-    fn line(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |line| line.to_str().unwrap())
-    }
-}
-
-async fn ask<S, B, B2>(service: S, request: Request<B>) -> Reply
-where
-    S: Service<Request<B>, Response = Response<B2>, Error = Infallible>,
-    B2: http_body::Body<Data = Bytes, Error: std::fmt::Debug>,
-{
-    let (head, body) = service.oneshot(request).await.unwrap().into_parts();
-    let reason = head.extensions.get::<Rejection>().map(Rejection::reason);
-    let body = body.collect().await.unwrap().to_bytes();
-    Reply { status: head.status, headers: head.headers, body, reason }
-}
-
-/// Asks a route that requires scopes, behind a layer that verifies the client.
-async fn ask_route(scopes: &RequireScopeLayer, key: &str) -> Reply {
+/// Sends a request to a route that requires scopes, behind a layer that verifies the client.
+async fn ask_route(scopes: &RequireScopeLayer, key: &str) -> Answer {
     ask(layer().layer(scopes.layer(inner())), with_key(key)).await
 }
 
@@ -107,13 +77,13 @@ async fn r4_a_missing_or_wrong_key_is_401_and_a_good_one_without_the_scope_403()
     let write = all(["jobs:write"]);
     for (key, status, reason) in [
         ("", 401, Some(Reason::Missing)),
-        ("a-key-that-nobody-was-given", 401, Some(Reason::Unknown)),
+        ("a-key-that-was-never-issued", 401, Some(Reason::Unknown)),
         (READER, 403, Some(Reason::InsufficientScope)),
-        (NOTHING, 403, Some(Reason::InsufficientScope)),
+        (NO_SCOPES, 403, Some(Reason::InsufficientScope)),
         (WRITER, 200, None),
     ] {
         let reply = ask_route(&write, key).await;
-        assert_eq!((reply.status.as_u16(), reply.reason), (status, reason), "{key}");
+        assert_eq!((reply.status, reply.reason), (status, reason), "{key}");
     }
 }
 
@@ -130,7 +100,7 @@ async fn r4_all_requires_every_scope_and_any_requires_one() {
         // Byte for byte: no prefix, no case, no wildcard.
         (any(["jobs", "jobs:", "JOBS:READ", "jobs:*", "*", "jobs:readers"]), 403, 403, 403),
     ] {
-        for (key, status) in [(WRITER, writer), (READER, reader), (NOTHING, nothing)] {
+        for (key, status) in [(WRITER, writer), (READER, reader), (NO_SCOPES, nothing)] {
             let reply = ask_route(&scopes, key).await;
             assert_eq!(reply.status, status, "{scopes:?} {key}");
         }
@@ -144,7 +114,7 @@ async fn r4_nested_layers_require_the_scopes_of_each() {
         .layer(all(["jobs:read"]))
         .layer(any(["jobs:write", "admin"]))
         .service(inner());
-    for (key, status) in [(WRITER, 200), (READER, 403), (NOTHING, 403)] {
+    for (key, status) in [(WRITER, 200), (READER, 403), (NO_SCOPES, 403)] {
         assert_eq!(ask(service.clone(), with_key(key)).await.status, status, "{key}");
     }
 }
@@ -176,7 +146,7 @@ async fn r4_a_custom_client_type_decides_about_its_scopes() {
     // A layer for another client type than the verifier's finds no client, and rejects.
     let service = layer.layer(all(["jobs:write"]).layer(inner()));
     let reply = ask(service, with_key(WRITER)).await;
-    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(reply.status, 500);
     assert!(reply.body.windows(11).any(|it| it == b"client_type"), "{reply:?}");
 }
 
@@ -214,13 +184,13 @@ async fn r4_the_next_request_sees_a_client_with_other_scopes() {
     assert_eq!(ask(service, with_key(READER)).await.status, 200);
 }
 
-// The response to all others.
+// Rejected clients.
 
 #[tokio::test]
 async fn r4_a_403_names_no_scope_and_is_not_cached() {
     for scopes in [all(["jobs:write", "admin"]), any(["jobs:write", "admin"])] {
         let reply = ask_route(&scopes, READER).await;
-        assert_eq!((reply.status.as_u16(), &*reply.body), (403, &br#"{"error":"Forbidden"}"#[..]));
+        assert_eq!((reply.status, &*reply.body), (403, &br#"{"error":"Forbidden"}"#[..]));
         assert_eq!(reply.line("content-type"), "application/json");
         assert_eq!(reply.line("cache-control"), "no-store");
         assert!(!reply.headers.contains_key(WWW_AUTHENTICATE));
@@ -229,7 +199,7 @@ async fn r4_a_403_names_no_scope_and_is_not_cached() {
             assert!(!shown.contains(secret), "{shown}");
         }
         // A client with some of the scopes gets the same response as a client without any.
-        assert_eq!(ask_route(&scopes, NOTHING).await.body, reply.body);
+        assert_eq!(ask_route(&scopes, NO_SCOPES).await.body, reply.body);
     }
 }
 
@@ -248,13 +218,13 @@ async fn r4_each_responder_writes_the_403() {
     for (scopes, content_type, body) in [
         (write(), "application/json", json),
         (write().respond(Own), "application/json", json),
-        // The message of the 401 is not that of the 403.
+        // The message of the 401 differs from the message of the 403.
         (write().respond(Json::default().message("A key, please")), "application/json", json),
         (write().respond(Problem::default()), "application/problem+json", problem),
         (write().respond(Text::default()), "text/plain; charset=utf-8", "Forbidden"),
     ] {
         let reply = ask_route(&scopes, READER).await;
-        assert_eq!((reply.status.as_u16(), &*reply.body), (403, body.as_bytes()));
+        assert_eq!((reply.status, &*reply.body), (403, body.as_bytes()));
         assert_eq!(reply.line("content-type"), content_type);
         assert_eq!(reply.line("cache-control"), "no-store");
         assert_eq!(reply.reason, Some(Reason::InsufficientScope));
@@ -265,7 +235,7 @@ async fn r4_each_responder_writes_the_403() {
         response
     });
     let reply = ask_route(&hidden, READER).await;
-    assert_eq!((reply.status.as_u16(), &*reply.body), (404, &b"<h1>insufficient_scope</h1>"[..]));
+    assert_eq!((reply.status, &*reply.body), (404, &b"<h1>insufficient_scope</h1>"[..]));
     assert_eq!(
         (reply.line("cache-control"), reply.reason),
         ("no-store", Some(Reason::InsufficientScope))
@@ -275,8 +245,8 @@ async fn r4_each_responder_writes_the_403() {
 #[tokio::test]
 async fn r5_a_bearer_challenge_has_the_error_insufficient_scope() {
     let challenge = r#"Bearer realm="the \"jobs\"", error="insufficient_scope""#;
-    let places = (header("x-api-key"), bearer(), query("api_key"));
-    let layer = ApiKeyLayer::new(places, keys()).realm("the \"jobs\"").respond(Text::default());
+    let locations = (header("x-api-key"), bearer(), query("api_key"));
+    let layer = ApiKeyLayer::new(locations, keys()).realm("the \"jobs\"").respond(Text::default());
     let by_bearer = |key: &str| {
         Request::get("/").header("authorization", format!("Bearer {key}")).body(()).unwrap()
     };
@@ -301,7 +271,7 @@ async fn r5_a_bearer_challenge_has_the_error_insufficient_scope() {
         .respond(|_: &Rejection| Response::builder().status(404).body("nothing here").unwrap());
     let reply = ask(layer.layer(hidden.layer(inner())), by_bearer(READER)).await;
     assert!(!reply.headers.contains_key(WWW_AUTHENTICATE), "{reply:?}");
-    // One that makes a 401 of it has the challenges of a 401.
+    // A responder that changes the status to 401 gets the challenges of a 401.
     let denied = write.respond(|_: &Rejection| Response::builder().status(401).body("no").unwrap());
     let reply = ask(layer.layer(denied.layer(inner())), by_bearer(READER)).await;
     let lines: Vec<_> = reply.headers.get_all(WWW_AUTHENTICATE).iter().collect();
@@ -312,7 +282,7 @@ async fn r5_a_bearer_challenge_has_the_error_insufficient_scope() {
     let reply = ask(layer.layer(denied.layer(inner())), by_bearer(READER)).await;
     assert!(!reply.headers.contains_key(WWW_AUTHENTICATE), "{reply:?}");
 
-    // No `Bearer` among the places, no challenge.
+    // Without a `Bearer` location there is no challenge.
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).respond(Problem::default());
     let scopes = all(["jobs:write"]);
     let reply = ask(layer.layer(scopes.layer(inner())), with_key(READER)).await;
@@ -358,7 +328,7 @@ async fn without_a_client_the_scope_layer_rejects_as_the_layer_of_its_client_typ
     }
 
     let tenants: Keyring<Tenant> = Keyring::new();
-    tenants.insert(NOTHING, Tenant).unwrap();
+    tenants.insert(NO_SCOPES, Tenant).unwrap();
     let outer = layer().realm("clients").respond(Problem::default()).optional();
     let outer = outer.no_cache_headers();
     let inner_layer = ApiKeyLayer::new(header("x-tenant-key"), tenants).realm("tenants");
@@ -366,7 +336,7 @@ async fn without_a_client_the_scope_layer_rejects_as_the_layer_of_its_client_typ
     let expected = ask(outer.layer(all(["jobs:write"]).layer(inner())), Request::default()).await;
     assert!(expected.line("www-authenticate").contains("clients"));
     let by_tenant =
-        |path: &str| Request::get(path).header("x-tenant-key", NOTHING).body(()).unwrap();
+        |path: &str| Request::get(path).header("x-tenant-key", NO_SCOPES).body(()).unwrap();
 
     let tenant_layers = [inner_layer.clone(), inner_layer.clone().optional()];
     for inner_layer in tenant_layers.clone() {
@@ -382,7 +352,7 @@ async fn without_a_client_the_scope_layer_rejects_as_the_layer_of_its_client_typ
         assert_eq!(ask(service, both).await.status, 200);
     }
     let [required, optional] = tenant_layers;
-    // Neither key: each guard answers as its own layer.
+    // Both keys are missing. Each guard returns the response of its own layer.
     let service = outer.layer(optional.layer(all(["jobs:write"]).layer(inner())));
     assert_eq!(ask(service, Request::default()).await.headers, expected.headers);
     let of_tenants = all(["jobs:write"]).client_type::<Tenant>();
@@ -390,10 +360,10 @@ async fn without_a_client_the_scope_layer_rejects_as_the_layer_of_its_client_typ
     let reply = ask(service.clone(), Request::default()).await;
     assert!(reply.line("www-authenticate").contains("tenants"), "{reply:?}");
     assert_eq!(ask(service, by_tenant("/")).await.status, 200);
-    // An exempt path has no client, and so the guard of that type has no layer.
+    // An exempt path has no client, so the guard finds no layer of its type.
     let service = outer.layer(required.layer(of_tenants.layer(inner())));
     assert_eq!(ask(service, by_tenant("/open")).await.status, 500);
-    // Nor does one that an optional layer of the same type further out has let pass.
+    // The same applies if an optional layer of this type further out accepted the request.
     let service = optional.clone().layer(required.layer(of_tenants.layer(inner())));
     assert_eq!(ask(service, Request::get("/open").body(()).unwrap()).await.status, 500);
 }
@@ -448,32 +418,35 @@ async fn r4_without_an_api_key_layer_the_scope_layer_returns_a_500_that_names_th
     let exempt = || layer().exempt_path("/").layer(write.layer(inner()));
     let preflight = Request::options("/").header("origin", "https://a.example");
     let preflight = preflight.header("access-control-request-method", "GET").body(()).unwrap();
-    for reply in [
-        ask(write.layer(inner()), request()).await,
-        ask(outside(), request()).await,
-        ask(exempt(), request()).await,
-        ask(layer().pass_preflight().layer(write.layer(inner())), preflight).await,
+    let no_layer =
+        ["no `ApiKeyLayer`", "ApiKeyLayer::new(..)", "outside of it", ".client_type::<..>()"];
+    let exempts =
+        ["exempts this request", "`exempt_path`", "`exempt_if`", "instead of `pass_preflight`"];
+    for (reply, fixes) in [
+        (ask(write.layer(inner()), request()).await, no_layer),
+        (ask(outside(), request()).await, no_layer),
+        (ask(exempt(), request()).await, exempts),
+        (ask(layer().exempt_if(|_| true).layer(write.layer(inner())), request()).await, exempts),
+        (ask(layer().pass_preflight().layer(write.layer(inner())), preflight).await, exempts),
     ] {
-        assert_eq!((reply.status.as_u16(), reply.reason), (500, None));
+        assert_eq!((reply.status, reply.reason), (500, None));
         assert_eq!(reply.line("cache-control"), "no-store");
         let text = std::str::from_utf8(&reply.body).unwrap();
-        for fix in [
-            "ApiKeyLayer::new(..)",
-            "outside of it",
-            "exempt_path",
-            "instead of `pass_preflight`",
-            ".client_type::<..>()",
-        ] {
+        for fix in fixes {
             assert!(text.contains(fix), "{text}");
         }
+        let other = if fixes == exempts { no_layer } else { exempts };
+        assert!(!text.contains(other[0]), "{text}");
         assert!(!text.contains(WRITER) && !text.contains("jobs"), "{text}");
     }
-    for reply in [ask(outside(), grpc(key())).await, ask(exempt(), grpc(key())).await] {
-        assert_eq!((reply.status.as_u16(), reply.line("grpc-status")), (200, "13"));
-        assert!(reply.line("grpc-message").contains("ApiKeyLayer::new(..)"), "{reply:?}");
-        assert!(reply.body.is_empty());
-        // So that percent-encoding leaves it as it is.
+    for (reply, fixes) in
+        [(ask(outside(), grpc(key())).await, no_layer), (ask(exempt(), grpc(key())).await, exempts)]
+    {
+        assert_eq!((reply.status, reply.line("grpc-status")), (200, "13"));
         let message = reply.line("grpc-message");
+        assert!(fixes.iter().all(|fix| message.contains(fix)), "{reply:?}");
+        assert!(reply.body.is_empty());
+        // Percent-encoding does not change this text.
         assert!(message.bytes().all(|it| matches!(it, b' '..=b'~') && it != b'%'), "{message}");
     }
 }
@@ -481,30 +454,11 @@ async fn r4_without_an_api_key_layer_the_scope_layer_returns_a_500_that_names_th
 #[cfg(any(feature = "axum", feature = "tracing"))]
 #[tokio::test]
 async fn r4_a_wrong_order_of_layers_logs_one_line_and_a_403_logs_none() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
-    // Each of the keys here is short, which has a line of its own.
+    let log = support::log::Log::default();
+    let _logging = log.capture();
+    // Each of these keys is short, and the log has one warning for each.
     let written = || {
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let lines = log.lines().filter(|line| !line.contains("tower_api_key::keyring"));
         lines.map(|line| format!("{line}\n")).collect::<String>()
     };
@@ -512,45 +466,18 @@ async fn r4_a_wrong_order_of_layers_logs_one_line_and_a_403_logs_none() {
     assert_eq!(ask_route(&all(["jobs:write"]), READER).await.status, 403);
     assert_eq!(written(), "");
     assert_eq!(ask(all(["jobs:write"]).layer(inner()), with_key(READER)).await.status, 500);
-    let told = written();
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains("ERROR tower_api_key"), "{told}");
-    assert!(told.contains("ApiKeyLayer::new(..)") && !told.contains(READER), "{told}");
+    let line = written();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains("ERROR tower_api_key"), "{line}");
+    assert!(line.contains("ApiKeyLayer::new(..)") && !line.contains(READER), "{line}");
+    let exempt = layer().exempt_path("/").layer(all(["jobs:write"]).layer(inner()));
+    assert_eq!(ask(exempt, with_key(READER)).await.status, 500);
+    let lines = written();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.contains("the `ApiKeyLayer` outside exempts this request"), "{lines}");
 }
 
 // The inner service.
-
-/// Panics when it is called without having been made ready. A clone of it is not ready.
-#[derive(Default)]
-struct Strict {
-    is_ready: bool,
-    calls: Arc<AtomicUsize>,
-    clones: Arc<AtomicUsize>,
-}
-
-impl Clone for Strict {
-    fn clone(&self) -> Self {
-        self.clones.fetch_add(1, SeqCst);
-        Self { is_ready: false, calls: Arc::clone(&self.calls), clones: Arc::clone(&self.clones) }
-    }
-}
-
-impl Service<Request<()>> for Strict {
-    type Response = Response<String>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<String>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.is_ready = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        assert!(std::mem::take(&mut self.is_ready), "called without having been made ready");
-        self.calls.fetch_add(1, SeqCst);
-        ready(Ok(Response::new("done".to_owned())))
-    }
-}
 
 fn as_client(scopes: &[&str], mut request: Request<()>) -> Request<()> {
     request.extensions_mut().insert(Client::new("c").with_scopes(scopes.to_vec()));
@@ -559,15 +486,12 @@ fn as_client(scopes: &[&str], mut request: Request<()>) -> Request<()> {
 
 #[tokio::test]
 async fn r38_a_rejected_request_returns_the_permit_and_does_not_reach_the_service() {
-    let strict = Strict::default();
-    let (calls, clones) = (Arc::clone(&strict.calls), Arc::clone(&strict.clones));
-    let permits = Arc::new(Semaphore::new(1));
-    let limited = ConcurrencyLimit::with_semaphore(strict, Arc::clone(&permits));
+    let (limited, permits, counts) = Strict::behind(1);
     let mut service = all(["jobs:write"]).layer(limited);
     for (scopes, status) in [(Some(&["jobs:read"][..]), 403), (Some(&[]), 403), (None, 500)] {
         for _ in 0..3 {
             let mut waiting = Context::from_waker(Waker::noop());
-            let ready = service.poll_ready(&mut waiting);
+            let ready = Service::<Request<()>>::poll_ready(&mut service, &mut waiting);
             assert!(ready.is_ready(), "a permit was lost");
             assert_eq!(permits.available_permits(), 0);
             let request = match scopes {
@@ -575,22 +499,23 @@ async fn r38_a_rejected_request_returns_the_permit_and_does_not_reach_the_servic
                 None => Request::new(()),
             };
             let answer = service.call(request);
-            // Before anybody waits for the answer.
+            // The permit is free before the response is polled.
             assert_eq!(permits.available_permits(), 1);
             assert_eq!(answer.await.unwrap().status(), status);
         }
     }
-    assert_eq!(calls.load(SeqCst), 0);
+    assert_eq!(counts.calls(), 0);
 
-    // The service that was made ready is the one that is called, and none is cloned for it.
-    let cloned = clones.load(SeqCst);
+    // The ready service is called, and is not cloned.
+    let cloned = counts.clones();
     for call in 1..=3 {
         let request = as_client(&["jobs:write"], Request::new(()));
-        let answer = service.ready().await.unwrap().call(request);
+        let ready = ServiceExt::<Request<()>>::ready(&mut service).await.unwrap();
+        let answer = ready.call(request);
         assert_eq!(answer.await.unwrap().status(), 200);
-        assert_eq!((calls.load(SeqCst), permits.available_permits()), (call, 1));
+        assert_eq!((counts.calls(), permits.available_permits()), (call, 1));
     }
-    assert_eq!(clones.load(SeqCst), cloned);
+    assert_eq!(counts.clones(), cloned);
 }
 
 #[tokio::test]
@@ -632,8 +557,8 @@ fn layer_and_service_have_the_usual_traits() {
     assert!(format!("{service:?}").starts_with("RequireScopeService"));
     let _: (&Inner, Inner) = (service.get_ref(), service.clone().into_inner());
     let _: &mut Inner = service.get_mut();
-    let future: ResponseFuture<_> = service.call(Request::new(()));
-    assert!(format!("{future:?}").starts_with("ResponseFuture"));
+    let future: GuardFuture<_> = service.call(Request::new(()));
+    assert!(format!("{future:?}").starts_with("GuardFuture"));
 }
 
 // In axum and tonic, over sockets.
@@ -650,14 +575,14 @@ async fn serve(app: axum::Router) -> SocketAddr {
     addr
 }
 
-async fn call(addr: SocketAddr, method: Method, path: &str, key: &str) -> Reply {
+async fn call(addr: SocketAddr, method: Method, path: &str, key: &str) -> Answer {
     let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let request = Request::builder().method(method).uri(format!("http://{addr}{path}"));
     let request = request.header("authorization", format!("Bearer {key}"));
     let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Reply { status: head.status, headers: head.headers, body, reason: None }
+    Answer { status: head.status.as_u16(), headers: head.headers, body, reason: None }
 }
 
 #[tokio::test]
@@ -681,11 +606,7 @@ async fn r4_r5_an_axum_route_requires_a_scope_and_other_routes_do_not() {
         (Method::GET, "/admin/b", READER, 403, r#"{"error":"Forbidden"}"#),
     ] {
         let reply = call(addr, method.clone(), path, key).await;
-        assert_eq!(
-            (reply.status.as_u16(), &*reply.body),
-            (status, body.as_bytes()),
-            "{path} {key}"
-        );
+        assert_eq!((reply.status, &*reply.body), (status, body.as_bytes()), "{path} {key}");
         let error = match status {
             403 => r#"Bearer realm="api", error="insufficient_scope""#,
             401 => r#"Bearer realm="api", error="invalid_token""#,
@@ -693,10 +614,10 @@ async fn r4_r5_an_axum_route_requires_a_scope_and_other_routes_do_not() {
         };
         assert_eq!(reply.line("www-authenticate"), error);
     }
-    // HEAD has what GET has, but for the body.
+    // HEAD has the headers of GET and no body.
     let get = call(addr, Method::GET, "/admin/a", READER).await;
     let mut head = call(addr, Method::HEAD, "/admin/a", READER).await;
-    assert_eq!((head.status.as_u16(), head.body.len()), (403, 0));
+    assert_eq!((head.status, head.body.len()), (403, 0));
     head.headers.insert("date", get.headers["date"].clone());
     assert_eq!(head.headers, get.headers);
 }

@@ -50,7 +50,7 @@ use tower_api_key::{
     verify,
 };
 
-/// In the extensions of what came by a connection that is secure.
+/// The mark of a secure connection in the extensions.
 #[derive(Clone)]
 struct ByTls;
 
@@ -99,7 +99,7 @@ fn r53_the_response_is_the_same_with_a_valid_a_wrong_and_no_key() {
                     assert_eq!(reply.wire(), missing.wire(), "{shown}");
                     let rejection = reply.rejection().unwrap();
                     assert_eq!(rejection.kind(), RejectionKind::Insecure, "{shown}");
-                    // Which key it was, or where, nobody has looked.
+                    // The layer has read no key, so the rejection names no location.
                     assert_eq!((rejection.location(), rejection.key_id()), (None, None), "{shown}");
                 }
             }
@@ -110,18 +110,22 @@ fn r53_the_response_is_the_same_with_a_valid_a_wrong_and_no_key() {
 #[test]
 fn r53_the_response_is_a_403_without_challenge_and_redirect_and_is_not_cached() {
     let layer = |it: ApiKeyLayer<_, _>| it.require_secure(|_| false);
-    let places = || ApiKeyLayer::new((bearer(), header("x-api-key")), keys());
+    let two_locations = || ApiKeyLayer::new((bearer(), header("x-api-key")), keys());
     let problem =
         r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"HTTPS required"}"#;
     for (layer, content_type, body) in [
-        (layer(places()), "application/json", r#"{"error":"HTTPS required"}"#),
+        (layer(two_locations()), "application/json", r#"{"error":"HTTPS required"}"#),
         (
-            layer(places()).respond(Json::default().message("No")),
+            layer(two_locations()).respond(Json::default().message("No")),
             "application/json",
             r#"{"error":"HTTPS required"}"#,
         ),
-        (layer(places()).respond(Problem::default()), "application/problem+json", problem),
-        (layer(places()).respond(Text::default()), "text/plain; charset=utf-8", "HTTPS required"),
+        (layer(two_locations()).respond(Problem::default()), "application/problem+json", problem),
+        (
+            layer(two_locations()).respond(Text::default()),
+            "text/plain; charset=utf-8",
+            "HTTPS required",
+        ),
     ] {
         let reply = ask(&layer, Request::get("/").header("authorization", format!("Bearer {KEY}")));
         assert_eq!((reply.status(), reply.text()), (403, body));
@@ -132,7 +136,7 @@ fn r53_the_response_is_a_403_without_challenge_and_redirect_and_is_not_cached() 
     }
     for content_type in ["application/grpc", "application/grpc-web", "application/grpc-web-text"] {
         let call = Request::post("/").header("content-type", content_type);
-        let reply = ask(&layer(places()), call);
+        let reply = ask(&layer(two_locations()), call);
         assert_eq!((reply.status(), reply.lines("grpc-status")), (200, vec!["7"]));
         assert_eq!(reply.lines("grpc-message"), ["HTTPS required"]);
         assert!(reply.ended && reply.lines("www-authenticate").is_empty());
@@ -163,7 +167,7 @@ fn r53_the_connection_is_checked_before_any_key_and_after_exempt_paths() {
     }
 }
 
-/// What a caller can write to look as if TLS had been there.
+/// Headers with which a caller can claim a TLS connection.
 const FORGED: [(&str, &str); 14] = [
     ("x-forwarded-proto", "https"),
     ("x-forwarded-protocol", "https"),
@@ -192,7 +196,7 @@ fn r53_a_header_does_not_make_a_connection_secure() {
     assert_eq!(ask(&guarded(), secure.header("x-api-key", KEY)).outcome(), "200 mobile-app");
 }
 
-// The predicate that the documentation gives for a port behind a proxy.
+// The documentation shows this predicate for a port behind a proxy.
 #[test]
 fn r53_behind_a_proxy_only_its_one_line_counts() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys()).require_secure(|head| {
@@ -256,13 +260,13 @@ fn an_observer_receives_the_reason_insecure() {
     let notes = Notes::default();
     let layer = guarded().observe(notes.clone());
     ask(&layer, Request::get("/").header("x-api-key", KEY));
-    let told = r#"rejected ("insecure", "insecure") the connection is not secure"#;
-    assert_eq!(*notes.0.lock().unwrap(), [told]);
+    let expected = r#"rejected ("insecure", "insecure") the connection is not secure"#;
+    assert_eq!(*notes.0.lock().unwrap(), [expected]);
 }
 
 // ===== over sockets =====
 
-/// A port of a bare hyper server, on which connections are secure or are not.
+/// Starts a hyper server whose connections are secure or insecure, and returns its port.
 async fn port(secure: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -279,7 +283,7 @@ async fn port(secure: bool) -> SocketAddr {
                 .exempt_path("/health"),
         )
         .service(service_fn(|request: Request<Incoming>| {
-            let client = request.extensions().get::<Client>().map_or("nobody", Client::id);
+            let client = request.extensions().get::<Client>().map_or("anonymous", Client::id);
             ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(client.to_owned())))))
         }));
     tokio::spawn(async move {
@@ -287,7 +291,7 @@ async fn port(secure: bool) -> SocketAddr {
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let server = auto::Builder::new(TokioExecutor::new());
-                // Callers may hang up.
+                // A caller can close the connection, which is no error here.
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
             });
         }
@@ -295,7 +299,7 @@ async fn port(secure: bool) -> SocketAddr {
     address
 }
 
-/// The answer's bytes, but for the one header that the server adds and that changes.
+/// Returns the bytes of the response without the `date` header.
 async fn send(address: SocketAddr, head: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{head}\r\nhost: h\r\nconnection: close\r\n\r\n");
@@ -318,7 +322,7 @@ async fn r53_over_a_socket_all_requests_get_the_same_bytes() {
         (format!("GET / HTTP/1.1\r\nx-api-key: {WRONG}"), "HTTP/1.1 401"),
         (format!("GET /?api_key={KEY} HTTP/1.1"), "HTTP/1.1 200"),
         (format!("GET /?api_key={KEY} HTTP/1.1\r\nx-api-key: {KEY}"), "HTTP/1.1 400"),
-        // An absolute target is the one way to send a scheme in HTTP/1.
+        // In HTTP/1 only an absolute target has a scheme.
         (format!("GET https://h/ HTTP/1.1\r\nx-api-key: {KEY}"), "HTTP/1.1 200"),
         ("GET https://h/ HTTP/1.1".to_owned(), "HTTP/1.1 401"),
     ];
@@ -334,7 +338,7 @@ async fn r53_over_a_socket_all_requests_get_the_same_bytes() {
     let head = send(plain, &format!("HEAD / HTTP/1.1\r\nx-api-key: {KEY}")).await;
     assert_eq!(head, missing.strip_suffix(r#"{"error":"HTTPS required"}"#).unwrap());
     for probe in ["GET /health HTTP/1.1", "GET /health?x HTTP/1.1"] {
-        assert!(send(plain, probe).await.ends_with("\r\n\r\nnobody"), "{probe}");
+        assert!(send(plain, probe).await.ends_with("\r\n\r\nanonymous"), "{probe}");
     }
 }
 
@@ -394,7 +398,7 @@ async fn in_axum_a_listener_can_mark_secure_connections() {
 
 #[tokio::test]
 async fn r53_a_tonic_caller_gets_permission_denied_with_any_key_and_without_a_key() {
-    /// `TlsConnectInfo` is there in the same way where the server speaks TLS.
+    /// A server with TLS inserts `TlsConnectInfo` in the same way.
     async fn serve(secure: bool) -> Channel {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

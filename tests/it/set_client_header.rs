@@ -1,4 +1,4 @@
-//! The client's id as a header of the request, which a caller cannot forge.
+//! The id of the client in a header of the request. A caller cannot forge this header.
 
 use std::{
     convert::Infallible,
@@ -34,7 +34,7 @@ fn headers() -> SetClientHeaderLayer {
     SetClientHeaderLayer::new("X-Client-Id").scopes("x-client-scopes")
 }
 
-/// The request's headers as the inner service sees them.
+/// Returns the headers that the inner service receives.
 fn seen<C, C2>(layer: &SetClientHeaderLayer<C>, client: Option<C2>, sent: HeaderMap) -> HeaderMap
 where
     C: Identity + Clone + Send + Sync + 'static,
@@ -54,8 +54,8 @@ where
     seen
 }
 
-/// The two headers, for a client and for nothing that a caller sent.
-fn told<C: Identity + Clone + Send + Sync + 'static>(
+/// Returns the two headers that the inner service receives for a client.
+fn client_headers<C: Identity + Clone + Send + Sync + 'static>(
     layer: &SetClientHeaderLayer<C>,
     client: C,
 ) -> (String, Option<String>) {
@@ -64,24 +64,24 @@ fn told<C: Identity + Clone + Send + Sync + 'static>(
     (text("x-client-id").unwrap(), text("x-client-scopes"))
 }
 
-// ===== what is told =====
+// ===== values =====
 
 #[test]
 fn the_headers_have_the_id_and_the_scopes() {
     let client = Client::new("mobile-app").with_scopes(["jobs:read", "jobs:write"]);
     let scopes = Some("jobs:read jobs:write".to_owned());
-    assert_eq!(told(&headers(), client.clone()), ("mobile-app".to_owned(), scopes));
-    // Only if they are asked for, and only if there are some.
+    assert_eq!(client_headers(&headers(), client.clone()), ("mobile-app".to_owned(), scopes));
+    // Scopes are sent only if configured, and only if the client has scopes.
     let id_alone = SetClientHeaderLayer::new("x-client-id");
-    assert_eq!(told(&id_alone, client), ("mobile-app".to_owned(), None));
-    assert_eq!(told(&headers(), Client::new("ci")), ("ci".to_owned(), None));
+    assert_eq!(client_headers(&id_alone, client), ("mobile-app".to_owned(), None));
+    assert_eq!(client_headers(&headers(), Client::new("ci")), ("ci".to_owned(), None));
 }
 
 #[test]
 fn an_invalid_scope_is_left_out() {
     let client =
         Client::new("ci").with_scopes(["read", "jobs admin", "", "a\"b", "caf\u{e9}", "write"]);
-    assert_eq!(told(&headers(), client).1.unwrap(), "read write");
+    assert_eq!(client_headers(&headers(), client).1.unwrap(), "read write");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_id_that_cannot_stand_in_a_header_is_percent_encoded() {
         ("\u{1f512}", "%F0%9F%94%92"),
         ("", ""),
     ] {
-        assert_eq!(told(&headers(), Client::new(id)).0, value, "{id:?}");
+        assert_eq!(client_headers(&headers(), Client::new(id)).0, value, "{id:?}");
     }
 }
 
@@ -108,7 +108,7 @@ proptest! {
 
     #[test]
     fn any_id_comes_back_by_percent_decoding(id in any::<String>()) {
-        let (value, _) = told(&headers(), Client::new(id.clone()));
+        let (value, _) = client_headers(&headers(), Client::new(id.clone()));
         prop_assert!(value.bytes().all(|byte| byte.is_ascii_graphic()));
         let decoded = percent_decode(&value);
         prop_assert_eq!(decoded, id.into_bytes());
@@ -145,8 +145,11 @@ fn a_custom_client_type_is_forwarded_alike() {
     }
     let layer = headers().client_type::<Tenant>();
     let scopes = Some("a b".to_owned());
-    assert_eq!(told(&layer, Tenant(vec!["a".into(), "b".into()])), ("acme".to_owned(), scopes));
-    // A client of another type is none that it knows.
+    assert_eq!(
+        client_headers(&layer, Tenant(vec!["a".into(), "b".into()])),
+        ("acme".to_owned(), scopes)
+    );
+    // The layer ignores a client of another type.
     assert!(seen(&layer, Some(Client::new("ci")), HeaderMap::new()).is_empty());
     assert!(seen(&headers(), Some(Tenant(vec![])), HeaderMap::new()).is_empty());
 }
@@ -163,7 +166,7 @@ fn a_request_with_the_maximum_of_headers_causes_no_panic_and_no_forged_client() 
     let full = sent.len();
     let seen_by = seen(&headers(), Some(Client::new("ci")), sent.clone());
     assert_eq!((seen_by.len(), seen_by.get("x-client-id")), (full, None));
-    // Where the caller's own stood there is room for ours.
+    // The layer replaces a header of the caller, so the map does not grow.
     sent.remove("x-0").unwrap();
     sent.insert("x_client_id", HeaderValue::from_static("admin"));
     let seen_by = seen(&headers(), Some(Client::new("ci")), sent);
@@ -237,14 +240,14 @@ async fn readiness_response_and_error_of_the_inner_service_are_passed_on() {
             ready(Err("its own"))
         }
     }
-    // Neither a clone nor a response of HTTP is asked of it.
+    // The inner service need not be `Clone`, and its response can have any type.
     let answer = tower::ServiceExt::oneshot(headers().layer(Inner(false)), Request::new(()));
     assert_eq!(answer.await, Err("its own"));
 }
 
-// ===== over sockets: nobody says who they are themselves =====
+// ===== over sockets =====
 
-/// Answers with the request's headers, a line each, in the order of the alphabet.
+/// Returns the headers of the request, sorted, one per line.
 async fn echo(request: AxumRequest) -> String {
     let line = |(name, value): (&HeaderName, &HeaderValue)| {
         format!("{name}: {}\n", value.as_bytes().escape_ascii())
@@ -261,7 +264,7 @@ async fn serve(app: Router) -> SocketAddr {
     addr
 }
 
-/// HTTP/1.1 by hand: what the handler saw, but for what all requests here have.
+/// Sends raw HTTP/1.1, and returns the headers that the handler receives, except the common ones.
 async fn ask(addr: SocketAddr, first_line: &str, headers: &[&str]) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
@@ -281,23 +284,23 @@ const SPOOFED: &[&[&str]] = &[
     &["x-client-id: admin"],
     &["X-CLIENT-ID: admin", "x-Client-Scopes: admin"],
     &["x-client-id: admin", "x-client-id: mobile-app", "x-client-id:"],
-    // As CGI and others would take them for the same.
+    // CGI and others read these names as the same header.
     &["x_client_id: admin", "X_Client-Id: admin", "X-CLIENT_SCOPES: admin"],
     &["x.client.id: admin", "x-client~id: admin", "x-client.scopes: admin"],
-    // So that a proxy may not drop ours as meant for one hop.
+    // `Connection` must not remove the header of the layer.
     &["connection: x-client-id"],
     &["Connection: X-Client-Id,x_client_scopes", "connection: x-client-scopes"],
     &["connection: ,x-client-id ,\tx-client-id\t,", "x-client-id: admin"],
 ];
 
-/// A client is named as it is, and nobody is not, whatever the caller says.
-async fn is_not_fooled(addr: SocketAddr, first_line: &str, headers: &[&str], told: &str) {
+/// Checks that the header has the verified client, and is missing without one.
+async fn assert_not_forged(addr: SocketAddr, first_line: &str, headers: &[&str], expected: &str) {
     for spoofed in SPOOFED {
         for headers in [[headers, spoofed].concat(), [spoofed, headers].concat()] {
             let seen = ask(addr, first_line, &headers).await;
             let ours = |line: &&str| !line.starts_with("connection: ");
             let lines: String = seen.lines().filter(ours).map(|line| format!("{line}\n")).collect();
-            assert_eq!(lines, told, "{first_line} {headers:?}");
+            assert_eq!(lines, expected, "{first_line} {headers:?}");
             for (at, _) in seen.match_indices("connection: ") {
                 let options = seen[at..].lines().next().unwrap();
                 assert!(!options.contains("client"), "{first_line} {headers:?}: {seen}");
@@ -322,18 +325,18 @@ async fn a_caller_cannot_forge_the_header_on_any_path_through_the_layer() {
 
     let key = format!("x-api-key: {KEY}");
     let named = "x-client-id: mobile-app\nx-client-scopes: read write\n";
-    is_not_fooled(strict, "GET /", &[&key], named).await;
-    is_not_fooled(optional, "POST /", &[&key], named).await;
-    is_not_fooled(forwarding, "GET /", &[&key], &format!("{key}\n{named}")).await;
+    assert_not_forged(strict, "GET /", &[&key], named).await;
+    assert_not_forged(optional, "POST /", &[&key], named).await;
+    assert_not_forged(forwarding, "GET /", &[&key], &format!("{key}\n{named}")).await;
 
-    is_not_fooled(optional, "GET /", &[], "").await;
-    is_not_fooled(strict, "GET /health", &[], "").await;
-    is_not_fooled(strict, "GET /health", &[&key], "").await;
-    is_not_fooled(strict, "GET /version", &[], "").await;
-    is_not_fooled(none, "GET /", &[], "").await;
+    assert_not_forged(optional, "GET /", &[], "").await;
+    assert_not_forged(strict, "GET /health", &[], "").await;
+    assert_not_forged(strict, "GET /health", &[&key], "").await;
+    assert_not_forged(strict, "GET /version", &[], "").await;
+    assert_not_forged(none, "GET /", &[], "").await;
     let preflight = ["access-control-request-method: GET", "origin: https://a.example"];
     let through = preflight.map(|line| format!("{line}\n")).concat();
-    is_not_fooled(strict, "OPTIONS /", &preflight, &through).await;
+    assert_not_forged(strict, "OPTIONS /", &preflight, &through).await;
 }
 
 #[tokio::test]
@@ -350,7 +353,7 @@ async fn all_other_headers_of_a_caller_stay() {
     assert_eq!(seen, "connection: X-Other\nconnection: keep-alive, x-hop, \n");
 }
 
-/// What a proxy's upstream, by HTTP/1.1, is sent of a request that ends in these trailers.
+/// Sends a request with these trailers through a proxy, and returns the bytes that its upstream receives.
 async fn forwarded(trailer: &[&str], trailers: &[&str]) -> String {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = upstream.local_addr().unwrap();
@@ -394,7 +397,7 @@ async fn a_proxy_does_not_forward_a_forged_trailer() {
         let sent = forwarded(trailer, &trailers).await;
         assert!(sent.contains("\r\nx-client-id: default\r\n"), "{sent}");
         assert!(!sent.contains("admin"), "{sent}");
-        // What else was announced arrives.
+        // Other announced trailers arrive.
         assert!(sent.ends_with("\r\nbody\r\n0\r\nx-checksum: 1\r\n\r\n"), "{sent}");
     }
     let sent = forwarded(&["trailer: x-client-id"], &trailers).await;

@@ -45,12 +45,12 @@ fn lines(parts: &request::Parts, name: impl http::header::AsHeaderName) -> Vec<&
 }
 
 #[track_caller]
-fn assert_stripped(reply: &Reply, what: &str) {
+fn assert_stripped(reply: &Reply, name: &str) {
     let seen = reply.seen();
-    assert_eq!(seen.uri, "/p?x=1&y=%2f", "{what}");
-    assert_eq!(lines(seen, "x-api-key"), [""; 0], "{what}");
-    assert_eq!(lines(seen, COOKIE), ["a=1; b=2"], "{what}");
-    assert_eq!(lines(seen, "x-other"), ["stays"], "{what}");
+    assert_eq!(seen.uri, "/p?x=1&y=%2f", "{name}");
+    assert_eq!(lines(seen, "x-api-key"), [""; 0], "{name}");
+    assert_eq!(lines(seen, COOKIE), ["a=1; b=2"], "{name}");
+    assert_eq!(lines(seen, "x-other"), ["stays"], "{name}");
 }
 
 // Other gateways leave the key in the request on some of these paths.
@@ -61,7 +61,7 @@ fn r24_keys_are_stripped_from_all_locations_on_every_path_through_the_layer() {
         first_of((header("x-api-key"), query("api_key"), cookie("sid"), bearer(), scheme("Token")))
     };
     let later = ApiKeyLayer::new(locations(), verify::from_async_fn(everyone));
-    for (what, reply, authorization) in [
+    for (name, reply, authorization) in [
         ("accepted", ask(&layer(), full("GET")), "out"),
         ("accepted where keys are optional", ask(&layer().optional(), full("POST")), "out"),
         ("accepted after a wait", ask(&later, full("GET")), "out"),
@@ -69,14 +69,14 @@ fn r24_keys_are_stripped_from_all_locations_on_every_path_through_the_layer() {
         ("exempt by predicate", ask(&layer().exempt_if(|_| true), full("PUT")), "stays"),
         ("preflight", ask(&layer().pass_preflight(), preflight("OPTIONS")), "not asked here"),
     ] {
-        assert_stripped(&reply, what);
+        assert_stripped(&reply, name);
         let basic = "Basic dTpw".to_owned();
         let ours = [format!("bEARER {KEY}"), format!("token   {KEY}, and more")];
         match authorization {
-            "out" => assert_eq!(lines(reply.seen(), AUTHORIZATION), [basic], "{what}"),
+            "out" => assert_eq!(lines(reply.seen(), AUTHORIZATION), [basic], "{name}"),
             "stays" => {
                 let [bearer, token] = ours;
-                assert_eq!(lines(reply.seen(), AUTHORIZATION), [basic, bearer, token], "{what}");
+                assert_eq!(lines(reply.seen(), AUTHORIZATION), [basic, bearer, token], "{name}");
             }
             _ => {}
         }
@@ -441,14 +441,14 @@ fn a_key_that_the_rule_of_the_location_leaves_is_stripped_with_its_whole_line() 
             (digest == KeyDigest::of(KEY)).then(|| Client::new("mobile-app"))
         });
         let reporting = ApiKeyLayer::new(find(), Keyring::<Client>::new()).dangerous_report_only();
-        for (what, reply) in [
+        for (name, reply) in [
             ("accepted", ask(&ApiKeyLayer::new(find(), keys()), request())),
             ("one of two", ask(&ApiKeyLayer::new((find(), header("x-own")), keys()), request())),
             ("accepted after a wait", ask(&ApiKeyLayer::new(find(), later), request())),
             ("reported", ask(&reporting, request())),
         ] {
-            assert_eq!(Left::of(&reply), left, "{what}, {location:?}");
-            assert!(!format!("{:?}", reply.seen().uri).contains(KEY), "{what}, {location:?}");
+            assert_eq!(Left::of(&reply), left, "{name}, {location:?}");
+            assert!(!format!("{:?}", reply.seen().uri).contains(KEY), "{name}, {location:?}");
         }
         // If keys stay, they are marked sensitive.
         let reply = ask(&ApiKeyLayer::new(find(), keys()).forward_key(), request());

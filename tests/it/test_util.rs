@@ -8,13 +8,17 @@ use axum::{
     Router,
     body::Body,
     http::{Method, Request, Response, StatusCode},
+    middleware,
     routing::{get, post},
 };
 use bytes::Bytes;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyLocation, Keyring, RequireScopeLayer, ResponseBody,
-    extract::{self, bearer, cookie, header, query, scheme},
+    Anonymous, ApiKeyLayer, Client, KeyLocation, Keyring, Rejection, RequireScopeLayer,
+    ResponseBody,
+    extract::{self, RequestHead, bearer, cookie, header, query, scheme},
+    rejection::Reason,
+    respond,
     test_util::{unprotected, wrong_keys_get_in},
     verify::{self, Verify, VerifyError},
 };
@@ -32,17 +36,17 @@ async fn unauthorized() -> StatusCode {
 #[tokio::test]
 async fn an_app_with_only_protected_routes_has_no_unprotected_request() {
     let layer = ApiKeyLayer::new((header("x-api-key"), bearer()), keys());
-    let places = layer.locations().to_vec();
+    let locations = layer.locations().to_vec();
     let jobs = get(async || "jobs").post(async || "submitted");
     let app = Router::<()>::new().route("/jobs", jobs).layer(layer);
     let routes = [("GET", "/jobs"), ("POST", "/jobs"), ("HEAD", "/jobs"), ("GET", "/nowhere")];
     assert_eq!(unprotected(&app, routes).await, []);
-    assert_eq!(wrong_keys_get_in(&app, &places, routes).await, []);
-    // Who has a key is no stranger: the service was not closed to everybody.
+    assert_eq!(wrong_keys_get_in(&app, &locations, routes).await, []);
+    // A request with a valid key is accepted, so the service does not reject all requests.
     let good = Request::get("/jobs").header("x-api-key", KEY).body(Body::empty()).unwrap();
-    let got_in = unprotected(&app, [good]).await;
-    assert_eq!(got_in, ["GET /jobs"]);
-    assert_eq!(got_in[0].status(), Some(StatusCode::OK));
+    let accepted = unprotected(&app, [good]).await;
+    assert_eq!(accepted, ["GET /jobs"]);
+    assert_eq!(accepted[0].status(), Some(StatusCode::OK));
 }
 
 #[tokio::test]
@@ -56,7 +60,7 @@ async fn an_unprotected_route_is_named_for_any_response() {
         .route("/optional", post(unauthorized).layer(layer.clone().optional()))
         .route("/after", get(unauthorized))
         .route("/forbidden", get(async || StatusCode::FORBIDDEN))
-        .route("/nobody", get(async |_: axum::Extension<Client>| "never"))
+        .route("/never", get(async |_: axum::Extension<Client>| "never"))
         .merge(Router::new().route("/mine", get(async || "mine")));
     let routes = [
         (Method::GET, "/guarded"),
@@ -65,7 +69,7 @@ async fn an_unprotected_route_is_named_for_any_response() {
         (Method::POST, "/optional?api_key=never-shown"),
         (Method::GET, "/after"),
         (Method::GET, "/forbidden"),
-        (Method::GET, "/nobody"),
+        (Method::GET, "/never"),
         (Method::GET, "/mine"),
         (Method::DELETE, "/nowhere"),
     ];
@@ -73,11 +77,11 @@ async fn an_unprotected_route_is_named_for_any_response() {
     assert_eq!(
         format!("{open:?}"),
         "[GET /exempt (401), POST /optional (401), GET /after (401), GET /forbidden (403), \
-         GET /nobody (500), GET /mine (200), DELETE /nowhere (404)]"
+         GET /never (500), GET /mine (200), DELETE /nowhere (404)]"
     );
     assert!(open.iter().all(|it| it.wrong_key().is_none()));
 
-    // A wrong key is refused where a key is asked for, if one need not come.
+    // Routes with an optional key reject a wrong key.
     let open = wrong_keys_get_in(&app, layer.locations(), routes).await;
     assert_eq!(
         open,
@@ -85,7 +89,7 @@ async fn an_unprotected_route_is_named_for_any_response() {
             "GET /exempt",
             "GET /after",
             "GET /forbidden",
-            "GET /nobody",
+            "GET /never",
             "GET /mine",
             "DELETE /nowhere"
         ]
@@ -101,20 +105,20 @@ async fn an_optional_route_with_a_scope_is_protected() {
     assert_eq!(unprotected(&app, [("GET", "/jobs")]).await, []);
 }
 
-/// What is found by a wrong key alone: a verifier that knows everybody.
+/// Only a wrong key finds a verifier that accepts every key.
 #[tokio::test]
 async fn a_verifier_that_accepts_every_key_is_found_in_each_location() {
     let all = (header("x-api-key"), query("api[key]"), cookie("sid"), bearer(), scheme("Token"));
     let layer = ApiKeyLayer::new(all, verify::from_fn(|_| Some(Client::new("developer"))));
     let inner = || service_fn(|_: Request<String>| ready(Ok::<_, Infallible>(Response::new(()))));
-    let places = layer.locations().to_vec();
+    let locations = layer.locations().to_vec();
     let service = layer.layer(inner());
     let routes = [("GET", "/jobs?page=2")];
     assert_eq!(unprotected(&service, routes).await, []);
-    let open = wrong_keys_get_in(&service, &places, routes).await;
-    let told: Vec<_> = open.iter().map(ToString::to_string).collect();
+    let open = wrong_keys_get_in(&service, &locations, routes).await;
+    let names: Vec<_> = open.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        names,
         [
             "GET /jobs with a wrong key in header `x-api-key` (200)",
             "GET /jobs with a wrong key in query `api[key]` (200)",
@@ -125,10 +129,10 @@ async fn a_verifier_that_accepts_every_key_is_found_in_each_location() {
     );
     assert_eq!(
         open.iter().filter_map(|it| it.wrong_key()).collect::<Vec<_>>(),
-        places.iter().collect::<Vec<_>>()
+        locations.iter().collect::<Vec<_>>()
     );
 
-    // Each of these keys was one that a good verifier looks at and refuses.
+    // A correct verifier receives each of these keys and rejects it.
     let all = (header("x-api-key"), query("api[key]"), cookie("sid"), bearer(), scheme("Token"));
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let layer = ApiKeyLayer::new(
@@ -138,8 +142,8 @@ async fn a_verifier_that_accepts_every_key_is_found_in_each_location() {
             Err::<Option<Client>, _>(VerifyError::unknown())
         }),
     );
-    assert_eq!(wrong_keys_get_in(&layer.layer(inner()), &places, routes).await, []);
-    assert_eq!(asked.into_inner(), places.len());
+    assert_eq!(wrong_keys_get_in(&layer.layer(inner()), &locations, routes).await, []);
+    assert_eq!(asked.into_inner(), locations.len());
 }
 
 #[tokio::test]
@@ -151,9 +155,9 @@ async fn a_custom_request_is_sent_with_its_headers_and_body() {
     let layer = ApiKeyLayer::new(header("x-api-key"), keys());
     let service = layer.layer(inner);
     let request = || Request::post("/rpc").header("content-type", "application/grpc");
-    let refused = request().body("a body").unwrap();
+    let rejected = request().body("a body").unwrap();
     let good = request().header("x-api-key", KEY).body("a body").unwrap();
-    assert_eq!(unprotected(&service, [refused, good]).await, ["POST /rpc"]);
+    assert_eq!(unprotected(&service, [rejected, good]).await, ["POST /rpc"]);
 }
 
 #[tokio::test]
@@ -183,7 +187,7 @@ async fn the_helper_waits_for_readiness_and_passes_other_layers() {
 
 type Guarded = BoxCloneSyncService<Request<String>, Response<ResponseBody<()>>, Infallible>;
 
-/// The one place of most layers here.
+/// The location of most layers here.
 fn at() -> KeyLocation {
     KeyLocation::header("x-api-key")
 }
@@ -199,13 +203,13 @@ macro_rules! guarded {
     };
 }
 
-/// A verifier that was left open.
+/// A verifier that accepts every key.
 fn open()
 -> impl Verify<Client = Client, Future = verify::Never<Client>> + Clone + Send + Sync + 'static {
     verify::from_fn(|_| Some(Client::new("developer")))
 }
 
-/// What a user's test fails with.
+/// Returns the panic message of a test that fails.
 async fn panic_of<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> String {
     let panic = tokio::spawn(test).await.err().expect("no panic").into_panic();
     *panic.downcast::<String>().expect("no text")
@@ -231,7 +235,7 @@ async fn a_rejection_that_proves_nothing_about_the_wrong_key_is_a_panic_with_the
         assert!(panic.contains(&format!(" {reason}: ")) && panic.contains(fix), "{panic}");
         assert!(!panic.contains("a-key") && !panic.contains("shown"), "{panic}");
     }
-    // Two keys, of which one stands where nobody looked for it.
+    // The second key is in a location that the call does not name.
     let service = guarded!(ApiKeyLayer::new((header("x-api-key"), bearer()), open()));
     let asked = async move {
         let request = Request::get("/").header("authorization", "Bearer abc");
@@ -246,15 +250,15 @@ async fn a_rejection_that_proves_nothing_without_a_key_is_a_panic_with_the_reaso
     let insecure = guarded!(key().require_secure(|_| false));
     let asked = async move { unprotected(&insecure, [("GET", "/jobs?not=shown")]).await };
     let fix = "insecure: send a request for which the predicate of `require_secure` holds";
-    let told = format!("GET /jobs (403) proves nothing, because it was rejected as {fix}");
-    assert_eq!(panic_of(asked).await, told);
+    let expected = format!("GET /jobs (403) proves nothing, because it was rejected as {fix}");
+    assert_eq!(panic_of(asked).await, expected);
 
     let down = verify::from_fn(|_| Err::<Option<Client>, _>(VerifyError::failed("down")));
     let down = guarded!(ApiKeyLayer::new(header("x-api-key"), down));
     let keyed = Request::get("/").header("x-api-key", "abc").body(String::new()).unwrap();
     assert!(panic_of(async move { unprotected(&down, [keyed]).await }).await.contains("failed"));
 
-    // With what the predicate reads, the open route is found.
+    // If the request has the value that the predicate reads, the helper finds the route.
     #[derive(Clone)]
     struct ByTls;
     let secure = guarded!(key().require_secure(|it| it.extensions().get::<ByTls>().is_some()));
@@ -274,7 +278,7 @@ async fn a_wrong_key_without_a_location_is_a_panic() {
 async fn a_wrong_key_replaces_all_keys_of_a_custom_request() {
     let all = || (header("x-api-key"), query("api_key"), cookie("sid"), bearer());
     let layer = ApiKeyLayer::new(all(), open());
-    let places = layer.locations().to_vec();
+    let locations = layer.locations().to_vec();
     let service = guarded!(layer);
     for (header, line) in [
         ("authorization", "Basic dXNlcjpwYXNz"),
@@ -285,11 +289,11 @@ async fn a_wrong_key_replaces_all_keys_of_a_custom_request() {
     ] {
         for uri in ["/", "/?x=1", "/?api_key=abc&x=1"] {
             let request = Request::get(uri).header(header, line).body(String::new()).unwrap();
-            let got_in = wrong_keys_get_in(&service, &places, [request]).await;
-            assert_eq!(got_in, ["GET /"; 4], "{header} {uri}");
+            let accepted = wrong_keys_get_in(&service, &locations, [request]).await;
+            assert_eq!(accepted, ["GET /"; 4], "{header} {uri}");
         }
     }
-    // All else is still there.
+    // Other parts of the request stay.
     let seen = service_fn(|request: Request<String>| {
         assert_eq!(request.headers()["cookie"], "a=b");
         assert_eq!((request.uri().query(), request.body().as_str()), (Some("x=1"), ""));
@@ -305,8 +309,8 @@ async fn a_wrong_key_that_is_rejected_for_its_scopes_is_unprotected() {
     let write = || RequireScopeLayer::all(["jobs:write"]);
     let app = || Router::<()>::new().route("/", get(async || "jobs").layer(write()));
     let opened = app().layer(ApiKeyLayer::new(header("x-api-key"), open()));
-    let got_in = wrong_keys_get_in(&opened, &[at()], [("GET", "/")]).await;
-    assert_eq!(format!("{got_in:?}"), "[GET / with a wrong key in header `x-api-key` (403)]");
+    let accepted = wrong_keys_get_in(&opened, &[at()], [("GET", "/")]).await;
+    assert_eq!(format!("{accepted:?}"), "[GET / with a wrong key in header `x-api-key` (403)]");
     let closed = app().layer(ApiKeyLayer::new(header("x-api-key"), keys()));
     assert_eq!(wrong_keys_get_in(&closed, &[at()], [("GET", "/")]).await, []);
 }
@@ -329,4 +333,66 @@ async fn an_invalid_method_or_path_is_a_panic() {
         });
         assert!(asked.await.unwrap_err().is_panic(), "{route:?}");
     }
+}
+
+/// A guard that rejects every request for one reason.
+async fn reject_all(reason: Reason, request: axum::extract::Request) -> axum::response::Response {
+    respond::reject(RequestHead::of(&request), Rejection::new(reason)).map(Into::into)
+}
+
+#[tokio::test]
+async fn a_wrong_key_that_a_guard_of_your_own_rejects_is_unprotected() {
+    for reason in [Reason::Forbidden, Reason::Limited, Reason::InsufficientScope] {
+        let guard =
+            middleware::from_fn(move |request, _: middleware::Next| reject_all(reason, request));
+        let app = Router::<()>::new().route("/", get(async || "jobs")).layer(guard.clone());
+        let opened = app.clone().layer(ApiKeyLayer::new(header("x-api-key"), open()));
+        let unprotected = wrong_keys_get_in(&opened, &[at()], [("GET", "/")]).await;
+        assert_eq!(unprotected, ["GET /"], "{reason:?}");
+        let closed = app.layer(ApiKeyLayer::new(header("x-api-key"), keys()));
+        assert_eq!(wrong_keys_get_in(&closed, &[at()], [("GET", "/")]).await, []);
+
+        // A guard outside, or without any layer, hides the verifier.
+        let outside = Router::<()>::new().route("/", get(async || "jobs"));
+        let outside = outside.layer(ApiKeyLayer::new(header("x-api-key"), open())).layer(guard);
+        for wrong_key in [true, false] {
+            let outside = outside.clone();
+            let panic = panic_of(async move {
+                match wrong_key {
+                    true => wrong_keys_get_in(&outside, &[at()], [("GET", "/")]).await,
+                    false => unprotected_routes(&outside).await,
+                }
+            });
+            let panic = panic.await;
+            assert!(panic.contains("proves nothing"), "{panic}");
+            let fix =
+                if reason == Reason::Limited { "lift the limit" } else { "that the guard allows" };
+            assert!(panic.contains(fix), "{panic}");
+        }
+    }
+}
+
+async fn unprotected_routes(app: &Router) -> Vec<tower_api_key::test_util::Unprotected> {
+    unprotected(app, [("GET", "/")]).await
+}
+
+#[tokio::test]
+async fn a_guard_that_forbids_an_anonymous_request_proves_nothing_unless_it_rejects_as_the_layer() {
+    let layer = || ApiKeyLayer::new(header("x-api-key"), keys()).optional();
+    let app = || Router::<()>::new().route("/", get(async || "jobs"));
+    let forbids =
+        middleware::from_fn(|request, _: middleware::Next| reject_all(Reason::Forbidden, request));
+    let forbids = app().layer(forbids).layer(layer());
+    let panic = panic_of(async move { unprotected_routes(&forbids).await }).await;
+    assert!(panic.contains("let the guard call `Anonymous::reject`"), "{panic}");
+
+    let rejects =
+        middleware::from_fn(async |request: axum::extract::Request, _: middleware::Next| {
+            let anonymous = Anonymous::of::<Client>(request.extensions()).unwrap();
+            let response: axum::response::Response =
+                anonymous.reject(RequestHead::of(&request)).map(Into::into);
+            response
+        });
+    let rejects = app().layer(rejects).layer(layer());
+    assert_eq!(unprotected_routes(&rejects).await, []);
 }

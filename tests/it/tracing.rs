@@ -1,4 +1,4 @@
-//! `observe::Tracing`: one structured event for each decision, which a caller cannot forge.
+//! `observe::Tracing`: one structured event for each decision. A caller cannot forge an event.
 
 #![cfg(feature = "tracing")]
 
@@ -13,12 +13,13 @@ use std::{
 
 use http::{Method, Request, Response, Uri, request};
 use http_body_util::Full;
-use support::{KEY, WRONG, ask, ask_of};
+use support::{KEY, WRONG, ask, ask_of, log::Log};
 use tower_api_key::{
-    ApiKeyLayer, Client, Identity, KeyDigest, Keyring,
+    ApiKeyLayer, Client, Identity, KeyDigest, Keyring, Rejection,
     extract::{bearer, cookie, header, query},
-    observe::Tracing,
+    observe::{Decision, Observe, Tracing},
     record::Record,
+    rejection::Reason,
     verify::{self, PresentedKey, Verify, VerifyError},
 };
 use tracing::{
@@ -27,15 +28,13 @@ use tracing::{
     info_span,
     span::{Attributes, Id, Record as Recorded},
 };
-use tracing_subscriber::{
-    Layer, Registry, fmt::MakeWriter, layer::Context, prelude::*, registry::LookupSpan,
-};
+use tracing_subscriber::{Layer, Registry, layer::Context, prelude::*, registry::LookupSpan};
 
-// What is told.
+// Events.
 
 type Fields = BTreeMap<String, String>;
 
-/// Keeps all events, and the fields of spans as they were at last.
+/// Records all events, and the last values of the fields of spans.
 #[derive(Clone, Default)]
 struct Kept {
     events: Arc<Mutex<Vec<(Level, String, Fields)>>>,
@@ -81,7 +80,7 @@ impl Kept {
         tracing::subscriber::with_default(Registry::default().with(self.clone()), run);
     }
 
-    /// The only event since the last time.
+    /// Returns the only event since the last call.
     #[track_caller]
     fn event(&self) -> (Level, Fields) {
         let events = std::mem::take(&mut *self.events.lock().unwrap());
@@ -91,7 +90,7 @@ impl Kept {
     }
 }
 
-/// Knows keys that are good and bad in all ways there are.
+/// Returns a verifier with a key for each reason.
 fn verifier() -> impl Verify<Client = Client, Future = verify::Never<Client>> + Clone {
     let keys = Keyring::new();
     for (key, id) in [(KEY, "MobileK1"), ("key-to-be-revoked", "FormerK3")] {
@@ -202,10 +201,10 @@ fn a_reported_rejection_has_a_message_of_its_own() {
     assert_eq!(fields["message"], "request would be rejected (report-only)");
 }
 
-/// One event, with these fields and those that all have, and no other.
+/// Checks for one event with these fields and the common ones.
 #[track_caller]
 fn expect(kept: &Kept, level: Level, fields: &[&str]) {
-    let (told_level, told) = kept.event();
+    let (found_level, found) = kept.event();
     let message = match level {
         Level::DEBUG => "request accepted",
         Level::INFO => "request rejected",
@@ -224,7 +223,7 @@ fn expect(kept: &Kept, level: Level, fields: &[&str]) {
         let (name, value) = field.split_once('=').unwrap();
         expected.insert(name.to_owned(), value.to_owned());
     }
-    assert_eq!((told_level, told), (level, expected));
+    assert_eq!((found_level, found), (level, expected));
 }
 
 #[test]
@@ -266,7 +265,7 @@ fn the_event_of_a_failure_has_the_cause_and_its_sources() {
         }
     }
 
-    /// Its source is itself.
+    /// This error is its own source.
     #[derive(Debug)]
     struct Circle;
 
@@ -283,7 +282,7 @@ fn the_event_of_a_failure_has_the_cause_and_its_sources() {
     }
 
     let kept = Kept::default();
-    let told = |error: fn() -> VerifyError| {
+    let message = |error: fn() -> VerifyError| {
         let failing = verify::from_fn(move |_| Err::<Option<Client>, _>(error()));
         let layer = ApiKeyLayer::new(header("x-api-key"), failing).observe(Tracing);
         kept.during(|| drop(ask(&layer, get().header("x-api-key", KEY))));
@@ -294,12 +293,15 @@ fn the_event_of_a_failure_has_the_cause_and_its_sources() {
         let inner = Wrapped("no \"connection\"", Some(Box::new(innermost)));
         VerifyError::failed(Wrapped("can't ask the store", Some(Box::new(inner))))
     };
-    assert_eq!(told(wrapped), r#"can't ask the store: no "connection": os error 111\n\u{1b}[2J"#);
-    assert_eq!(told(|| VerifyError::failed(Circle)), ["round"; 8].join(": "));
-    assert_eq!(told(|| VerifyError::failed("x".repeat(4000))).chars().count(), 1025);
+    assert_eq!(
+        message(wrapped),
+        r#"can't ask the store: no "connection": os error 111\n\u{1b}[2J"#
+    );
+    assert_eq!(message(|| VerifyError::failed(Circle)), ["round"; 8].join(": "));
+    assert_eq!(message(|| VerifyError::failed("x".repeat(4000))).chars().count(), 1025);
 }
 
-// The request's span.
+// The span of a request.
 
 #[test]
 fn a_span_that_declares_the_fields_has_the_client_and_the_key() {
@@ -314,9 +316,9 @@ fn a_span_that_declares_the_fields_has_the_client_and_the_key() {
             api_key.reason = Empty,
         );
         span.in_scope(|| ask(&layer, get().header("x-api-key", KEY)));
-        let refused = info_span!("request", api_key.id = Empty, api_key.reason = Empty);
-        refused.in_scope(|| ask(&layer, get().header("x-api-key", "key-to-be-revoked")));
-        let other = info_span!("other", client = "somebody");
+        let rejected = info_span!("request", api_key.id = Empty, api_key.reason = Empty);
+        rejected.in_scope(|| ask(&layer, get().header("x-api-key", "key-to-be-revoked")));
+        let other = info_span!("other", client = "other");
         other.in_scope(|| ask(&layer, get().header("x-api-key", KEY)));
         for (span, expected) in [
             (
@@ -327,8 +329,8 @@ fn a_span_that_declares_the_fields_has_the_client_and_the_key() {
                     ("api_key.outcome", "accepted"),
                 ][..],
             ),
-            (refused, &[("api_key.id", "FormerK3"), ("api_key.reason", "revoked")]),
-            (other, &[("client", "somebody")]),
+            (rejected, &[("api_key.id", "FormerK3"), ("api_key.reason", "revoked")]),
+            (other, &[("client", "other")]),
         ] {
             let spans = kept.spans.lock().unwrap();
             let fields = &spans[&span.id().unwrap().into_u64()];
@@ -338,39 +340,17 @@ fn a_span_that_declares_the_fields_has_the_client_and_the_key() {
     });
 }
 
-/// The log as people read it: lines of text.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Lines {
-    fn during(&self, run: impl FnOnce()) -> String {
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(self.clone())
-            .with_max_level(Level::TRACE)
-            .with_ansi(false)
-            .without_time()
-            .finish();
-        tracing::subscriber::with_default(subscriber, run);
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
+/// Returns the log of a closure as lines of text, without the time.
+fn lines_of(run: impl FnOnce()) -> String {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.writer())
+        .with_max_level(Level::TRACE)
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    log.text()
 }
 
 #[tokio::test]
@@ -378,9 +358,9 @@ async fn every_log_line_in_the_span_of_tower_http_names_the_client() {
     use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
     use tower_http::trace::TraceLayer;
 
-    let lines = Lines::default();
+    let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
-        .with_writer(lines.clone())
+        .with_writer(log.writer())
         .with_max_level(Level::INFO)
         .with_ansi(false)
         .finish();
@@ -401,17 +381,17 @@ async fn every_log_line_in_the_span_of_tower_http_names_the_client() {
         .into_inner();
     let request = get().header("x-api-key", KEY).body(String::new()).unwrap();
     layers.layer(handle).oneshot(request).await.unwrap();
-    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let line = log.lines().find(|line| line.contains("the handler's own line")).unwrap();
     let span = r#"request{api_key.client.id="later" api_key.id="k_17"}"#;
     assert!(line.contains(span), "{log}");
 }
 
-// Whoever writes a path, a method or a header writes no line of the log.
+// Text in a path, a method or a header adds no line to the log.
 
 #[test]
 fn r54_text_from_a_caller_is_escaped_and_clipped() {
-    // All bytes that reach a service: `Uri` refuses ASCII's controls, and no others.
+    // `Uri` rejects only the control characters of ASCII. All other bytes reach a service.
     let mut hostile = b"/".to_vec();
     hostile.extend(
         (0x21..=0x7F)
@@ -425,12 +405,11 @@ fn r54_text_from_a_caller_is_escaped_and_clipped() {
     let method = "M".repeat(300);
     let method_of_many_signs = "!#$%&'*+-.^_`|~0";
 
-    let lines = Lines::default();
     let verifier =
         verify::from_fn(|_| Some(Client::new("a\x1b[2J\nINFO forged").with_key_id("\u{9b}")));
     let layer = ApiKeyLayer::new(header("x-api-key"), verifier).observe(Tracing);
     for (path, method) in [(&path, method_of_many_signs), (&long, &method)] {
-        let log = lines.during(|| {
+        let log = lines_of(|| {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let request = Request::builder().method(method).uri(Uri::try_from(path).unwrap());
             let request =
@@ -459,11 +438,10 @@ fn r54_text_from_a_caller_is_escaped_and_clipped() {
 
 #[test]
 fn the_log_has_no_key_and_no_query() {
-    let lines = Lines::default();
     let layer =
         ApiKeyLayer::new((query("api_key"), header("x-api-key")), verifier()).observe(Tracing);
     for key in [KEY, WRONG, "key-to-be-revoked"] {
-        let log = lines.during(|| {
+        let log = lines_of(|| {
             ask(&layer, Request::get(format!("/p?api_key={key}&name=value")));
             ask(&layer, get().header("x-api-key", key));
             ask_of(&layer, get().header("x-api-key", key), |_| Response::default());
@@ -473,4 +451,22 @@ fn the_log_has_no_key_and_no_query() {
         assert_eq!(log.lines().count(), 3);
         assert!(!secret.iter().any(|secret| log.contains(secret)), "{log}");
     }
+}
+
+#[test]
+fn the_event_of_a_guard_has_the_name_of_the_guard() {
+    let kept = Kept::default();
+    let layer = ApiKeyLayer::new(header("x-api-key"), verifier()).observe(Tracing);
+    let client = Client::new("mobile-app");
+    for (guard, expected) in [(Some("region"), Some("region")), (None, None)] {
+        let rejection = Rejection::new(Reason::Forbidden);
+        let rejection = guard.map_or(rejection.clone(), |name| rejection.with_guard(name));
+        kept.during(|| Tracing.on_guard(&Decision::by_guard(&rejection, Some(&client))));
+        let (level, fields) = kept.event();
+        assert_eq!(level, Level::INFO);
+        assert_eq!(fields.get("api_key.guard").map(String::as_str), expected);
+        assert_eq!(fields["api_key.client.id"], "mobile-app");
+    }
+    kept.during(|| drop(ask(&layer, get())));
+    assert!(!kept.event().1.contains_key("api_key.guard"));
 }

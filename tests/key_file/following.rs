@@ -404,12 +404,12 @@ fn every_kind_of_broken_file_keeps_the_keys_and_is_reported_once() {
             fs::set_permissions(it.file(), PermissionsExt::from_mode(0o000)).unwrap();
         }));
     }
-    each(breaks, |(what, kind, line, make)| {
+    each(breaks, |(name, kind, line, make)| {
         let folder = with(text_of(KEY));
         let (file, events) = follow(&folder);
         let is_up = || is(&file, KEY, GOOD) && is(&file, OTHER, UNKNOWN);
         make(&folder);
-        soon(what, || file.status().problem().is_some());
+        soon(name, || file.status().problem().is_some());
         let status = file.status();
         let problem = status.problem().unwrap();
         let error = problem.error().to_string();
@@ -417,7 +417,7 @@ fn every_kind_of_broken_file_keeps_the_keys_and_is_reported_once() {
         assert!(error.starts_with(&folder.file().display().to_string()), "{error}");
         assert_eq!(status.keys(), 1);
         // The follower reads the file again within this time.
-        stays(millis(4500), what, is_up);
+        stays(millis(4500), name, is_up);
         assert_eq!(events.all(), ["loaded 1".to_owned(), format!("broken {error}")]);
         let later = file.status();
         assert_eq!(later.problem().unwrap().since(), problem.since());
@@ -427,7 +427,7 @@ fn every_kind_of_broken_file_keeps_the_keys_and_is_reported_once() {
         folder.put(two());
         soon("the file is valid again", || is(&file, OTHER, "200 ci"));
         soon("it is reported", || events.count() == 3);
-        assert_eq!(events.all()[2], "recovered 2", "{what}");
+        assert_eq!(events.all()[2], "recovered 2", "{name}");
         let status = file.status();
         assert!(status.problem().is_none() && status.loaded_at() > later.loaded_at());
     });

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use support::{KEY, OTHER, WRONG, cases};
 use tower_api_key::{
     Client, KeyDigest,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::KeyFormat,
     key_file::{KeyFile, KeyFileErrorKind as Kind},
     record::Record,
@@ -153,8 +153,8 @@ fn each_field_of_version_2_is_read_and_requires_that_version() {
     for (name, value, error) in FIELDS_OF_VERSION_2 {
         let file = text([line_and(1, "ci", KEY, &format!(",\"{name}\":{value}"))]);
         let folder = Folder::with(&file);
-        let told = read(folder.file()).unwrap_err().to_string();
-        assert!(told.contains(error), "{told}");
+        let message = read(folder.file()).unwrap_err().to_string();
+        assert!(message.contains(error), "{message}");
         let folder = Folder::with(file.replace("\"v\":1", "\"v\":2"));
         let expected = if name == "paused" { "401 paused" } else { "200 ci" };
         assert_eq!(outcome(&read(folder.file()).unwrap(), KEY), expected, "{name}");
@@ -525,8 +525,8 @@ fn a_time_after_2554_survives_the_file() {
 fn the_source_of_a_line_error_has_the_kind() {
     let folder = Folder::with(text([line(1, "ci", KEY), line(2, "ci", KEY)]));
     let error = read(folder.file()).unwrap_err();
-    let source = error.source().unwrap().downcast_ref::<ConfigError>().unwrap();
-    assert_eq!(source.kind(), ConfigErrorKind::DuplicateKey);
+    let source = error.source().unwrap().downcast_ref::<KeyringError>().unwrap();
+    assert_eq!(source.kind(), KeyringErrorKind::DuplicateKey);
 }
 
 const CANARY: &str = "kx9QCanary7zPw";

@@ -29,7 +29,7 @@ use key_file_support::{
 use support::{KEY, OTHER, WRONG};
 use tower_api_key::{
     Client, KeyDigest,
-    error::{ConfigError, ConfigErrorKind},
+    error::{KeyringError, KeyringErrorKind},
     key::{KeyFormat, MintedKey},
     key_file::{KeyFile, KeyFileErrorKind as Kind},
     record::Record,
@@ -342,22 +342,22 @@ fn a_rejected_change_does_not_touch_the_file() {
     let rejects = |error: tower_api_key::key_file::KeyFileError, kind| {
         assert_eq!((error.kind(), error.line()), (Kind::Refused, None), "{error}");
         assert!(error.to_string().starts_with(&folder.file().display().to_string()), "{error}");
-        let source = error.source().unwrap().downcast_ref::<ConfigError>().unwrap();
+        let source = error.source().unwrap().downcast_ref::<KeyringError>().unwrap();
         assert_eq!(source.kind(), kind);
     };
-    rejects(file.rotate("NoSuchId", Duration::ZERO).unwrap_err(), ConfigErrorKind::UnknownKeyId);
-    rejects(file.issue(&format(), Client::new(" ")).unwrap_err(), ConfigErrorKind::ClientId);
+    rejects(file.rotate("NoSuchId", Duration::ZERO).unwrap_err(), KeyringErrorKind::UnknownKeyId);
+    rejects(file.issue(&format(), Client::new(" ")).unwrap_err(), KeyringErrorKind::ClientId);
     let foreign = file.issue(&KeyFormat::default(), Client::new("ci"));
-    rejects(foreign.unwrap_err(), ConfigErrorKind::ForeignKey);
+    rejects(foreign.unwrap_err(), KeyringErrorKind::ForeignKey);
     let scopes = Client::new("ci").with_scopes(["a b"]);
-    rejects(file.issue(&format(), scopes).unwrap_err(), ConfigErrorKind::Scope);
+    rejects(file.issue(&format(), scopes).unwrap_err(), KeyringErrorKind::Scope);
     let late = file.update(|keys| {
         // The changes before the error have no effect.
         assert_eq!((keys.revoke_client("mobile-app"), keys.revoke_key(&minted)), (1, true));
         keys.insert_digest(KeyDigest::of(OTHER), Client::new("web"))?;
         keys.insert_digest(KeyDigest::of(OTHER), Client::new("web"))
     });
-    rejects(late.unwrap_err(), ConfigErrorKind::DuplicateKey);
+    rejects(late.unwrap_err(), KeyringErrorKind::DuplicateKey);
     assert_eq!((stamp(&folder.file()), folder.text()), (before, text));
     assert_eq!(file.records().count(), 2);
     assert!(file.records().all(|record| record.revoked().is_none()));

@@ -1,11 +1,13 @@
-//! What these tests share: one request's way through a layer, and all there is to see of it.
+//! Helpers for tests: keys, one request through a layer, and its result.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test uses a part")]
 
 #[cfg(feature = "file")]
 pub(crate) mod key_file;
+pub(crate) mod log;
 pub(crate) mod oracle;
 pub(crate) mod public_types;
+pub(crate) mod services;
 pub(crate) mod traces;
 
 use std::{convert::Infallible, fmt::Write, future::ready, io};
@@ -24,14 +26,14 @@ use tower_api_key::{
     verify::{self, PresentedKey, Verify, VerifyError},
 };
 
-/// The key of the client `mobile-app`. It is a token68, so that it can stand in every place.
+/// The key of the client `mobile-app`. It is a token68, so that every location can carry it.
 pub(crate) const KEY: &str = "key-of-the-mobile-app-0123456789";
 
 /// The key of the client `ci`.
 pub(crate) const OTHER: &str = "the-other-good-key-9876543210";
 
-/// A key of nobody's.
-pub(crate) const WRONG: &str = "a-key-that-nobody-was-given-0000";
+/// A key of no client.
+pub(crate) const WRONG: &str = "a-key-that-was-never-issued-0000";
 
 pub(crate) fn keys() -> Keyring {
     let keys = Keyring::new();
@@ -40,7 +42,7 @@ pub(crate) fn keys() -> Keyring {
     keys
 }
 
-/// A keyring, and behind it a verifier that tells more.
+/// Returns a keyring and, with `or`, a verifier with more reasons.
 pub(crate) fn strict() -> impl Verify<Client = Client, Future = verify::Never<Client>> + Clone {
     let keys = keys();
     keys.insert("key-to-be-revoked", Client::new("former")).unwrap();
@@ -61,7 +63,7 @@ pub(crate) fn strict() -> impl Verify<Client = Client, Future = verify::Never<Cl
     }))
 }
 
-/// What a caller presents who is in this case.
+/// Returns the key that a caller presents in this case.
 pub(crate) fn value(case: &str) -> Vec<u8> {
     match case {
         "unknown" => WRONG.into(),
@@ -71,7 +73,7 @@ pub(crate) fn value(case: &str) -> Vec<u8> {
         "expired" => "key-that-has-expired".into(),
         "not_yet_valid" => "key-that-is-not-yet-valid".into(),
         "revoked_by_verifier" => "key-that-was-revoked".into(),
-        "malformed" => b"what\xffever".into(),
+        "malformed" => b"mal\xffformed".into(),
         "over_long" => "k".repeat(1025).into(),
         "failed" => "key-of-a-store-that-is-down".into(),
         "good" => KEY.into(),
@@ -79,13 +81,13 @@ pub(crate) fn value(case: &str) -> Vec<u8> {
     }
 }
 
-/// What came of one request.
+/// The result of one request.
 pub(crate) struct Reply {
     pub(crate) head: response::Parts,
     pub(crate) body: Bytes,
-    /// Whether the body ended before it was read.
+    /// Whether `is_end_stream` was true before the body was read.
     pub(crate) ended: bool,
-    /// The request as the inner service saw it, if it did.
+    /// The request that the inner service received, if it was called.
     pub(crate) seen: Option<request::Parts>,
 }
 
@@ -106,24 +108,24 @@ impl Reply {
         self.seen.as_ref()?.extensions.get()
     }
 
-    /// The request as the inner service saw it.
+    /// Returns the request that the inner service received.
     #[track_caller]
     pub(crate) fn seen(&self) -> &request::Parts {
-        self.seen.as_ref().unwrap_or_else(|| panic!("turned away: {}", self.outcome()))
+        self.seen.as_ref().unwrap_or_else(|| panic!("rejected: {}", self.outcome()))
     }
 
-    /// Such as `200 mobile-app`, `200 -` (let by without a client) or `401 unknown`.
+    /// Returns the status and the client or reason, such as `200 mobile-app`, `200 -` or `401 unknown`.
     pub(crate) fn outcome(&self) -> String {
-        let what = match (&self.seen, self.rejection()) {
+        let result = match (&self.seen, self.rejection()) {
             (Some(_), None) => self.client().map_or("-", Client::id),
             (None, Some(rejection)) => rejection.reason().as_str(),
-            (Some(_), Some(_)) => "let in and turned away",
-            (None, None) => "neither let in nor turned away",
+            (Some(_), Some(_)) => "accepted and rejected",
+            (None, None) => "neither accepted nor rejected",
         };
-        format!("{} {what}", self.status())
+        format!("{} {result}", self.status())
     }
 
-    /// All lines of one header of the response.
+    /// Returns all lines of one header of the response.
     pub(crate) fn lines(&self, name: &str) -> Vec<&str> {
         self.head.headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect()
     }
@@ -132,7 +134,7 @@ impl Reply {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// Status, headers and body, byte for byte, as the caller gets them.
+    /// Returns status, headers and body, byte for byte, as the caller gets them.
     pub(crate) fn wire(&self) -> String {
         let mut wire = format!("{:?} {}\n", self.head.version, self.status());
         for (name, value) in &self.head.headers {
@@ -143,7 +145,7 @@ impl Reply {
     }
 }
 
-/// Sends a request through a layer, to a service that answers `hello`.
+/// Sends a request through a layer to a service that returns `hello`.
 pub(crate) fn ask<E, V, O>(layer: &ApiKeyLayer<E, V, O>, request: request::Builder) -> Reply
 where
     E: Extract,
@@ -153,7 +155,7 @@ where
     ask_of(layer, request, |_| Response::new(Full::from("hello")))
 }
 
-/// Sends a request through a layer, to a service of your own.
+/// Sends a request through a layer to an inner service of the test.
 pub(crate) fn ask_of<E, V, O>(
     layer: &ApiKeyLayer<E, V, O>,
     request: request::Builder,
@@ -184,7 +186,7 @@ where
     })
 }
 
-/// So many cases of a property, and no file of those that failed.
+/// Returns a configuration with this number of cases and without a file of failures.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..Default::default() }
 }
@@ -193,10 +195,10 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-/// Any extractor, so that a table can hold several.
+/// Any extractor. A table can hold several.
 pub(crate) type Any = Box<dyn Extract + Send + Sync>;
 
-/// One kind of place: its extractor, and how a caller puts a value there.
+/// One kind of location: its extractor, and a function that adds a value to a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Spot {
     pub(crate) name: &'static str,
@@ -205,12 +207,12 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
-    /// A layer that looks here alone.
+    /// Returns a layer with only this location.
     pub(crate) fn layer<V: Verify>(&self, verify: V) -> ApiKeyLayer<Any, V> {
         ApiKeyLayer::new((self.extract)(), verify)
     }
 
-    /// A GET with these values here, one after another.
+    /// Returns a GET with these values in this location.
     pub(crate) fn get(&self, values: &[&str]) -> request::Builder {
         values
             .iter()
@@ -218,7 +220,7 @@ impl Spot {
     }
 }
 
-/// One of each kind.
+/// One location of each kind.
 pub(crate) const SPOTS: [Spot; 6] = [
     Spot {
         name: "header `x-api-key`",
@@ -260,7 +262,7 @@ pub(crate) const SPOTS: [Spot; 6] = [
     },
 ];
 
-/// Every byte percent-encoded that is not plainly a letter, a digit or a hyphen.
+/// Percent-encodes every byte except letters, digits and hyphens.
 pub(crate) fn escaped(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         match byte {

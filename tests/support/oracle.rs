@@ -1,14 +1,14 @@
-//! A second reading of requests, spelled out byte by byte from the standards and from what the
-//! library's documentation says of places, against which the layer is held: by `tests/it/oracles.rs`, and
-//! by `fuzz/`. It shares nothing with the library.
+//! A second implementation of the rules for requests, from the standards and the manual of the library.
+//!
+//! It shares no code with the library. `tests/it/oracles.rs` and `fuzz/` compare the layer with it.
 
-#![allow(dead_code, unreachable_pub, reason = "whoever includes it takes what it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each user needs a part")]
 
 use std::collections::BTreeMap;
 
 use http::request::Parts;
 
-/// A place, by its kind and name.
+/// A location with its kind and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyLocation {
     Header(&'static str),
@@ -17,36 +17,38 @@ pub enum KeyLocation {
     Scheme(&'static str),
 }
 
-/// What stands in a place, or in several.
+/// The content of one location or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stands {
+pub enum Reading {
     Nothing,
-    /// One value and where it stands; none where it can be no key, whatever key was meant.
+    /// One value and its location. `None` means that no key can have this form.
     One(Option<Vec<u8>>, KeyLocation),
     TooMany,
 }
 
-impl Stands {
-    /// What comes of it, by whose each key is, or by why a key is nobody's.
-    pub fn way(
+impl Reading {
+    /// Returns the verdict. `client_of` returns the client of a key, or the reason why it has none.
+    pub fn verdict(
         &self,
         max_len: usize,
         optional: bool,
-        whose: impl FnOnce(&[u8]) -> Result<&'static str, &'static str>,
-    ) -> Way {
+        client_of: impl FnOnce(&[u8]) -> Result<&'static str, &'static str>,
+    ) -> Verdict {
         match self {
-            Self::Nothing if optional => Way::Anonymous,
-            Self::Nothing => Way::Rejected("missing", None),
-            Self::TooMany => Way::Rejected("ambiguous", None),
-            Self::One(value, place) => match key(value.as_deref(), max_len).and_then(whose) {
-                Ok(client) => Way::Client(client, *place),
-                Err(reason) => Way::Rejected(reason, Some(*place)),
-            },
+            Self::Nothing if optional => Verdict::Anonymous,
+            Self::Nothing => Verdict::Rejected("missing", None),
+            Self::TooMany => Verdict::Rejected("ambiguous", None),
+            Self::One(value, location) => {
+                match key(value.as_deref(), max_len).and_then(client_of) {
+                    Ok(client) => Verdict::Client(client, *location),
+                    Err(reason) => Verdict::Rejected(reason, Some(*location)),
+                }
+            }
         }
     }
 }
 
-/// The key for the verifier to see, or why it sees none.
+/// Returns the key for the verifier, or the reason why the verifier is not called.
 fn key(value: Option<&[u8]>, max_len: usize) -> Result<&[u8], &'static str> {
     let key = value.ok_or("malformed")?;
     let is_visible = key.iter().all(|byte| (0x20..=0x7E).contains(byte));
@@ -58,40 +60,42 @@ fn key(value: Option<&[u8]>, max_len: usize) -> Result<&[u8], &'static str> {
     }
 }
 
-/// What comes of a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Verdict {
     Exempt,
     Preflight,
     Anonymous,
-    /// Whose the key is, and where it stands.
+    /// The client and the location of the key.
     Client(&'static str, KeyLocation),
-    /// Why, and where what stands.
+    /// The reason, and the location of the key.
     Rejected(&'static str, Option<KeyLocation>),
 }
 
-impl Way {
-    /// With what support is told of a key that stands in the wrong way where a scheme is read, or has a
-    /// scheme where none is read.
-    pub fn told_apart(self, request: &Parts, places: &[KeyLocation]) -> Self {
+impl Verdict {
+    /// Replaces the reason if a scheme is missing, is another one, or is in a header that has no scheme.
+    pub fn with_hint(self, request: &Parts, locations: &[KeyLocation]) -> Self {
         match self {
             Self::Rejected("missing", None) => {
-                Self::Rejected(why_no_key(request, places).unwrap_or("missing"), None)
+                Self::Rejected(why_no_key(request, locations).unwrap_or("missing"), None)
             }
-            Self::Rejected("unknown", Some(place @ KeyLocation::Header(name))) => {
+            Self::Rejected("unknown", Some(location @ KeyLocation::Header(name))) => {
                 let line = lines(request, name).next().map(trimmed).unwrap_or_default();
                 let has_scheme = line.to_ascii_lowercase().starts_with(b"bearer ");
-                Self::Rejected(if has_scheme { "scheme_in_header" } else { "unknown" }, Some(place))
+                Self::Rejected(
+                    if has_scheme { "scheme_in_header" } else { "unknown" },
+                    Some(location),
+                )
             }
             other => other,
         }
     }
 }
 
-fn why_no_key(request: &Parts, places: &[KeyLocation]) -> Option<&'static str> {
-    let schemes: Vec<_> = places
+fn why_no_key(request: &Parts, locations: &[KeyLocation]) -> Option<&'static str> {
+    let schemes: Vec<_> = locations
         .iter()
-        .filter_map(|place| match place {
+        .filter_map(|location| match location {
             KeyLocation::Scheme(name) => Some(*name),
             _ => None,
         })
@@ -104,7 +108,7 @@ fn why_no_key(request: &Parts, places: &[KeyLocation]) -> Option<&'static str> {
     is_foreign.then_some(if has_blank { "other_scheme" } else { "no_scheme" })
 }
 
-/// The status of a rejection, but for gRPC, where all are a 200.
+/// Returns the status of a rejection. For gRPC every status is 200.
 pub fn status_of(reason: &str) -> u16 {
     match reason {
         "ambiguous" => 400,
@@ -114,14 +118,15 @@ pub fn status_of(reason: &str) -> u16 {
     }
 }
 
-/// What the Fetch standard calls a CORS-preflight request.
+/// Returns whether a request is a CORS-preflight request of the Fetch standard.
 pub fn is_preflight(request: &Parts) -> bool {
     let has = |name| request.headers.contains_key(name);
     request.method == "OPTIONS" && has("origin") && has("access-control-request-method")
 }
 
-/// The content type to answer in, of a POST that has one of gRPC's once, in any case and with any
-/// parameters.
+/// Returns the content type of the response to a gRPC request.
+///
+/// A gRPC request is a POST with exactly one content type of gRPC, in any case and with any parameters.
 pub fn grpc(request: &Parts) -> Option<&'static str> {
     let [line] = lines(request, "content-type").collect::<Vec<_>>()[..] else { return None };
     let line = line.to_ascii_lowercase();
@@ -136,8 +141,8 @@ pub fn grpc(request: &Parts) -> Option<&'static str> {
 }
 
 impl KeyLocation {
-    /// What stands here.
-    pub fn read(self, request: &Parts) -> Stands {
+    /// Reads this location.
+    pub fn read(self, request: &Parts) -> Reading {
         match self {
             Self::Header(name) => {
                 self.only(lines(request, name).map(|line| Some(trimmed(line).to_vec())))
@@ -151,35 +156,36 @@ impl KeyLocation {
                 let ours = crumbs.filter(|crumb| crumb.name == Some(name.as_bytes()));
                 self.only(ours.map(|crumb| Some(crumb.value.to_vec())))
             }
-            // Credentials of any scheme are one value of the header.
+            // The header holds one value, of any scheme.
             Self::Scheme(scheme) => {
                 match &lines(request, "authorization").collect::<Vec<_>>()[..] {
-                    [] => Stands::Nothing,
+                    [] => Reading::Nothing,
                     [line] => self.only(credentials(line, scheme)),
-                    _ => Stands::TooMany,
+                    _ => Reading::TooMany,
                 }
             }
         }
     }
 
-    /// A blank value is an absent one, but two values are two, whatever they are.
-    fn only(self, values: impl IntoIterator<Item = Option<Vec<u8>>>) -> Stands {
+    /// A blank value counts as absent. Two values count as two, even if they are blank.
+    fn only(self, values: impl IntoIterator<Item = Option<Vec<u8>>>) -> Reading {
         let is_blank = |key: &[u8]| key.iter().all(|byte| matches!(byte, b' ' | b'\t'));
         match &values.into_iter().collect::<Vec<_>>()[..] {
-            [] => Stands::Nothing,
-            [Some(key)] if is_blank(key) => Stands::Nothing,
-            [value] => Stands::One(value.clone(), self),
-            _ => Stands::TooMany,
+            [] => Reading::Nothing,
+            [Some(key)] if is_blank(key) => Reading::Nothing,
+            [value] => Reading::One(value.clone(), self),
+            _ => Reading::TooMany,
         }
     }
 
-    /// Whether what stands here stays: all where keys are forwarded, and credentials of an exempt
-    /// request, which may be meant for somebody else.
-    pub fn stays(self, forward_key: bool, way: &Way) -> bool {
-        forward_key || (*way == Way::Exempt && matches!(self, Self::Scheme(_)))
+    /// Returns whether the value stays in the request.
+    ///
+    /// Forwarded keys stay. Credentials of an exempt request stay too, because another service may need them.
+    pub fn stays(self, forward_key: bool, verdict: &Verdict) -> bool {
+        forward_key || (*verdict == Verdict::Exempt && matches!(self, Self::Scheme(_)))
     }
 
-    /// The header that it is in.
+    /// Returns the header of this location.
     pub fn header(self) -> Option<&'static str> {
         match self {
             Self::Header(name) => Some(name),
@@ -189,13 +195,13 @@ impl KeyLocation {
         }
     }
 
-    /// Takes out all that stands here.
-    fn take_out(self, left: &mut Left) {
+    /// Removes all values of this location.
+    fn strip(self, left: &mut Left) {
         match self {
             Self::Header(name) => drop(left.headers.remove(name)),
             Self::Query(name) => left.uri = uri_without(&left.uri, name),
-            Self::Cookie(name) => left.keep("cookie", |lines| cookies_without(lines, name)),
-            Self::Scheme(scheme) => left.keep("authorization", |lines| {
+            Self::Cookie(name) => left.retain("cookie", |lines| cookies_without(lines, name)),
+            Self::Scheme(scheme) => left.retain("authorization", |lines| {
                 lines.retain(|line| {
                     !scheme_of(trimmed(line)).eq_ignore_ascii_case(scheme.as_bytes())
                 });
@@ -204,7 +210,7 @@ impl KeyLocation {
     }
 }
 
-/// What a service further in gets to see. Lines of one header have an order, headers have none.
+/// The rest of a request, as an inner service sees it. Only lines of one header have an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub uri: String,
@@ -212,7 +218,7 @@ pub struct Left {
 }
 
 impl Left {
-    /// All of it.
+    /// Returns the whole request.
     pub fn of(request: &Parts) -> Self {
         let mut headers = BTreeMap::<_, Vec<_>>::new();
         for (name, line) in &request.headers {
@@ -221,14 +227,14 @@ impl Left {
         Self { uri: request.uri.to_string(), headers }
     }
 
-    /// All but what stands in these places.
-    pub fn without(places: impl IntoIterator<Item = KeyLocation>, request: &Parts) -> Self {
+    /// Returns the request without the values of these locations.
+    pub fn without(locations: impl IntoIterator<Item = KeyLocation>, request: &Parts) -> Self {
         let mut left = Self::of(request);
-        places.into_iter().for_each(|place| place.take_out(&mut left));
+        locations.into_iter().for_each(|location| location.strip(&mut left));
         left
     }
 
-    fn keep(&mut self, name: &str, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    fn retain(&mut self, name: &str, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
         let Some(mut lines) = self.headers.remove(name) else { return };
         change(&mut lines);
         if !lines.is_empty() {
@@ -237,7 +243,7 @@ impl Left {
     }
 }
 
-/// How places are looked through: each for itself, one of several, or the first that is there.
+/// How locations are read: one alone, exactly one of several, or the first with a value.
 #[derive(Clone, Debug)]
 pub enum Find {
     At(KeyLocation),
@@ -246,25 +252,25 @@ pub enum Find {
 }
 
 impl Find {
-    pub fn read(&self, request: &Parts) -> Stands {
-        let there = |all: &[Self]| {
+    pub fn read(&self, request: &Parts) -> Reading {
+        let present = |all: &[Self]| {
             let all = all.iter().map(|find| find.read(request));
-            all.filter(|stands| *stands != Stands::Nothing).collect::<Vec<_>>()
+            all.filter(|reading| *reading != Reading::Nothing).collect::<Vec<_>>()
         };
         match self {
-            Self::At(place) => place.read(request),
-            Self::FirstOf(all) => there(all).into_iter().next().unwrap_or(Stands::Nothing),
-            Self::OneOf(all) => match &there(all)[..] {
-                [] => Stands::Nothing,
+            Self::At(location) => location.read(request),
+            Self::FirstOf(all) => present(all).into_iter().next().unwrap_or(Reading::Nothing),
+            Self::OneOf(all) => match &present(all)[..] {
+                [] => Reading::Nothing,
                 [one] => one.clone(),
-                _ => Stands::TooMany,
+                _ => Reading::TooMany,
             },
         }
     }
 
     pub fn locations(&self) -> Vec<KeyLocation> {
         match self {
-            Self::At(place) => vec![*place],
+            Self::At(location) => vec![*location],
             Self::OneOf(all) | Self::FirstOf(all) => all.iter().flat_map(Self::locations).collect(),
         }
     }
@@ -323,7 +329,7 @@ fn decoded(text: &[u8]) -> (Vec<u8>, bool) {
     (bytes, is_well_escaped)
 }
 
-/// The rest of the query stays byte for byte; without any pair left, the `?` goes too.
+/// Removes the pairs of a name. If no pair is left, this removes the `?` too.
 pub fn uri_without(uri: &str, name: &str) -> String {
     let Some((path, query)) = uri.split_once('?') else { return uri.to_owned() };
     let (ours, others): (Vec<_>, Vec<_>) =
@@ -336,9 +342,9 @@ pub fn uri_without(uri: &str, name: &str) -> String {
 }
 
 // --------------------------------------------------------------------------------------------
-// Cookies: RFC 6265 §5.4 as a server reads it, but for one pair of quotes, which is no part of a value.
+// Cookies: RFC 6265 §5.4 as a server reads it. One pair of quotes is no part of a value.
 
-/// What stands between two semicolons; without a `=` it has no name.
+/// The text between two semicolons. Without a `=` it has no name.
 struct Crumb<'a> {
     raw: &'a [u8],
     name: Option<&'a [u8]>,
@@ -358,8 +364,10 @@ fn crumbs(line: &[u8]) -> impl Iterator<Item = Crumb<'_>> {
     })
 }
 
-/// Lines without a cookie of ours are left alone. Of others nothing goes but our cookies, and the
-/// blanks before what is then the first one; and where nothing is left, the line.
+/// Removes the cookies of a name.
+///
+/// A line without such a cookie does not change. Another line loses these cookies, and blanks before its new
+/// first cookie. An empty line is removed.
 fn cookies_without(lines: &mut Vec<Vec<u8>>, name: &str) {
     let is_ours = |crumb: &Crumb<'_>| crumb.name == Some(name.as_bytes());
     let mut one_is_emptied = false;
@@ -382,7 +390,7 @@ fn scheme_of(line: &[u8]) -> &[u8] {
     &line[..line.iter().take_while(|byte| is_tchar(byte)).count()]
 }
 
-/// No value for another scheme, or ours alone; a bad one where something else than a token68 follows.
+/// Returns no value for another scheme or a scheme alone. The value is `None` if no token68 follows.
 fn credentials(line: &[u8], ours: &str) -> Vec<Option<Vec<u8>>> {
     let line = trimmed(line);
     let scheme = scheme_of(line);

@@ -1,16 +1,15 @@
-//! The public types of the library, as its source has them, so that a list of all of them can be held
-//! complete.
+//! The public types of the library, read from its source. A test checks a list of types against them.
 
 use std::{any::type_name, collections::BTreeSet, fs, path::Path};
 
-/// Types that are `pub` in the source, and that nobody outside can hold: no list has to have them.
+/// Types that are `pub` in the source but cannot be named outside. A list need not contain them.
 const OUT_OF_REACH: [(&str, &str); 3] = [
     ("layer::future::InnerFuture", "inside of a `ResponseFuture`"),
     ("layer::future::PendingRequest", "inside of a `ResponseFuture`"),
     ("verify::verification::Never", "has no value"),
 ];
 
-/// The public types of which `listed` has none, by their path in the source.
+/// Returns the paths of public types that are not in `listed`.
 pub(crate) fn missing(listed: impl IntoIterator<Item = &'static str>) -> BTreeSet<String> {
     let mut missing = all();
     for (out_of_reach, why) in OUT_OF_REACH {
@@ -23,7 +22,7 @@ pub(crate) fn missing(listed: impl IntoIterator<Item = &'static str>) -> BTreeSe
     missing
 }
 
-/// The path of a type is that of its file, which is how `type_name` begins as well.
+/// Returns the path of a type, which is the path of its file. `type_name` begins with the same path.
 fn all() -> BTreeSet<String> {
     let mut types = BTreeSet::new();
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../src"), "", &mut types);
@@ -54,7 +53,7 @@ fn declared(line: &str) -> Option<&str> {
     Some(name)
 }
 
-/// The name of a value's type.
+/// Returns the name of the type of a value.
 pub(crate) fn name_of<T: ?Sized>(_: &T) -> &'static str {
     type_name::<T>()
 }

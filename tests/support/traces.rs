@@ -1,4 +1,4 @@
-//! A key that nobody has, and the search for whatever would give it away.
+//! Two keys for tests of leaks, and a search for every form of them.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -11,17 +11,19 @@ use tower_api_key::KeyDigest;
 
 use super::{Reply, escaped};
 
-/// Presented in every place, and known to the keyring in most of what follows.
+/// The key that tests present in every location. Most keyrings of these tests contain it.
 pub(crate) const CANARY: &str = "Zk3xQ9mWv7Lr2Tb8Yp5Nc4Hd";
 
-/// Another, for where two are needed.
+/// A second key.
 pub(crate) const SECOND: &str = "uE6sJ1gXo0Ka.Ri/Vf+Bw~Cq";
 
-/// All that would give a secret away: itself and its digest, as text, hexadecimal, base64 or lists of
-/// numbers, and any eight characters of the first three.
+/// Texts that would leak a secret.
+///
+/// These are the secret and its digest as text, hexadecimal, base64 or lists of numbers, and any eight
+/// consecutive characters of the first three.
 pub(crate) struct Traces {
     fragments: BTreeSet<String>,
-    /// How they begin, so that most of a text need not be searched for each of them.
+    /// The beginnings of the fragments. Most texts contain none of them and need no further search.
     beginnings: HashSet<Vec<u8>>,
 }
 
@@ -33,7 +35,7 @@ impl Traces {
         Self::of(&[CANARY, SECOND].map(|key| (key, KeyDigest::of(key))))
     }
 
-    /// Those of a minted key, whose prefix and id are not secret.
+    /// Returns the traces of a minted key. Its prefix and id are not secret.
     pub(crate) fn of_minted(key: &str) -> Self {
         let (_, secret) = key.rsplit_once('_').unwrap();
         Self::of(&[(secret, KeyDigest::of(key))])
@@ -56,7 +58,7 @@ impl Traces {
             for text in texts {
                 fragments.extend((0..=text.len() - 8).map(|at| text[at..at + 8].to_owned()));
             }
-            // As `{:?}` prints bytes and words, once the white space of `{:#?}` is gone.
+            // `{:?}` prints bytes and words like this, and `find` removes the white space of `{:#?}`.
             for bytes in [key.as_bytes(), &digest] {
                 let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
                 fragments.extend(numbers.windows(4).map(|window| window.join(",")));

@@ -1,19 +1,18 @@
-//! The mistakes that people make most, with what the compiler says to each: it names the cure.
+//! The most common mistakes, each with the error of the compiler, which names the fix.
 //!
-//! `cargo test --manifest-path tests/compile_errors/Cargo.toml`; with `TRYBUILD=overwrite` before it, what a
-//! new compiler says is accepted.
+//! Run `cargo test --manifest-path tests/compile_errors/Cargo.toml`. With `TRYBUILD=overwrite`, this accepts
+//! the errors of a new compiler.
 
 use std::fs;
 
 #[test]
-fn what_the_compiler_says() {
+fn compiler_errors_have_not_changed() {
     trybuild::TestCases::new().compile_fail("cases/*.rs");
 }
 
-/// Each case begins with `//! cure: …`, words that stand in the compiler's message. Whoever accepts new
-/// messages, for a new compiler, does not lose them unawares.
+/// Each case begins with `//! cure: …` and words of the error. This test fails if new errors lose the words.
 #[test]
-fn what_the_compiler_says_names_the_cure() {
+fn compiler_errors_name_the_fix() {
     let mut cases = 0;
     for case in fs::read_dir("cases").unwrap().map(|entry| entry.unwrap().path()) {
         if case.extension().is_some_and(|extension| extension == "rs") {

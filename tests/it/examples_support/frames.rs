@@ -1,4 +1,4 @@
-//! HTTP/2 by hand, as far as it takes to see the frames of one response (RFC 9113 §4.1).
+//! A minimal HTTP/2 client that shows the frames of one response (RFC 9113 §4.1).
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::{
 
 use super::within;
 
-/// What kind of frame it is, by its number.
+/// The number of a kind of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind(u8);
 
@@ -20,7 +20,7 @@ impl Kind {
     const PING: Self = Self(0x6);
 }
 
-/// What of a frame is looked at.
+/// The parts of a frame that tests check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
@@ -31,8 +31,9 @@ const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const ACK: u8 = 0x1;
 
-/// Calls a gRPC method on stream 1, and gives all frames that come back on that stream. Without a
-/// message the call is over with its headers.
+/// Calls a gRPC method on stream 1, and returns all frames of the response.
+///
+/// Without a message, the headers end the call.
 pub(crate) async fn grpc_call(
     addr: SocketAddr,
     path: &str,
@@ -69,7 +70,7 @@ pub(crate) async fn grpc_call(
             let ends_stream = flags & END_STREAM != 0;
             seen.push(Frame { kind, ends_stream });
             if ends_stream {
-                // Whatever else is on its way arrives before the answer to this.
+                // Further frames would arrive before the response to this ping.
                 within(stream.write_all(&frame(Kind::PING, 0, 0, &[0; 8]))).await.unwrap();
             }
         } else if kind == Kind::PING && flags & ACK != 0 {
@@ -92,7 +93,7 @@ fn frame(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[..], &[kind.0, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header without compression (RFC 7541 §6.2.2).
+/// Encodes a header without compression (RFC 7541 §6.2.2).
 fn literal((name, value): &(&str, &str)) -> Vec<u8> {
     let string = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     assert!(name.len() < 127 && value.len() < 127);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, so that every byte of a request and a response is seen.
+//! A minimal HTTP/1.1 client that shows every byte.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use super::within;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// In alphabetical order, and without `date` and `connection`.
+    /// The headers in alphabetical order, without `date` and `connection`.
     pub(crate) headers: Vec<String>,
     pub(crate) body: String,
 }
@@ -24,7 +24,7 @@ impl Reply {
     }
 }
 
-/// Asks once: the method and target in the first line, a header in each of the others.
+/// Sends a request. The first line has the method and the target, each other line has a header.
 pub(crate) async fn ask(addr: SocketAddr, request: &str) -> Reply {
     let mut stream = within(TcpStream::connect(addr)).await.unwrap();
     let request = head(&format!("{request}\nconnection: close"));
@@ -41,7 +41,7 @@ pub(crate) async fn ask(addr: SocketAddr, request: &str) -> Reply {
     Reply { status, headers, body: body.to_owned() }
 }
 
-/// The head of a request, written as [`ask`] takes it.
+/// Returns the head of a request in the notation of [`ask`].
 pub(crate) fn head(request: &str) -> String {
     let mut lines = request.lines();
     let first = lines.next().unwrap_or_default();
@@ -49,7 +49,7 @@ pub(crate) fn head(request: &str) -> String {
     format!("{first} HTTP/1.1\r\nhost: example.com\r\n{headers}\r\n")
 }
 
-/// Reads until the wanted text has come, and gives all that came.
+/// Reads until this text arrives, and returns the whole text that was read.
 pub(crate) async fn read_until(stream: &mut (impl AsyncRead + Unpin), wanted: &str) -> String {
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains(wanted) {

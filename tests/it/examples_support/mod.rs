@@ -1,4 +1,4 @@
-//! Starts the examples as their users do, and asks them over sockets.
+//! Helpers that run the examples and send requests to them.
 
 mod frames;
 mod http1;
@@ -20,17 +20,17 @@ pub(crate) use self::{
     http1::{Reply, ask, head, read_until},
 };
 
-/// An example that runs. It is killed when dropped.
+/// A running example. It is killed on drop.
 pub(crate) struct Example {
     pub(crate) addr: SocketAddr,
-    /// The line in which it said where it listens.
+    /// The printed line with the address.
     pub(crate) first_line: String,
     stdout: Lines<BufReader<ChildStdout>>,
     child: Child,
 }
 
 impl Example {
-    /// Starts an example on a free port, and waits until it has said which.
+    /// Starts an example on a free port, and waits for the line with the address.
     pub(crate) async fn start(name: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = command(name, environment);
         let mut child = command.env("ADDR", "127.0.0.1:0").spawn().unwrap();
@@ -46,16 +46,16 @@ impl Example {
         };
         let addr = first_line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
         let addr = addr.and_then(|addr| addr.parse().ok());
-        let addr = addr.unwrap_or_else(|| panic!("{name} does not say where: {first_line}"));
+        let addr = addr.unwrap_or_else(|| panic!("{name} prints no address: {first_line}"));
         Self { addr, first_line, stdout, child }
     }
 
-    /// Reads the next line that it prints.
+    /// Reads the next printed line.
     pub(crate) async fn line(&mut self) -> String {
         within(self.stdout.next_line()).await.unwrap().unwrap_or_else(|| panic!("no more lines"))
     }
 
-    /// Sends a signal as a terminal or `kill` would, and waits for the end.
+    /// Sends a signal, and waits for the end.
     pub(crate) async fn end_with(self, signal: &str) -> Output {
         let pid = self.child.id().unwrap().to_string();
         let kill = Command::new("sh").args(["-c", "kill -s $0 $1", signal, &pid]).status();
@@ -64,7 +64,7 @@ impl Example {
     }
 }
 
-/// Runs an example to its end.
+/// Runs an example until it ends.
 pub(crate) async fn run(name: &str, environment: &[(&str, &str)]) -> Output {
     within(command(name, environment).output()).await.unwrap()
 }
@@ -79,7 +79,7 @@ fn command(name: &str, environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Cargo puts examples beside the folder in which this test stands: `target/debug/examples`.
+/// Returns the path of an example. Cargo builds it in `target/debug/examples`, beside this test's folder.
 fn built(name: &str) -> PathBuf {
     let this_test = std::env::current_exe().unwrap();
     let profile = this_test.ancestors().nth(2).unwrap();
@@ -93,7 +93,7 @@ fn built(name: &str) -> PathBuf {
     example
 }
 
-/// What takes longer than this has failed.
+/// Waits for a future, and panics after 30 seconds.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     let in_time = tokio::time::timeout(Duration::from_secs(30), future).await;
     in_time.unwrap_or_else(|_| panic!("it took too long"))

@@ -1,5 +1,7 @@
-//! Whether a cache gives one caller's answer to another. Callers come in turn to a real nginx, whose
-//! `proxy_cache` keeps whatever it may; each answer says whom it was made for.
+//! Checks that a cache never returns the response of one caller to another.
+//!
+//! Callers send requests to a real nginx, whose `proxy_cache` stores every response that it may store. Each
+//! response names its caller.
 
 mod nginx;
 mod site;
@@ -24,8 +26,7 @@ enum Caller {
 
 use Caller::{First, Second, Stranger, Wrong};
 
-/// One order begins with a stranger, the other with a client, each at a path that is new to the
-/// cache.
+/// The orders of callers. One begins without a key, the other with a client, each at a new path.
 const ORDERS: [&[(Method, Caller)]; 2] = [
     &[
         (Method::GET, Stranger),
@@ -56,16 +57,16 @@ const ORDERS: [&[(Method, Caller)]; 2] = [
 
 const PLACES: [&str; 4] = ["header", "query", "cookie", "bearer"];
 
-/// What went wrong and what went well, over many steps.
+/// Counts of right and wrong responses.
 #[derive(Default)]
 struct Tally {
     steps: usize,
     hits: usize,
-    /// A client's answer that somebody else got.
+    /// Responses for a client that another caller got.
     leaked: usize,
-    /// A stranger's answer, or a refusal, that a client got.
+    /// Rejections and responses without a client that a client got.
     confused: usize,
-    /// Any other answer than the right one, and a refusal out of the cache.
+    /// Other wrong responses, and rejections from the cache.
     odd: usize,
 }
 
@@ -98,7 +99,7 @@ async fn main() -> ExitCode {
     if holds && can_fail { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All orders of callers, on both kinds of route, for kinds of answer and all places of a key.
+/// Tries all orders of callers, on both kinds of route, for each kind of response and each location of a key.
 async fn walk(cache: SocketAddr, layer: &str, answers: &[&str]) -> Tally {
     let mut tally = Tally::default();
     println!("| route | answer | key by | callers |\n|---|---|---|---|");
@@ -157,7 +158,7 @@ impl Caller {
         }
     }
 
-    /// Whose answer is the right one; nobody's is `NOBODY`, and a refusal is none.
+    /// Returns the client in the right response. Without a client it is `NOBODY`, and for a rejection `None`.
     fn wants(self, path: &str, open: bool) -> Option<&'static str> {
         match self {
             _ if path.ends_with(EXEMPT) => Some(NOBODY),
@@ -172,7 +173,7 @@ struct Got {
     status: StatusCode,
     owner: Option<String>,
     cache: String,
-    /// What the body says fits what the head says.
+    /// Whether the body matches the head.
     is_whole: bool,
 }
 
@@ -207,7 +208,7 @@ async fn ask(cache: SocketAddr, method: &Method, path: &str, place: &str, caller
 }
 
 impl Tally {
-    /// Counts one step, and says it in a word or two.
+    /// Counts one step, and returns a short description.
     fn count(
         &mut self,
         method: &Method,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// An nginx that caches whatever it may, and ends with this process.
+/// An nginx that caches every response that it may store. It ends with this process.
 pub struct Nginx {
     process: Child,
     pub addr: SocketAddr,
@@ -16,13 +16,13 @@ pub struct Nginx {
 impl Nginx {
     pub fn before(site: SocketAddr) -> Self {
         let prefix = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/proof/nginx");
-        // What was cached in an earlier run.
+        // An earlier run can have left cached responses.
         let _ = fs::remove_dir_all(&prefix);
         fs::create_dir_all(&prefix).unwrap();
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         fs::write(prefix.join("nginx.conf"), configuration(addr, site)).unwrap();
 
-        // However this process ends, nginx does so too.
+        // nginx must end with this process in every case.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nginx", "-e", "error.log", "-c", "nginx.conf", "-p"]);
         let process = command.arg(prefix).spawn().expect("setpriv, of util-linux");
@@ -52,14 +52,14 @@ impl Drop for Nginx {
     }
 }
 
-/// Such as `nginx/1.22.1`.
+/// Returns the version, such as `nginx/1.22.1`.
 pub fn version() -> String {
     let output = Command::new("nginx").arg("-v").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     said.trim().trim_start_matches("nginx version: ").to_owned()
 }
 
-/// It keeps answers of every status that do not forbid it, those without `Cache-Control` as well.
+/// Returns a configuration that stores responses of every status, also those without `Cache-Control`.
 fn configuration(addr: SocketAddr, site: SocketAddr) -> String {
     format!(
         "daemon off;

@@ -1,5 +1,5 @@
-//! What stands behind the cache: a service that names in each answer whom it is for, and invites the
-//! cache to keep it in several ways.
+//! The service behind the cache. Each response names its client, and allows the cache to store it in one of
+//! several ways.
 
 use axum::{
     Router,
@@ -15,24 +15,26 @@ use tower_api_key::{
 
 pub const FIRST: &str = "the-key-of-the-first-client-0001";
 pub const SECOND: &str = "the-key-of-the-second-client-002";
-pub const WRONG: &str = "a-key-that-nobody-was-given-0003";
+pub const WRONG: &str = "a-key-that-was-never-issued-0003";
 
 pub const OWNER: &str = "x-for";
 pub const NOBODY: &str = "nobody";
 
-/// By their names in the path.
+/// The kinds of responses, by their names in the path.
 pub const ANSWERS: [&str; 8] =
     ["plain", "max-age", "public", "s-maxage", "varied", "missing", "accel", "cdn"];
 pub const EXEMPT: &str = "/max-age/exempt";
 
-/// `/default/…` and, to see that the cache could give answers to the wrong callers at all,
-/// `/no-headers/…`; then `optional` or `required`, the kind of the answer, and anything.
+/// Returns the routes `/default/…` and `/no-headers/…`.
+///
+/// `/no-headers/…` shows that the cache can return responses to wrong callers. The rest of a path is
+/// `optional` or `required`, the kind of the response, and any text.
 pub fn site() -> Router {
     let keys = Keyring::new();
     keys.insert(FIRST, Client::new("first")).unwrap();
     keys.insert(SECOND, Client::new("second")).unwrap();
-    let places = (header("x-api-key"), query("api_key"), cookie("sid"), bearer());
-    let layer = ApiKeyLayer::new(places, keys).exempt_path(EXEMPT);
+    let locations = (header("x-api-key"), query("api_key"), cookie("sid"), bearer());
+    let layer = ApiKeyLayer::new(locations, keys).exempt_path(EXEMPT);
 
     let answers = Router::new().route("/{kind}/{any}", get(answer));
     let optional = answers.clone().layer(layer.clone().optional());

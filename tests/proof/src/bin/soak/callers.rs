@@ -1,4 +1,4 @@
-//! Connections that ask, and compare what they are told with what they should be told.
+//! Connections that send requests and compare the responses with the expected ones.
 
 use std::{
     net::SocketAddr,
@@ -30,7 +30,7 @@ use crate::{
     tally::{Table, Tally},
 };
 
-/// What all callers share.
+/// The state that all callers share.
 pub struct Ground {
     pub keys: Arc<Keys>,
     pub tally: Arc<Tally>,
@@ -38,7 +38,7 @@ pub struct Ground {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Longer than any answer takes on a busy machine.
+/// A time that is longer than any response takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Ground {
@@ -52,7 +52,7 @@ impl Ground {
     }
 }
 
-/// One HTTP/1 connection after another.
+/// Opens one HTTP/1 connection after another.
 pub async fn http1(ground: Arc<Ground>) {
     while ground.goes_on() {
         let io = TokioIo::new(ground.connect().await);
@@ -75,7 +75,7 @@ pub async fn http1(ground: Arc<Ground>) {
     }
 }
 
-/// One HTTP/2 connection after another, each with several streams at once.
+/// Opens one HTTP/2 connection after another, each with several streams at once.
 pub async fn http2(ground: Arc<Ground>) {
     while ground.goes_on() {
         let io = TokioIo::new(ground.connect().await);
@@ -108,7 +108,7 @@ pub async fn think() {
     sleep(Duration::from_millis(fastrand::u64(..10))).await;
 }
 
-/// That a connection ends once nobody asks any more.
+/// Checks that a connection ends after its last request.
 async fn end<E>(connection: JoinHandle<Result<(), E>>) {
     let _ = timeout(PATIENCE, connection).await.expect("the connection ends");
 }
@@ -180,12 +180,12 @@ fn is_rejection(response: &Response<Bytes>, message: &str) -> bool {
         && response.body() == format!(r#"{{"error":"{message}"}}"#).as_bytes()
 }
 
-/// Whether anything happened to a key that was live when it was sent.
+/// Returns whether a key has changed since it was sent.
 fn has_changed(keys: &Keys, plan: &Plan) -> bool {
     plan.live.is_some_and(|(number, version)| keys.version(number) != version)
 }
 
-/// The answer to an HTTP/1 request that was not read may be lost on the way.
+/// If the server closes an HTTP/1 connection before it has read the request, the response can be lost.
 fn judge_silence(plan: &Plan, protocol: Protocol) -> Result<&'static str, String> {
     if protocol == Protocol::Http1 && plan.is_not_read() {
         Ok("closed by the server")

@@ -1,4 +1,4 @@
-//! Connections that break off. Whether anybody was let in wrongly, the inner service tells.
+//! Connections that end early. The inner service reports a request that was accepted by mistake.
 
 use std::{net::Shutdown, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     tally::Table,
 };
 
-/// HTTP/1: in the middle of the head, of the body, and while the verifier thinks.
+/// Ends HTTP/1 connections in the head, in the body, and during the verification.
 pub async fn http1(ground: Arc<Ground>) {
     while ground.goes_on() {
         let plan = Plan::slow(&ground.keys);
@@ -43,7 +43,7 @@ pub async fn http1(ground: Arc<Ground>) {
     }
 }
 
-/// HTTP/2: streams are reset, and in the end the connection goes with one that waits.
+/// Resets HTTP/2 streams, and at last closes the connection while a stream waits.
 pub async fn http2(ground: Arc<Ground>) {
     while ground.goes_on() {
         let stream = ground.connect().await.into_std().unwrap();
@@ -76,7 +76,7 @@ pub async fn http2(ground: Arc<Ground>) {
     }
 }
 
-/// About as long as the verifier thinks.
+/// Returns about the time that the verifier takes.
 fn a_moment() -> Duration {
     Duration::from_millis(fastrand::u64(..14))
 }

@@ -1,4 +1,4 @@
-//! The keys, and what is known of each: the oracle.
+//! The keys, and the expected state of each.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use tokio::time::sleep;
 use tower_api_key::{Client, KeyDigest, Keyring, key::KeyFormat};
 
-/// Stands in every key, and so in nothing that the inner service sees.
+/// A part of every key. The inner service must never receive it.
 pub const CANARY: &[u8] = b"soak";
 
 const STANDING: usize = 3_000;
@@ -22,28 +22,28 @@ pub struct Keys {
     pub ring: Keyring,
     pub changes: AtomicU64,
     changing: Vec<Mutex<Changing>>,
-    /// The one that changed last.
+    /// The client whose key changed last.
     latest: AtomicUsize,
 }
 
-/// A client whose key comes and goes. Each of its keys is used once: one that is dead stays so.
+/// A client whose key changes. Each of its keys is used once, and a dead key stays dead.
 #[derive(Clone)]
 pub struct Changing {
-    /// Counts what was begun and what was done.
+    /// Counts started and finished changes.
     pub version: u64,
     pub key: Arc<str>,
     pub life: Life,
-    /// A key from before a rotation, which is dead.
+    /// The dead key from before a rotation.
     pub former: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Life {
-    /// An insert has begun.
+    /// An insertion has started.
     Coming,
-    /// An insert has returned, and nothing has begun since.
+    /// An insertion has returned, and no later change has started.
     Live,
-    /// A revocation has begun.
+    /// A revocation has started.
     Going,
     /// A revocation has returned.
     Dead,
@@ -61,7 +61,7 @@ pub fn changing_client(number: usize) -> String {
     format!("changing-{number}")
 }
 
-/// With a standing key, and its client.
+/// Returns a permanent key and its client.
 pub fn any_standing() -> (String, String) {
     let number = fastrand::usize(..STANDING);
     (standing(number), format!("standing-{number}"))
@@ -91,7 +91,7 @@ impl Keys {
         Self { ring, changes: AtomicU64::new(0), changing, latest: AtomicUsize::new(0) }
     }
 
-    /// Often one that has changed just now.
+    /// Returns a changing client, often one that has just changed.
     pub fn any_changing(&self) -> (usize, Changing) {
         let number = match fastrand::bool() {
             true => self.latest.load(Ordering::Relaxed),
@@ -104,13 +104,13 @@ impl Keys {
         self.changing[number].lock().unwrap().version
     }
 
-    /// That all that came has gone again.
+    /// Returns whether the keyring has only its first keys again.
     pub fn are_as_before(&self) -> bool {
         self.ring.prune();
         self.ring.len() == STANDING
     }
 
-    /// Changes keys until it is told to stop, with one task for each client.
+    /// Changes keys until it is stopped, with one task for each client.
     pub fn keep_changing(
         self: &Arc<Self>,
         stop: &Arc<AtomicBool>,
@@ -137,7 +137,7 @@ impl Keys {
         [prune].into_iter().chain(change).collect()
     }
 
-    /// One key's life, from nothing to nothing.
+    /// Inserts, rotates and removes one key.
     async fn live_once(&self, number: usize, generation: u64) {
         let client = || Client::new(changing_client(number));
         let format = KeyFormat::new("soak").unwrap();

@@ -1,6 +1,7 @@
-//! A soak: hundreds of connections ask a real server all kinds of things, good, bad, huge and cut off,
-//! while keys come and go. It prints what was asked and answered, and fails where an answer was not the
-//! right one, or where anything is missing afterwards.
+//! A soak test of a real server.
+//!
+//! Hundreds of connections send valid, wrong, huge and incomplete requests while keys change. The program
+//! prints requests and responses. It fails if a response is wrong or a resource is missing at the end.
 
 mod callers;
 mod cutters;
@@ -39,7 +40,7 @@ const HTTP2: usize = 32;
 const CUT_HTTP1: usize = 48;
 const CUT_HTTP2: usize = 16;
 
-/// Both ends of every connection are in this process, and some linger.
+/// Both ends of every connection are in this process, and some close later.
 const MOST_HANDLES: usize = 3 * (HTTP1 + HTTP2 + CUT_HTTP1 + CUT_HTTP2);
 
 #[tokio::main]
@@ -63,7 +64,7 @@ async fn main() -> ExitCode {
             ground.tally.odd(format!("a task failed: {error}"));
         }
     }
-    // So that a permit that a refusal keeps is missed.
+    // A rejection that keeps a permit shows as a missing permit.
     refuse_everywhere(&ground).await;
     let after = settled(before).await;
 
@@ -110,7 +111,7 @@ async fn refuse_everywhere(ground: &Ground) {
     let connection = tokio::spawn(connection);
     for route in [site::GUARDED, site::OPTIONAL, site::SLOW, site::BUFFERED] {
         if sender.ready().await.is_err() {
-            break; // there was no answer, which counts already
+            break; // a missing response is counted already
         }
         let plan = Plan::wrong(route);
         callers::ask(ground, &plan, Protocol::Http1, |it| sender.send_request(it)).await;
@@ -119,7 +120,7 @@ async fn refuse_everywhere(ground: &Ground) {
     let _ = connection.await.unwrap();
 }
 
-/// The server sees a little later that its callers are gone.
+/// Waits until the server has noticed that its callers have closed their connections.
 async fn settled(before: Held) -> Held {
     for _ in 0..200 {
         let now = Held::now();

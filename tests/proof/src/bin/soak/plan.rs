@@ -1,4 +1,4 @@
-//! What a caller asks, and which answer is the right one.
+//! A request, and the expected response.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
@@ -14,7 +14,7 @@ pub struct Plan {
     pub route: &'static str,
     pub shape: Shape,
     pub wanted: Wanted,
-    /// A changing key that was live when this was planned: by its client's number and version.
+    /// The number and version of a changing key that was live when the request was planned.
     pub live: Option<(usize, u64)>,
     query: Vec<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -22,14 +22,14 @@ pub struct Plan {
 
 #[derive(Clone, PartialEq)]
 pub enum Wanted {
-    /// Let in, as this client or nobody.
+    /// Accepted, as this client or without a client.
     In(String),
-    /// The key is being changed: let in as this client, or refused.
+    /// Accepted as this client or rejected, because the key is changing.
     Either(String),
     Refused,
     Ambiguous,
     Failed,
-    /// By the server itself, before the layer.
+    /// Rejected by the server, before the layer.
     TooLarge,
 }
 
@@ -39,7 +39,7 @@ pub enum Shape {
     LongQuery,
     HugeHead,
     LargeBody,
-    /// More than the server takes.
+    /// Larger than the server accepts.
     TooLargeHead,
 }
 
@@ -65,8 +65,8 @@ impl Shape {
     }
 }
 
-/// The two protocols' limits differ: hyper takes 100 header lines and 400 KiB of HTTP/1, and 16 KiB
-/// of HTTP/2.
+/// The limits of the protocols differ. hyper accepts 100 header lines and 400 KiB in HTTP/1, and 16 KiB in
+/// HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Protocol {
     Http1,
@@ -86,12 +86,12 @@ impl Plan {
         plan
     }
 
-    /// On the route whose verifier takes its time.
+    /// Returns a request to the route with the slow verifier.
     pub fn slow(keys: &Keys) -> Self {
         Self::with_any_key(keys, SLOW)
     }
 
-    /// The server answers before it has read all of it. It closes an HTTP/1 connection then.
+    /// Returns whether the server responds before it has read the request. HTTP/1 connections close then.
     pub fn is_not_read(&self) -> bool {
         matches!(self.shape, Shape::LargeBody | Shape::TooLargeHead)
     }
@@ -164,7 +164,7 @@ impl Plan {
         plan
     }
 
-    /// Good keys, but two of them.
+    /// Adds two valid keys.
     fn doubled(route: &'static str) -> Self {
         let mut plan = Self::new(route, "doubled", Wanted::Ambiguous);
         let (first, second) = (any_standing().0, any_standing().0);
@@ -177,7 +177,7 @@ impl Plan {
         plan
     }
 
-    /// In any of the places.
+    /// Adds a key in one of the locations.
     fn put(&mut self, key: &str) {
         match fastrand::u8(..4) {
             0 => self.header("x-api-key", key.as_bytes()),

@@ -1,9 +1,9 @@
 use std::fs;
 
-/// What this process holds at one time.
+/// The resources of this process at one time.
 #[derive(Clone, Copy)]
 pub struct Held {
-    /// Resident, in KiB.
+    /// Resident memory in KiB.
     pub memory: u64,
     pub handles: usize,
     pub tasks: usize,
@@ -22,7 +22,7 @@ impl Held {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         Self {
             memory: line.trim().trim_end_matches(" kB").parse().unwrap(),
-            // Without the one that reads the folder.
+            // The handle that reads the folder does not count.
             handles: fs::read_dir("/proc/self/fd").unwrap().count() - 1,
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         }

@@ -1,4 +1,4 @@
-//! What is printed, and whether all of it is as it should be.
+//! The printed report, and the verdict.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use crate::{
     tally::Table,
 };
 
-/// How much higher memory may be in the last third than in the middle one, in KiB; the first warms up.
+/// The allowed growth of memory from the middle third to the last third, in KiB. The first third warms up.
 const MOST_GROWTH: u64 = 4 * 1024;
 
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Report {
         );
     }
 
-    /// `most` is how many file handles there may have been meanwhile.
+    /// `most` is the allowed number of file handles.
     pub fn held(&mut self, before: Held, samples: &[Sample], most: usize, after: Held) {
         let peak = samples.iter().map(|it| it.held.handles).max().unwrap_or(0);
         let (from, to) = (before.handles, after.handles);

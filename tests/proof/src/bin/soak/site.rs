@@ -1,5 +1,4 @@
-//! The server: every kind of route behind the layer, over a service that looks whether it should have
-//! been called at all.
+//! The server: every kind of route behind the layer. The inner service checks that its call was allowed.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -25,17 +24,17 @@ use crate::{keys::CANARY, tally::Tally};
 
 pub const GUARDED: &str = "/guarded";
 pub const OPTIONAL: &str = "/optional";
-/// The verifier takes its time.
+/// The route with the slow verifier.
 pub const SLOW: &str = "/slow";
-/// One service takes all requests in turn, as behind a tower `Buffer`.
+/// The route in which one service handles all requests, as behind a tower `Buffer`.
 pub const BUFFERED: &str = "/buffered";
 pub const EXEMPT: &str = "/exempt";
 
-/// What the verifier of [`SLOW`] cannot tell.
+/// A key for which the verifier of [`SLOW`] fails.
 pub const FAILING: &str = "soak-the-store-is-down-0123456789";
 
 pub const NOBODY: &str = "nobody";
-/// Says in each request whose it is, for the inner service to compare.
+/// The header with the expected client, which the inner service compares.
 pub const WANTED: &str = "x-wanted";
 pub const REFUSED: &str = "refused";
 
@@ -69,13 +68,13 @@ pub fn site(keys: &Keyring, tally: &Arc<Tally>) -> (Router, Permits) {
             if fastrand::u8(..8) == 0 {
                 sleep(Duration::from_millis(fastrand::u64(..5))).await;
             }
-            // Nobody has read its body.
+            // The body of the request was not read.
             drop(request);
             Ok::<_, Infallible>(Response::new(Body::from(owner)))
         }
     });
-    let layer = ApiKeyLayer::new(places(), keys.clone()).exempt_path(EXEMPT);
-    let slow = ApiKeyLayer::new(places(), thoughtful(keys.clone()));
+    let layer = ApiKeyLayer::new(locations(), keys.clone()).exempt_path(EXEMPT);
+    let slow = ApiKeyLayer::new(locations(), thoughtful(keys.clone()));
 
     let guarded = ServiceBuilder::new().layer(layer.clone()).layer(permits.of(GUARDED));
     let exempt = ServiceBuilder::new().layer(layer.clone()).layer(permits.of(EXEMPT));
@@ -97,16 +96,16 @@ pub fn site(keys: &Keyring, tally: &Arc<Tally>) -> (Router, Permits) {
     (router, permits)
 }
 
-fn places() -> impl Extract + Clone + Send + Sync + 'static {
+fn locations() -> impl Extract + Clone + Send + Sync + 'static {
     (header("x-api-key"), bearer(), query("api_key"), cookie("sid"))
 }
 
-/// The future of a slow verifier, which servers may send from thread to thread.
+/// The future of a slow verifier, which must be `Send`.
 trait Found: Future<Output = Result<Client, VerifyError>> + Send + 'static {}
 
 impl<F: Future<Output = Result<Client, VerifyError>> + Send + 'static> Found for F {}
 
-/// Looks keys up as one would in a database.
+/// Looks up keys, as a database would.
 fn thoughtful(
     keys: Keyring,
 ) -> impl Verify<Client = Client, Future = impl Found> + Send + Sync + 'static {
@@ -125,7 +124,7 @@ fn thoughtful(
     })
 }
 
-/// Whose request it is; and that it is theirs.
+/// Returns the client of a request, and checks that it is the expected one.
 fn owner(tally: &Tally, request: &Request) -> String {
     let client = request.extensions().get::<Client>();
     let owner = client.map_or(NOBODY, Client::id).to_owned();
@@ -135,7 +134,7 @@ fn owner(tally: &Tally, request: &Request) -> String {
         tally.odd(format!("{} let {owner} in, where {wanted} was wanted", request.uri().path()));
     }
     let holds_key = |bytes: &[u8]| bytes.windows(CANARY.len()).any(|it| it == CANARY);
-    // On an exempt path that line may be meant for somebody else, and stays.
+    // On an exempt path this line stays, because another service may need it.
     let may_stay = |name: &HeaderName| name == AUTHORIZATION && request.uri().path() == EXEMPT;
     let mut headers = request.headers().iter().filter(|(name, _)| !may_stay(name));
     let query = request.uri().query().unwrap_or_default();
@@ -145,13 +144,13 @@ fn owner(tally: &Tally, request: &Request) -> String {
     owner
 }
 
-/// HTTP/1 and HTTP/2 on one port.
+/// Serves HTTP/1 and HTTP/2 on one port.
 pub async fn serve(listener: TcpListener, router: Router) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
-            // Half of the callers break off, which is an error here.
+            // Half of the callers disconnect, which is an error here.
             let _ = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-/// Counts what was asked and what came of it. Nothing here grows with time.
+/// Counts requests and outcomes. Its size does not grow with time.
 #[derive(Default)]
 pub struct Tally {
     pub requests: AtomicU64,
@@ -30,7 +30,7 @@ impl Tally {
         *self.counts.lock().unwrap().entry((table, row, outcome)).or_default() += 1;
     }
 
-    /// Something that must not be. It must name no key.
+    /// Records an unexpected event. The text must name no key.
     pub fn odd(&self, what: String) {
         let mut odd = self.odd.lock().unwrap();
         odd.0 += 1;
@@ -53,7 +53,7 @@ impl Tally {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Rows by outcomes.
+    /// Prints a table of rows and outcomes.
     pub fn print(&self, table: Table, what: &str) {
         let counts = self.counts.lock().unwrap();
         let mut rows = BTreeMap::<_, BTreeMap<_, _>>::new();

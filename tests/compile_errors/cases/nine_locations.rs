@@ -3,7 +3,7 @@ use tower_api_key::{ApiKeyLayer, Keyring, extract::header};
 
 fn main() {
     let keys: Keyring = Keyring::new();
-    let places = (
+    let locations = (
         header("a"),
         header("b"),
         header("c"),
@@ -14,5 +14,5 @@ fn main() {
         header("h"),
         header("i"),
     );
-    let _ = ApiKeyLayer::new(places, keys);
+    let _ = ApiKeyLayer::new(locations, keys);
 }

@@ -1,0 +1,125 @@
+//! Errors of layers and names. They occur before the first request.
+
+use std::fmt;
+
+use super::{SCOPE, errors, kinds};
+
+kinds! {
+    /// The kinds of [`ConfigError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_api_key::{KeyLocation, error::ConfigErrorKind};
+    ///
+    /// let error = KeyLocation::try_header("authorization").unwrap_err();
+    /// assert_eq!(error.kind(), ConfigErrorKind::ReservedHeader);
+    /// assert_eq!(error.kind().as_str(), "reserved_header");
+    /// ```
+    pub enum ConfigErrorKind of ConfigError {
+        /// The name is not a header name (RFC 9110 §5.1).
+        HeaderName = "header_name", "not a header name";
+        /// The header is `authorization` or `cookie`. Both have functions of their own.
+        ReservedHeader = "reserved_header",
+            "this header has extractors of its own. Use `bearer()` or `scheme(…)` for authorization and `cookie(…)` for cookie";
+        /// The name of a query parameter is not one or more visible ASCII characters.
+        QueryName = "query_name",
+            "a query parameter's name is one or more visible ASCII characters";
+        /// The name is not a cookie name (RFC 6265 §4.1.1).
+        CookieName = "cookie_name", "not a cookie name";
+        /// The name is not an authentication scheme (RFC 9110 §11.1).
+        Scheme = "scheme", "not an authentication scheme";
+        /// One location is named twice.
+        DuplicateLocation = "duplicate_location", "one location is named twice";
+        /// The extractor declares no location.
+        NoLocation = "no_location", "the extractor declares no location";
+        /// No request can have this path, because it is a pattern, for example.
+        ExemptPath = "exempt_path",
+            "an exempt path is one path as callers send it. It begins with `/`, is no pattern, and has no query and no fragment";
+        /// The realm holds a control or non-ASCII character.
+        Realm = "realm", "the realm holds a control or non-ASCII character";
+        /// One of the client's scopes is not valid (RFC 6749 §3.3), because it has a blank, for example.
+        Scope = "scope", SCOPE;
+        /// The list of required scopes is empty.
+        NoScope = "no_scope", "no scope is named";
+        /// One scope is named twice.
+        DuplicateScope = "duplicate_scope", "one scope is named twice";
+        /// One header is named twice, or two headers that some servers do not distinguish (`x-id`, `x_id`).
+        DuplicateHeader = "duplicate_header", "one header is named twice";
+        /// The header has another meaning, such as `content-length` or `proxy-authorization`.
+        TakenHeader = "taken_header",
+            "this header has another meaning. Use `x-api-key` for a key or `x-client-id` for a client";
+    }
+}
+
+/// An invalid name, location, path, realm or required scope of a layer.
+///
+/// The error names the mistake and its position, and never repeats the value.
+///
+/// # Examples
+///
+/// ```
+/// use tower_api_key::{RequireScopeLayer, error::ConfigErrorKind};
+///
+/// let error = RequireScopeLayer::try_all(["jobs:read", "two words"]).unwrap_err();
+/// assert_eq!((error.kind(), error.position()), (ConfigErrorKind::Scope, Some(1)));
+/// assert!(error.to_string().ends_with("(scope 2)"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    kind: ConfigErrorKind,
+    at: Option<usize>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(kind: ConfigErrorKind) -> Self {
+        Self { kind, at: None }
+    }
+
+    pub(crate) fn at(self, at: usize) -> Self {
+        Self { at: Some(at), ..self }
+    }
+
+    /// Returns the kind of mistake.
+    #[must_use]
+    pub fn kind(&self) -> ConfigErrorKind {
+        self.kind
+    }
+
+    /// Returns the index of the wrong scope, or of the first wrong byte of a path or realm.
+    ///
+    /// It counts from 0, as slices do. The text of the error counts from 1.
+    #[must_use]
+    pub fn position(&self) -> Option<usize> {
+        self.at
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.text())?;
+        let unit = match self.kind {
+            ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope => "scope",
+            _ => "at byte",
+        };
+        match self.at {
+            Some(at) => write!(f, " ({unit} {})", at.saturating_add(1)),
+            None => Ok(()),
+        }
+    }
+}
+
+errors!(ConfigError);
+
+/// Panics at the caller's line if a literal is not valid.
+#[track_caller]
+#[allow(
+    clippy::panic,
+    reason = "only for literals, because names from configuration have `try_` twins"
+)]
+pub(crate) fn expect_valid<T>(result: Result<T, ConfigError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
