@@ -86,6 +86,12 @@
 //! service is a proxy, [`SetClientHeaderLayer`] sends the id of the client to the upstream service. If your own
 //! middleware or handler must reject a request, return [`respond::reject`].
 //!
+//! # Limit clients and count requests
+//!
+//! `limit::ClientLimitLayer` limits each client by its plan, and rejects with a 429 (feature `limit`).
+//! `limit::FailureLimitLayer` blocks callers that send wrong keys. `usage::Usage` counts the requests of each key
+//! (feature `usage`). [Page 11](guide::_11_limits_and_usage) says which limit to use.
+//!
 //! # Secure defaults
 //!
 //! [Page 5](guide::_05_rejections) lists the defaults and the method that changes each.
@@ -103,7 +109,7 @@
 //! - The layer never reads a body. If it rejects a request, it frees the capacity that `poll_ready` reserved in
 //!   the inner service.
 //!
-//! The crate does not terminate TLS, does not identify people, and does not limit attempts. Proxies and outer layers
+//! The crate does not terminate TLS, does not identify people, and limits nothing by default. Proxies and outer layers
 //! see the key before this layer does. [Page 15](guide::_15_promises) lists the promises with their tests.
 //!
 //! # Features
@@ -111,8 +117,10 @@
 //! | name | what it adds | default |
 //! |---|---|---|
 //! | `file` | `key_file`: reads keys from a file and watches it for changes. The command `apikey` of the package `tower-api-key-cli` changes the file | no |
+//! | `limit` | `limit`: limits how often a client may call, and how often a peer may send wrong keys | no |
 //! | `tracing` | `observe::Tracing`: writes a log event for every decision. The log also reports loaded keys, problems of a key file, and a `RequireScopeLayer` without an `ApiKeyLayer` around it | no |
 //! | `metrics` | `observe::Metrics`: counts decisions by outcome, reason, location, client and key | no |
+//! | `usage` | `usage`: counts the requests of each key by hour, and remembers its last use. A file or a store of your own keeps the counts, and `apikey usage` prints them | no |
 //! | `test-util` | `test_util`: tests whether every route of your app rejects a request without a key | no |
 //! | `axum` | handlers can take [`Client`] as an argument, or `ClientOf<T>` if your verifier returns a type of your own. The layer also strips keys from axum's `OriginalUri` | no |
 
@@ -147,6 +155,8 @@ pub mod key;
 pub mod key_file;
 mod keyring;
 mod layer;
+#[cfg(feature = "limit")]
+pub mod limit;
 pub mod location;
 mod macros;
 pub mod observe;
@@ -158,10 +168,14 @@ pub mod require_scope;
 pub mod respond;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "usage")]
+pub mod usage;
 pub mod verify;
 
 #[cfg(feature = "axum")]
 pub use self::axum::{ClientOf, ClientRejection};
+#[cfg(feature = "limit")]
+pub use self::limit::{ClientLimitLayer, FailureLimitLayer};
 #[doc(inline)]
 pub use {
     body::ResponseBody,

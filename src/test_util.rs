@@ -177,19 +177,24 @@ fn unless_rejected(request: Unprotected, reason: Reason, is_outside: bool) -> Op
         | Reason::Expired
         | Reason::Revoked
         | Reason::Paused => return None,
-        Reason::InsufficientScope | Reason::Forbidden | Reason::Limited
+        Reason::InsufficientScope
+        | Reason::Forbidden
+        | Reason::Limited
+        | Reason::CostAboveLimit
             if has_wrong_key && !is_outside =>
         {
             return Some(request);
         }
-        Reason::InsufficientScope | Reason::Limited if !is_outside => return None,
+        Reason::InsufficientScope | Reason::Limited | Reason::CostAboveLimit if !is_outside => {
+            return None;
+        }
         Reason::InsufficientScope | Reason::Forbidden if is_outside => {
             "send a request that the guard allows, or put a key layer outside of the guard"
         }
         Reason::InsufficientScope | Reason::Forbidden => {
             "send a request that the guard allows, or let the guard call `Anonymous::reject`"
         }
-        Reason::Limited => "lift the limit",
+        Reason::Limited | Reason::CostAboveLimit => "lift the limit",
         Reason::Insecure => "send a request for which the predicate of `require_secure` holds",
         Reason::TooManyFailures => "lift the limit of failures",
         Reason::Failed => "give the app a verifier that works, and guards that work",

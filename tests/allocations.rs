@@ -7,7 +7,6 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::pin,
-    sync::atomic::{AtomicIsize, Ordering},
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,16 +17,19 @@ use tower_api_key::{
     ApiKeyLayer, ApiKeyService, Client, KeyDigest, Keyring, RequireScopeLayer,
     extract::{Extract, bearer, cookie, header, query, scheme},
     key::KeyFormat,
+    observe::Observe,
     record::Record,
     verify::{self, Verify, VerifyError},
 };
 
 struct Counting;
 
-static BYTES: AtomicIsize = AtomicIsize::new(0);
-
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// What this thread requested and did not free. Other tests run at the same time.
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+    /// The bytes that this thread has requested and not given back.
+    static REQUESTED: Cell<isize> = const { Cell::new(0) };
 }
 
 /// Returns the bytes that glibc uses for an allocation. It adds 8 bytes and rounds up to a multiple of 16.
@@ -39,13 +41,15 @@ fn footprint(layout: Layout) -> isize {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        BYTES.fetch_add(footprint(layout), Ordering::Relaxed);
+        REQUESTED.set(REQUESTED.get() + layout.size() as isize);
+        BYTES.set(BYTES.get() + footprint(layout));
         // SAFETY: the caller keeps the contract of this method.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(footprint(layout), Ordering::Relaxed);
+        REQUESTED.set(REQUESTED.get() - layout.size() as isize);
+        BYTES.set(BYTES.get() - footprint(layout));
         // SAFETY: the caller keeps the contract of this method.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -91,10 +95,11 @@ where
     once(&mut service, request())
 }
 
-fn once<E, V>(service: &mut ApiKeyService<Inner, E, V>, request: Request<()>) -> (u16, usize)
+fn once<E, V, O>(service: &mut ApiKeyService<Inner, E, V, O>, request: Request<()>) -> (u16, usize)
 where
     E: Extract,
     V: Verify,
+    O: Observe<V::Client>,
 {
     let mut cx = Context::from_waker(Waker::noop());
     let (response, allocations) = count(|| {
@@ -260,6 +265,110 @@ fn a_required_scope_costs_a_client_with_the_scope_no_allocation() {
     assert!(status == 403 && rejected > 0, "no allocation was counted");
 }
 
+#[cfg(feature = "limit")]
+mod limits {
+    use std::net::Ipv4Addr;
+
+    use tower_api_key::{
+        ClientLimitLayer, FailureLimitLayer,
+        limit::{Limit, Limiter, Limits, Peer, RateLimitHeaders},
+    };
+
+    use super::*;
+
+    static PLAN: Limits =
+        Limits::new(&[Limit::per_minute("burst", 60).burst(20), Limit::per_hour("hour", 1_000)]);
+
+    /// A service whose response has a header, so that its map is there.
+    #[derive(Clone)]
+    struct WithHeader;
+
+    impl Service<Request<()>> for WithHeader {
+        type Response = Response<String>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            let mut response = Response::new(String::new());
+            response.headers_mut().insert(header::SERVER, HeaderValue::from_static("x"));
+            ready(Ok(response))
+        }
+    }
+
+    /// Returns the status of the second response, and its allocations.
+    fn second<S, B>(mut service: S) -> (u16, usize)
+    where
+        S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut answers = (0..2).map(|_| {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(Client::new("ci"));
+            let (response, allocations) =
+                count(|| pin!(service.call(request)).as_mut().poll(&mut cx).map(Result::unwrap));
+            let Poll::Ready(response) = response else { panic!("not at once") };
+            (response.status().as_u16(), allocations)
+        });
+        answers.next();
+        answers.next().expect("a second response")
+    }
+
+    #[test]
+    fn a_limit_allocates_nothing_and_its_headers_allocate_once() {
+        let limit = || ClientLimitLayer::new(Limiter::in_process(), |_: &Client| &PLAN);
+        let (_, bare) = second(WithHeader);
+        let (mut service, layered) = count(|| limit().layer(WithHeader));
+        assert_eq!(second(&mut service), (200, bare));
+        assert!(layered > 0, "counts nothing");
+        assert_eq!(count(|| service.clone()).1, 0);
+        let headers = limit().headers(RateLimitHeaders::Always);
+        assert_eq!(second(headers.layer(WithHeader)), (200, bare + 1));
+    }
+
+    #[test]
+    fn a_limit_of_failures_allocates_nothing_for_an_accepted_request_and_for_a_new_peer() {
+        let layer = ApiKeyLayer::new(header("x-api-key"), keys());
+        let peer = |head: tower_api_key::extract::RequestHead<'_>| {
+            let number = head.headers().get("peer").and_then(|it| it.to_str().ok()?.parse().ok());
+            Some(Peer::from(Ipv4Addr::from_bits(number.unwrap_or(0))))
+        };
+        let limit = FailureLimitLayer::new(
+            Limit::per_minute("failures", 10),
+            peer,
+            layer.rejection_writer(),
+        );
+        let answer = |service: &mut dyn FnMut(Request<()>) -> (u16, usize), key, peer: u32| {
+            let mut request = with("x-api-key", key)();
+            request.headers_mut().insert("peer", peer.into());
+            service(request)
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bare = layer.layer(WithHeader);
+        let mut limited = limit.layer(layer.layer(WithHeader));
+        macro_rules! once {
+            ($service:ident) => {
+                &mut |request| {
+                    let (response, allocations) =
+                        count(|| pin!($service.call(request)).as_mut().poll(&mut cx));
+                    let Poll::Ready(Ok(response)) = response else { panic!("not at once") };
+                    (response.status().as_u16(), allocations)
+                }
+            };
+        }
+        for key in [KEY, "wrong"] {
+            answer(once!(bare), key, 0);
+            let expected = answer(once!(bare), key, 0);
+            for peer in 0..100_000 {
+                assert_eq!(answer(once!(limited), key, peer), expected);
+            }
+        }
+    }
+}
+
 // In the worst case each client has one key, so the index by client has an entry for every key.
 // The two numbers are just under and just over seven eighths of 2^20, where hash tables grow.
 #[test]
@@ -268,7 +377,7 @@ fn a_key_costs_at_most_200_bytes_beside_its_client_with_record_and_all_indices()
     let format = KeyFormat::new("sk_live").expect("a prefix");
     let expiry = SystemTime::now() + Duration::from_secs(86_400);
     let ring = Keyring::new();
-    let before = BYTES.load(Ordering::Relaxed);
+    let before = BYTES.get();
     for (number, client) in (0_u32..).zip(clients) {
         let mut digest = [0; 32];
         let slot = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -282,11 +391,247 @@ fn a_key_costs_at_most_200_bytes_beside_its_client_with_record_and_all_indices()
         ring.insert_record(record).expect("a new key");
         let keys = ring.len();
         if keys == 900_000 || keys == 1_000_000 {
-            let bytes = BYTES.load(Ordering::Relaxed) - before;
+            let bytes = BYTES.get() - before;
             let each = bytes as f64 / keys as f64;
             println!("{keys} keys: {each:.1} bytes each");
             assert!(each <= 200.0, "{keys} keys: {each:.1} bytes each");
             assert!(each >= 100.0, "{keys} keys: {each:.1} bytes each: no byte was counted");
         }
+    }
+}
+
+#[cfg(feature = "limit")]
+mod limiter {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use tower_api_key::limit::{Ask, Limit, Limiter, Limits, Outcome, Subject};
+
+    use super::*;
+
+    static ONE: Limits = Limits::new(&[Limit::per_hour("hour", 1_000)]);
+    static TWO: Limits =
+        Limits::new(&[Limit::per_minute("minute", 60).burst(5), Limit::per_hour("hour", 1_000)]);
+
+    /// A limiter with a clock of whole seconds.
+    fn limiter() -> (Limiter, Arc<AtomicU64>) {
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = seconds.clone();
+        (Limiter::with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed))), seconds)
+    }
+
+    fn outcome(limiter: &Limiter, ask: &Ask<'_>) -> Outcome {
+        limiter.take(ask).ready().expect("in the process").outcome()
+    }
+
+    /// Counts a request of each new client, and returns the bytes for each.
+    fn fill(limiter: &Limiter, limits: &Limits, clients: std::ops::Range<u32>) -> f64 {
+        let (before, count) = (BYTES.get(), clients.len());
+        for number in clients {
+            let id = format!("client-{number}");
+            assert_eq!(outcome(limiter, &Ask::new(Subject::Client(&id), limits)), Outcome::Passed);
+        }
+        (BYTES.get() - before) as f64 / count as f64
+    }
+
+    #[test]
+    fn takes_peeks_and_refunds_of_known_subjects_allocate_nothing() {
+        // The id of the second is too long to be held in the counter itself.
+        for id in ["ci", "0192d3a4-5b6c-7d8e-9f01-23456789abcd"] {
+            let (limiter, _) = limiter();
+            let ask = Ask::new(Subject::Client(id), &TWO);
+            let (first, allocations) = count(|| outcome(&limiter, &ask));
+            assert!(first == Outcome::Passed && allocations > 0, "counts nothing");
+            let known = |act: &dyn Fn() -> Outcome| assert_eq!(count(act).1, 0, "{id}");
+            for _ in 0..10 {
+                known(&|| outcome(&limiter, &ask));
+                known(&|| outcome(&limiter, &ask.with_state()));
+            }
+            assert!(matches!(outcome(&limiter, &ask), Outcome::Limited { limit: 0, .. }));
+            known(&|| outcome(&limiter, &ask.with_cost(u32::MAX)));
+            known(&|| {
+                limiter.refund(&ask);
+                Outcome::Passed
+            });
+            let states = count(|| {
+                let taken = limiter.peek(ask.subject(), &TWO).ready().expect("in the process");
+                taken.states(&TWO).map(|state| state.remaining).sum::<u32>()
+            });
+            assert_eq!(states, (997, 0));
+            // A stranger is not counted before its first request.
+            let stranger = Ask::peek(Subject::Peer("10.0.0.1"), &TWO);
+            assert_eq!(count(|| outcome(&limiter, &stranger)), (Outcome::Passed, 0));
+        }
+    }
+
+    #[test]
+    fn a_counter_takes_at_most_64_bytes_at_any_number_of_clients() {
+        let (one, two) = (limiter().0, limiter().0);
+        let (mut bytes, mut bytes_of_two, step) = (0.0, 0.0, 5_000);
+        for clients in (step..=100_000).step_by(step as usize) {
+            let new = clients - step..clients;
+            bytes += fill(&one, &ONE, new.clone()) * f64::from(step);
+            bytes_of_two += fill(&two, &TWO, new) * f64::from(step);
+            let (each, of_two) =
+                (bytes / f64::from(clients), bytes_of_two / f64::from(clients) / 2.0);
+            println!("{clients} clients: {each:.1} bytes each, {of_two:.1} for each of two limits");
+            assert!(each <= 64.0 && of_two <= 64.0, "{clients}: {each:.1} and {of_two:.1}");
+            assert!(each >= 30.0, "counts nothing");
+        }
+    }
+
+    #[test]
+    fn memory_shrinks_after_a_million_clients_fall_silent() {
+        let empty = BYTES.get();
+        let (limiter, seconds) = limiter();
+        let bytes = |empty: isize| BYTES.get() - empty;
+        let before = bytes(empty);
+        assert!(fill(&limiter, &ONE, 0..1_000_000) <= 64.0);
+        let full = bytes(empty);
+        // All limits are full again, and one client sends a request each second.
+        let mut now = 5;
+        let (mut requests, mut last) = (0, full);
+        while bytes(empty) - before > 100_000 {
+            seconds.store(now, Ordering::Relaxed);
+            outcome(&limiter, &Ask::new(Subject::Client("alone"), &ONE));
+            (now, requests) = (now + 1, requests + 1);
+            assert!(requests < 3_000, "{} of {full} bytes after {requests}", bytes(empty));
+            // Step by step: a request frees a part of one shard.
+            assert!(last - bytes(empty) < 1_000_000, "{}", last - bytes(empty));
+            last = bytes(empty);
+        }
+        println!("{requests} requests freed {full} bytes");
+        assert!(requests > 1_000, "a sweep ran as a whole");
+        drop(limiter);
+        assert!(bytes(empty) < 100, "the clock alone is left");
+    }
+
+    #[test]
+    fn newcomers_evict_counters_of_full_limits() {
+        let (limiter, seconds) = limiter();
+        let before = BYTES.get();
+        // Each client sends one request, of which the limit is full again after four seconds.
+        for second in 0..200 {
+            seconds.store(second, Ordering::Relaxed);
+            let first = second as u32 * 1_000;
+            fill(&limiter, &ONE, first..first + 1_000);
+            let bytes = BYTES.get() - before;
+            assert!(bytes <= 4_000 * 3 * 64 + 100_000, "{bytes} at {second} s");
+        }
+    }
+}
+
+#[cfg(feature = "usage")]
+mod usage {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use tower_api_key::{
+        Rejection,
+        observe::Decision,
+        rejection::Reason,
+        usage::{SinkFuture, Usage, UsageBatch, UsageSink},
+    };
+
+    use super::*;
+
+    #[test]
+    fn counting_a_known_key_allocates_nothing() {
+        let clock = Arc::new(AtomicU64::new(1_795_953_600));
+        let now = Arc::clone(&clock);
+        let now = move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed));
+        let usage = Usage::builder().clock(now).build();
+        let keys = keys();
+        let layer = ApiKeyLayer::new(header("x-api-key"), keys.clone()).no_cache_headers();
+        let request = with("x-api-key", KEY);
+        let plain = allocations(&layer, &request);
+        let observed = layer.observe(usage.clone());
+        let mut service = observed.layer(Inner);
+        let mut ask = || once(&mut service, request());
+        assert!(ask().1 > plain.1, "counts nothing");
+        assert_eq!(ask(), plain);
+        // Another minute of the same hour, and then another hour, which the first request moves.
+        clock.fetch_add(60, Ordering::Relaxed);
+        assert_eq!(ask(), plain);
+        clock.fetch_add(3600, Ordering::Relaxed);
+        assert!(ask().1 > plain.1);
+        assert_eq!(ask(), plain);
+        // The first event of each kind makes an entry, and the other kinds of a known key do not.
+        let client = Client::new("default").with_key_id("0a1B2c3D");
+        let limited = Rejection::new(Reason::Limited);
+        usage.on_decision(&Decision::accepted(&client));
+        let counted = count(|| {
+            usage.on_decision(&Decision::accepted(&client));
+            usage.on_guard(&Decision::by_guard(&limited, Some(&client)));
+            let unknown = Rejection::new(Reason::Unknown);
+            Observe::<Client>::on_decision(&usage, &Decision::rejected(&unknown));
+        });
+        assert_eq!(counted.1, 0);
+    }
+
+    /// A sink that stores nothing.
+    struct Nowhere;
+
+    impl UsageSink for Nowhere {
+        fn write<'a>(&'a self, _: &'a UsageBatch) -> SinkFuture<'a> {
+            Box::pin(ready(Ok(())))
+        }
+    }
+
+    #[test]
+    fn a_key_and_hour_of_usage_requests_at_most_120_bytes() {
+        const KEYS: u32 = 100_000;
+
+        let clock = Arc::new(AtomicU64::new(1_795_953_600));
+        let now = Arc::clone(&clock);
+        let now = move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed));
+        // Each client has one key, and a name of the usual length.
+        let clients: Vec<_> = (0..KEYS)
+            .map(|id| Client::new(format!("client-{id}")).with_key_id(format!("{id:08}")))
+            .collect();
+        let before = REQUESTED.get();
+        let usage = Usage::builder().max_keys(1_000_000).clock(now).build();
+        for hours in 1..=8_u32 {
+            clients.iter().for_each(|client| usage.on_decision(&Decision::accepted(client)));
+            let bytes = REQUESTED.get() - before;
+            let each = bytes as f64 / f64::from(KEYS * hours);
+            println!("{KEYS} keys, {hours} hours: {each:.1} bytes for each key and hour");
+            assert!(each <= 120.0, "{hours} hours: {each:.1} bytes for each key and hour");
+            assert!(each >= 36.0, "{each:.1} bytes: counts nothing");
+            clock.fetch_add(3600, Ordering::Relaxed);
+        }
+        // The hours are over, so that only the last use of each key stays.
+        clock.fetch_add(100 * 3600, Ordering::Relaxed);
+        let (writer, task) =
+            usage.flush_to(Nowhere).in_task(|_| std::future::pending::<()>()).unwrap();
+        let mut task = Box::pin(task);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut flush = pin!(writer.flush());
+        while flush.as_mut().poll(&mut cx).is_pending() {
+            assert!(task.as_mut().poll(&mut cx).is_pending());
+        }
+        let each = (REQUESTED.get() - before) as f64 / f64::from(KEYS);
+        println!("{KEYS} keys without hours: {each:.1} bytes each");
+        assert!(each <= 120.0, "{each:.1} bytes for each key without hours");
+    }
+
+    #[test]
+    fn unknown_keys_take_no_memory() {
+        let usage = Usage::new();
+        let ask = |number: u32| {
+            let rejection = Rejection::new(Reason::Unknown);
+            let path = format!("/{number}");
+            let decision = Decision::rejected(&rejection).with_path(&path);
+            Observe::<Client>::on_decision(&usage, &decision);
+        };
+        (0..100_000).for_each(ask);
+        let before = REQUESTED.get();
+        (0..1_000_000).for_each(ask);
+        assert_eq!(REQUESTED.get(), before);
+        assert_eq!(usage.snapshot()[0].counts().rejected, 1_100_000);
     }
 }

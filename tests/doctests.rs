@@ -6,9 +6,11 @@
     doctest,
     feature = "axum",
     feature = "file",
+    feature = "limit",
     feature = "metrics",
     feature = "test-util",
-    feature = "tracing"
+    feature = "tracing",
+    feature = "usage"
 ))]
 
 #[doc = include_str!("../README.md")]

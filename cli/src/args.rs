@@ -8,7 +8,10 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::time_args;
+use crate::time_args::{self, Ago};
+
+/// The environment variable with the path of the usage file.
+pub(crate) const FILE_VARIABLE: &str = "API_USAGE_FILE";
 
 pub(crate) const DEFAULT_FILE: &str = "keys.jsonl";
 
@@ -26,7 +29,8 @@ pub(crate) const DEFAULT_FILE: &str = "keys.jsonl";
         apikey issue ci --expires 90d\n  \
         apikey issue mobile-app --scope reports:read,jobs:run --expires 2099-12-31\n  \
         apikey rotate 0a1B2c3D --overlap 7d\n  \
-        apikey revoke --client ci"
+        apikey revoke --client ci\n  \
+        apikey usage --last 30d"
 )]
 pub(crate) struct Args {
     /// The key file
@@ -60,7 +64,35 @@ pub(crate) enum Command {
         key: KeyArgs,
     },
     /// Lists the keys by id. The keys themselves are never shown
-    List,
+    List {
+        #[command(flatten)]
+        from: FromArgs,
+        /// Lists only valid keys that were not used for this time, such as 90d
+        ///
+        /// A key that was issued within this time is not listed. If the usage data does not go back that far,
+        /// this is an error. If the data has a gap, because no service counted for some hours, this is a warning.
+        #[arg(long, value_parser = time_args::parse_ago, value_name = "DURATION")]
+        unused: Option<Ago>,
+    },
+    /// Prints how often each key was used
+    ///
+    /// A service writes the usage data, if it counts usage into a file. On a terminal, each key has a bar for
+    /// each day. Days are in UTC. If the time has more than 90 days, a bar is for several days.
+    Usage {
+        #[command(flatten)]
+        from: FromArgs,
+        /// Prints only the keys of a client
+        #[arg(long, value_name = "ID")]
+        client: Option<String>,
+        /// The time until now, such as 7d, 3mo or 12h. If it is a day or longer, whole days count
+        #[arg(
+            long,
+            default_value = "7d",
+            value_parser = time_args::parse_ago,
+            value_name = "DURATION"
+        )]
+        last: Ago,
+    },
     /// Issues a key that replaces another. The old key stays valid for the overlap
     Rotate {
         /// The id of the key to replace. `apikey list` shows it
@@ -107,6 +139,15 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct FromArgs {
+    /// A usage file. Repeat the option for services on several hosts. The default is usage.jsonl, if it exists
+    ///
+    /// The files of several processes, such as usage.2.jsonl, are read with it. The variable holds one path.
+    #[arg(long, env = FILE_VARIABLE, value_name = "FILE")]
+    pub(crate) from: Vec<OsString>,
 }
 
 #[derive(ClapArgs)]

@@ -17,8 +17,10 @@ use crate::{
     check::check,
     import::{import, import_bulk},
     issue::issue,
+    list::{list, sort_records},
     output, prompt,
     rotate::rotate,
+    usage::usage,
 };
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -35,7 +37,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             key.check_lifetime()?;
             issue(&open(true)?, json, &client, &KeyFormat::new(prefix)?, &key)
         }
-        Command::List => list(&open(false)?, json),
+        Command::List { from, unused } => list(&open(false)?, json, from, unused),
+        Command::Usage { from, client, last } => {
+            // Without a key file, the usage data alone is printed.
+            let keys = KeyFile::options().follow(false).open(&file).ok();
+            usage(json, from, client.as_deref(), &last, keys.as_ref())
+        }
         Command::Rotate { key_id, overlap, prefix } => {
             let format = prefix.map(KeyFormat::new).transpose()?;
             rotate(&open(false)?, json, &key_id, overlap, format)
@@ -78,20 +85,6 @@ fn warn(event: &KeyFileEvent, json: bool) {
         _ => return,
     };
     output::warn(why, json);
-}
-
-fn list(file: &KeyFile, json: bool) -> Result<(), Failure> {
-    let now = SystemTime::now();
-    let records = sort_records(file.records());
-    if json {
-        return output::print_json(
-            &records.iter().map(|record| output::to_json(record, now)).collect(),
-        );
-    }
-    if records.is_empty() {
-        output::print_message("No keys. `apikey issue CLIENT` issues one.");
-    }
-    output::print_table(&records, now)
 }
 
 /// The keys that `revoke` revokes.
@@ -149,16 +142,6 @@ fn prune(file: &KeyFile, json: bool, yes: bool) -> Result<(), Failure> {
     }
     let pruned = if dead.is_empty() { 0 } else { file.prune()? };
     output::print_count(json, "pruned", pruned)
-}
-
-/// Sorts records by client. The oldest record of a client comes first.
-fn sort_records(records: impl Iterator<Item = Record>) -> Vec<Record> {
-    let mut records: Vec<_> = records.collect();
-    records.sort_by(|a, b| {
-        let age = |record: &'_ Record| (record.created(), record.id().map(str::to_owned));
-        a.client().id().cmp(b.client().id()).then_with(|| age(a).cmp(&age(b)))
-    });
-    records
 }
 
 /// Prints the keys that a change affects, before the change. A script with `--json` gets no preview.

@@ -9,6 +9,7 @@ use serde_json::json;
 use tower_api_key::{
     error::{KeyringError, KeyringErrorKind, ParseFormatError},
     key_file::{KeyFileError, KeyFileErrorKind},
+    usage::UsageFileError,
 };
 
 use crate::output;
@@ -65,6 +66,12 @@ impl From<KeyFileError> for Failure {
             (KeyFileErrorKind::Refused, Some(cause)) => cause.clone().into(),
             (kind, _) => Self { code: FILE, kind: kind.as_str(), message: error.to_string() },
         }
+    }
+}
+
+impl From<UsageFileError> for Failure {
+    fn from(error: UsageFileError) -> Self {
+        Self { code: FILE, kind: error.kind().as_str(), message: error.to_string() }
     }
 }
 

@@ -9,11 +9,14 @@ mod failure;
 mod import;
 mod issue;
 mod key_args;
+mod list;
 mod output;
 mod print_key;
 mod prompt;
 mod rotate;
 mod time_args;
+mod usage;
+mod usage_data;
 
 use std::process::ExitCode;
 

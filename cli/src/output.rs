@@ -55,45 +55,57 @@ pub(crate) fn to_json(record: &Record, now: SystemTime) -> Value {
     })
 }
 
-/// Prints a table of records.
+/// A table, whose first row names the columns.
 ///
 /// On a terminal, the table has columns and relative times. Elsewhere it has tabs and exact times.
-pub(crate) fn print_table(records: &[Record], now: SystemTime) -> Result<(), Failure> {
-    let out = io::stdout();
-    let is_for_people = out.is_terminal();
-    let time = |time: Option<SystemTime>| match time {
-        None => "-".to_owned(),
-        Some(time) if is_for_people => format_relative(time, now),
-        Some(time) => format_rfc3339(time),
-    };
-    let mut rows =
-        vec![["ID", "CLIENT", "STATE", "CREATED", "ENDS", "SCOPES", "NOTE"].map(str::to_owned)];
-    rows.extend(records.iter().map(|record| {
-        let client = record.client();
-        let scopes: Vec<_> = client.scopes().collect();
-        [
-            record.id().unwrap_or("-").to_owned(),
-            escape(client.id()),
-            classify(record, now).to_owned(),
-            time(record.created()),
-            time(find_end(record)),
-            if scopes.is_empty() { "-".to_owned() } else { scopes.join(" ") },
-            escape(record.note().unwrap_or("-")),
-        ]
-    }));
-    if !is_for_people {
-        return print_lines(rows.iter().map(|row| row.join("\t")));
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+    pub(crate) is_for_people: bool,
+    now: SystemTime,
+}
+
+impl Table {
+    pub(crate) fn new(names: &[&str], now: SystemTime) -> Self {
+        let names = names.iter().copied().map(str::to_owned).collect();
+        Self { rows: vec![names], is_for_people: io::stdout().is_terminal(), now }
     }
-    let widths = [0, 1, 2, 3, 4, 5, 6]
-        .map(|column| rows.iter().map(|row| measure_width(&row[column])).max().unwrap_or(0));
-    let is_coloured = supports_colour(&out);
-    print_lines(rows.iter().map(|row| {
-        let cells = row.iter().zip(widths).map(|(cell, width_of_column)| {
-            let blanks = " ".repeat(width_of_column - measure_width(cell));
-            format!("{}{blanks}", if is_coloured { colour(cell) } else { cell.clone() })
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    }))
+
+    pub(crate) fn push<const COLUMNS: usize>(&mut self, row: [String; COLUMNS]) {
+        self.rows.push(row.into());
+    }
+
+    pub(crate) fn format_time(&self, time: Option<SystemTime>) -> String {
+        match time {
+            None => "-".to_owned(),
+            Some(time) if self.is_for_people => format_relative(time, self.now),
+            Some(time) => format_rfc3339(time),
+        }
+    }
+
+    pub(crate) fn print(self) -> Result<(), Failure> {
+        if !self.is_for_people {
+            return print_lines(self.rows.iter().map(|row| row.join("\t")));
+        }
+        let mut widths = Vec::new();
+        for row in &self.rows {
+            widths.resize(row.len().max(widths.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = measure_width(cell).max(*width);
+            }
+        }
+        let is_coloured = supports_colour(&io::stdout());
+        print_lines(self.rows.iter().enumerate().map(|(number, row)| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| {
+                let blanks = " ".repeat(width - measure_width(cell));
+                match is_coloured {
+                    true if number == 0 => format!("\x1b[1m{cell}\x1b[0m{blanks}"),
+                    true => format!("{}{blanks}", colour(cell)),
+                    false => format!("{cell}{blanks}"),
+                }
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        }))
+    }
 }
 
 /// Prints lines to standard output. If the reader closes the pipe, this is not an error.
@@ -234,7 +246,6 @@ fn colour(cell: &str) -> String {
         "active" => "32",
         "rotated" | "not yet" => "33",
         "revoked" | "expired" => "31",
-        "ID" | "CLIENT" | "STATE" | "CREATED" | "ENDS" | "SCOPES" | "NOTE" => "1",
         _ => return cell.to_owned(),
     };
     format!("\x1b[{code}m{cell}\x1b[0m")

@@ -16,6 +16,44 @@ pub(crate) fn parse_overlap(text: &str) -> Result<Duration, String> {
     Duration::try_from(end.duration_since(now)).map_err(|_| NEGATIVE.to_owned())
 }
 
+/// A time in the past, as a duration before now.
+#[derive(Clone, Debug)]
+pub(crate) struct Ago {
+    /// The text of the argument, for messages.
+    pub(crate) text: String,
+    pub(crate) time: SystemTime,
+}
+
+impl Ago {
+    /// Returns the beginning of the first hour in the period. If the period is a day or longer, this is the first
+    /// midnight in UTC.
+    pub(crate) fn begin(&self) -> SystemTime {
+        let is_long = self.time.elapsed().is_ok_and(|elapsed| elapsed >= DAYS);
+        let since = self.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let begin = match is_long {
+            true => since.next_multiple_of(DAYS.as_secs()),
+            false => since / 3600 * 3600,
+        };
+        SystemTime::UNIX_EPOCH + Duration::from_secs(begin)
+    }
+}
+
+/// Parses a duration before now.
+pub(crate) fn parse_ago(text: &str) -> Result<Ago, String> {
+    let span = parse_span(text.trim())?;
+    if span.is_zero() {
+        return Err("the time is empty".to_owned());
+    }
+    let now = current_second();
+    let before = now.to_zoned_datetime(TimeZone::UTC).checked_sub(span);
+    let before = before.map_err(|_| TOO_EARLY.to_owned())?.timestamp();
+    let time = to_system_time(truncate(before)?)?;
+    if time < SystemTime::UNIX_EPOCH {
+        return Err(TOO_EARLY.to_owned());
+    }
+    Ok(Ago { text: text.trim().to_owned(), time })
+}
+
 /// Parses the time when a key expires. A day ends at midnight.
 pub(crate) fn parse_end(text: &str) -> Result<SystemTime, String> {
     to_system_time(parse_end_from(text, current_second())?)
@@ -151,11 +189,13 @@ pub(crate) fn count_years_and_days(from: SystemTime, to: SystemTime) -> Option<(
 /// The beginning of the year 2500.
 const LATEST: Timestamp = Timestamp::constant(16_725_225_600, 0);
 const DAY: &str = "2027-01-31";
+const DAYS: Duration = Duration::from_secs(86_400);
 
 const NO_TIME: &str = "expected a duration such as 90d, a day such as 2027-01-31, or a time such as \
                        2027-01-31T12:00:00Z";
 const FORM: &str = "write it as 90d, 12h or '1h 30m' (units: s, m, h, d, w, mo, y)";
 const NEGATIVE: &str = "a duration cannot be negative";
+const TOO_EARLY: &str = "the time is before the year 1970";
 const TOO_LATE: &str = "the time is not before the year 2500";
 const NO_SUCH_DAY: &str = "no such day: write year, month and day as 2027-01-31";
 const NO_SUCH_TIME: &str =

@@ -49,10 +49,27 @@ kinds! {
         /// The header has another meaning, such as `content-length` or `proxy-authorization`.
         TakenHeader = "taken_header",
             "this header has another meaning. Use `x-api-key` for a key or `x-client-id` for a client";
+        /// The name of a limit is not 1 to 64 visible ASCII characters without `"` and `\`.
+        LimitName = "limit_name",
+            "the name of a limit is 1 to 64 visible ASCII characters without `\"` and `\\`";
+        /// The quota of a limit is zero.
+        LimitQuota = "limit_quota", "the quota of a limit is at least 1";
+        /// The burst of a limit is zero.
+        LimitBurst = "limit_burst", "the burst of a limit is at least 1";
+        /// The burst of a limit takes more than 366 days to refill.
+        LimitRefill = "limit_refill", "the burst of a limit refills within 366 days";
+        /// The list of limits is empty.
+        NoLimit = "no_limit", "no limit is named";
+        /// Two limits of one list have the same name.
+        DuplicateLimit = "duplicate_limit", "two limits have one name";
+        /// The list has more than six limits.
+        TooManyLimits = "too_many_limits", "a list has at most 6 limits";
+        /// The number of trusted proxies is zero.
+        TrustedHops = "trusted_hops", "at least one trusted proxy writes the header";
     }
 }
 
-/// An invalid name, location, path, realm or required scope of a layer.
+/// An invalid name, location, path, realm, limit or required scope of a layer.
 ///
 /// The error names the mistake and its position, and never repeats the value.
 ///
@@ -100,6 +117,7 @@ impl fmt::Display for ConfigError {
         f.write_str(self.kind.text())?;
         let unit = match self.kind {
             ConfigErrorKind::Scope | ConfigErrorKind::DuplicateScope => "scope",
+            ConfigErrorKind::DuplicateLimit | ConfigErrorKind::TooManyLimits => "limit",
             _ => "at byte",
         };
         match self.at {

@@ -54,7 +54,7 @@ macro_rules! kinds {
                 }
             }
 
-            pub(super) fn text(self) -> &'static str {
+            pub(crate) const fn text(self) -> &'static str {
                 match self {
                     $(Self::$kind => $text,)+
                 }

@@ -11,6 +11,19 @@ macro_rules! pages {
         #[cfg_attr(feature = "file", doc = "[`KeyFile`]: crate::key_file::KeyFile")]
         #[cfg_attr(feature = "tracing", doc = "[`Tracing`]: crate::observe::Tracing")]
         #[cfg_attr(feature = "metrics", doc = "[`Metrics`]: crate::observe::Metrics")]
+        #[cfg_attr(feature = "limit", doc = "[`ClientLimitLayer`]: crate::limit::ClientLimitLayer")]
+        #[cfg_attr(feature = "limit", doc = "[`FailureLimitLayer`]: crate::limit::FailureLimitLayer")]
+        #[cfg_attr(feature = "limit", doc = "[`LimitStore`]: crate::limit::LimitStore")]
+        #[cfg_attr(feature = "limit", doc = "[`Limiter::in_process`]: crate::limit::Limiter::in_process")]
+        #[cfg_attr(feature = "limit", doc = "[`anonymous_by`]: crate::limit::ClientLimitLayer::anonymous_by")]
+        #[cfg_attr(feature = "limit", doc = "[`fail_open`]: crate::limit::ClientLimitLayer::fail_open")]
+        #[cfg_attr(feature = "limit", doc = "[`per_key`]: crate::limit::ClientLimitLayer::per_key")]
+        #[cfg_attr(feature = "usage", doc = "[`Usage`]: crate::usage::Usage")]
+        #[cfg_attr(
+            feature = "usage",
+            doc = "[`last_error`]: crate::usage::UsageWriter::last_error"
+        )]
+        #[cfg_attr(feature = "usage", doc = "[usage]: crate::usage")]
         #[doc = include_str!($page)]
         pub mod $module {}
     )*};
@@ -27,7 +40,7 @@ pages! {
     _08_grpc = "08-grpc.md";
     _09_tenants = "09-tenants.md";
     _10_database = "10-database.md";
-    _11_throttling = "11-throttling.md";
+    _11_limits_and_usage = "11-limits-and-usage.md";
     _12_coming_from = "12-coming-from.md";
     _13_development = "13-development.md";
     _14_testing = "14-testing.md";

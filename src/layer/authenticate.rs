@@ -213,8 +213,7 @@ fn emit<B, E, V: Verify, O: Observe<V::Client>>(
     request: &Request<B>,
     started: Option<Instant>,
 ) {
-    // Without an observer there is no start.
-    if let Some(started) = started {
+    if config.observe.is_active() {
         let (method, path) = (request.method(), request.uri().path());
         let elapsed = started.into();
         config.observe.on_decision(&Decision { verdict, location, method, path, elapsed });

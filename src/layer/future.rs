@@ -162,6 +162,8 @@ where
         let source = Source { location: this.location.as_ref(), has_scheme: *this.has_scheme };
         Poll::Ready(match conclude(this.config, &mut request, source, result, *this.started) {
             Ok(cache) => {
+                #[cfg(feature = "limit")]
+                super::passed::note_passed();
                 let service = this.inner.call(request);
                 State::Inner { future: InnerFuture::new(service, cache, this.config) }
             }

@@ -74,6 +74,8 @@ where
         };
         match result {
             Ok(cache) => {
+                #[cfg(feature = "limit")]
+                super::passed::note_passed();
                 ResponseFuture::inner(InnerFuture::new(inner.call(request), cache, config))
             }
             Err(rejected) => {

@@ -60,9 +60,10 @@ pub(crate) enum Elapsed {
     Took(Duration),
 }
 
-impl From<Instant> for Elapsed {
-    fn from(started: Instant) -> Self {
-        Self::Since(started)
+/// Without a start, no observer asks for the time.
+impl From<Option<Instant>> for Elapsed {
+    fn from(started: Option<Instant>) -> Self {
+        started.map_or(Self::Took(Duration::ZERO), Self::Since)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 /// | metric | type | labels |
 /// |---|---|---|
 /// | [`api_key_requests_total`](Self::REQUESTS_TOTAL) | counter of decisions, one for each request | `outcome`, `reason`, `location`, and `client` and `key_id` if you ask for them |
-/// | [`api_key_guard_rejections_total`](Self::GUARD_REJECTIONS_TOTAL) | counter of rejections by guards inside the layer | `outcome`, `reason`, and `client` and `key_id` if you ask for them |
+/// | [`api_key_guard_rejections_total`](Self::GUARD_REJECTIONS_TOTAL) | counter of rejections by guards | `outcome`, `reason`, `limit`, and `client` and `key_id` if you ask for them |
 /// | [`api_key_verify_duration_seconds`](Self::VERIFY_DURATION_SECONDS) | histogram of the verifier's time, if you ask for [`latency`](Self::latency) | `outcome`, `reason` |
 ///
 /// | label | value | present for |
@@ -34,13 +34,15 @@ use crate::{
 /// | `reason` | [`Reason::as_str`] | rejections |
 /// | `guard` | [`Rejection::guard`] | rejections by guards that set their name |
 /// | `location` | kind and name, such as `header x-api-key` | requests with a key |
+/// | `limit` | the first of [`Rejection::violated_limits`] | rejections by a limit with a name |
 /// | `client` | [`Identity::id`] | accepted requests, and rejections by guards |
 /// | `key_id` | public id of the key | keys whose id is known |
 ///
 /// A label without a value is left out. Prometheus treats that as an empty label.
 ///
-/// A request that a guard rejects is in both counters. `api_key_requests_total` counts it once, as
-/// `accepted`, because authentication succeeded.
+/// A request that a guard inside the layer rejects is in both counters. `api_key_requests_total` counts it
+/// once, as `accepted`, because authentication succeeded. A request that a guard outside rejects, such as
+/// `FailureLimitLayer`, never reaches the layer. It is in `api_key_guard_rejections_total` alone.
 ///
 /// If the request has no client, the first counter has it as `anonymous`, `reported` or `exempt`. If the guard
 /// then calls [`Anonymous::reject`](crate::Anonymous::reject), the second counter has it as `rejected` with the
@@ -48,8 +50,8 @@ use crate::{
 ///
 /// # Cardinality
 ///
-/// No label holds text from the caller, because locations are configured and an unknown key has no id. There
-/// are at most 7 outcomes, 16 reasons, and as many locations as the layer has. The first 1,000 clients and the
+/// No label holds text from the caller, because locations and limits are configured and an unknown key has no
+/// id. There are at most 7 outcomes, 19 reasons, and as many locations as the layer has. The first 1,000 clients and the
 /// first 1,000 ids get a label each, and all further ones share `_other`. If an id itself reads `_other`, its
 /// label has one more underscore. [`max_ids`](Self::max_ids) sets another limit. The limit applies to one
 /// `Metrics`. Share it in an `Arc` if several layers share the limit.
@@ -63,8 +65,8 @@ use crate::{
 /// sum by (client) (rate(api_key_requests_total{location=~"query .*"}[1h]))
 /// # Does an attacker guess keys? Is the store down?
 /// sum by (reason) (rate(api_key_requests_total{outcome="rejected"}[5m]))
-/// # Which clients exceed their limits?
-/// sum by (client) (rate(api_key_guard_rejections_total{outcome="limited"}[5m]))
+/// # Which clients exceed which limits?
+/// sum by (client, limit) (rate(api_key_guard_rejections_total{outcome="limited"}[5m]))
 /// ```
 #[derive(Debug)]
 #[must_use]
@@ -127,7 +129,7 @@ impl Metrics {
             describe_counter!(
                 Self::GUARD_REJECTIONS_TOTAL,
                 Unit::Count,
-                "Rejections by guards behind the verification of API keys."
+                "Rejections by guards beside the verification of API keys."
             );
             if self.latency {
                 describe_histogram!(
@@ -186,6 +188,8 @@ impl<C: Identity> Observe<C> for Metrics {
     fn on_guard(&self, decision: &Decision<'_, C>) {
         self.describe_once();
         let mut labels = labels_of(decision);
+        let limit = decision.rejection().and_then(|it| it.violated_limits().next());
+        labels.extend(limit.map(|name| Label::new("limit", name.to_owned())));
         self.push_ids(&mut labels, decision);
         counter!(Self::GUARD_REJECTIONS_TOTAL, labels).increment(1);
     }
@@ -203,6 +207,7 @@ fn is_of_a_verifier(reason: Reason) -> bool {
         | Reason::InsufficientScope
         | Reason::Forbidden
         | Reason::Limited
+        | Reason::CostAboveLimit
         | Reason::TooManyFailures => false,
         Reason::Unknown
         | Reason::SchemeInHeader

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The feature `tracing` brings `Tracing`, for logs, and the feature `metrics` brings `Metrics`, for
-//! counters. A tuple of observers calls one after another: `.observe((Tracing, Metrics::new()))`.
+//! counters. The feature `usage` brings `Usage`, for the requests and the last use of each key. A tuple of observers calls one after another: `.observe((Tracing, Metrics::new()))`.
 //!
 //! # What does an observer see?
 //!
@@ -88,7 +88,7 @@ use crate::{client::Client, macros::pointers};
 /// service would. Neither accepts a request.
 ///
 /// `()` ignores all events, at no cost. Any other observer costs one reading of the clock, and one more
-/// for each [`Decision::elapsed`]. If an observer in a tuple panics, the observers behind it are not called.
+/// for each [`Decision::elapsed`]. `Usage` does not need that reading. If an observer in a tuple panics, the observers behind it are not called.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an observer of clients of the type `{C}`",
     note = "implement `Observe<C>`, or use a closure `|decision: &Decision<'_, C>| …`"
@@ -113,9 +113,16 @@ pub trait Observe<C = Client> {
         let _ = decision;
     }
 
+    /// Returns the start of a request, or `None` if the observer never asks for the elapsed time.
     #[doc(hidden)]
     fn start(&self) -> Option<Instant> {
         Some(Instant::now())
+    }
+
+    /// Returns whether the observer does anything with a decision.
+    #[doc(hidden)]
+    fn is_active(&self) -> bool {
+        true
     }
 }
 
@@ -126,6 +133,11 @@ impl<C> Observe<C> for () {
     #[inline]
     fn start(&self) -> Option<Instant> {
         None
+    }
+
+    #[inline]
+    fn is_active(&self) -> bool {
+        false
     }
 }
 
@@ -150,6 +162,10 @@ pointers! {
         fn start(&self) -> Option<Instant> {
             (**self).start()
         }
+
+        fn is_active(&self) -> bool {
+            (**self).is_active()
+        }
     }
 }
 
@@ -171,6 +187,11 @@ macro_rules! tuples {
             fn start(&self) -> Option<Instant> {
                 let ($($observer,)+) = self;
                 None$(.or_else(|| $observer.start()))+
+            }
+
+            fn is_active(&self) -> bool {
+                let ($($observer,)+) = self;
+                false$(|| $observer.is_active())+
             }
         }
     )+};

@@ -51,6 +51,7 @@ use crate::{
 /// | `api_key.location` | location of the key, as kind and configured name, such as `header x-api-key` |
 /// | `api_key.client.id` | the client: [`Identity::id`] |
 /// | `api_key.id` | public id of the accepted or rejected key, if it is known |
+/// | `api_key.limit` | names of the limits that the request exceeds: [`Rejection::violated_limits`] |
 /// | `api_key.duration` | time of the decision in seconds, including the wait for the verifier. A guard has none |
 /// | `http.request.method` | a method of RFC 9110 or RFC 5789, or `_OTHER` |
 /// | `http.request.method_original` | any other method |
@@ -115,6 +116,7 @@ macro_rules! emit {
             api_key.location = $fields.location.as_deref(),
             api_key.client.id = $fields.client_id.as_deref(),
             api_key.id = $fields.key_id.as_deref(),
+            api_key.limit = $fields.limit.as_deref(),
             api_key.duration = $fields.duration,
             http.request.method = known($decision.method()).unwrap_or("_OTHER"),
             http.request.method_original = other($decision.method()).as_deref(),
@@ -160,6 +162,7 @@ struct Fields<'a> {
     location: Option<String>,
     client_id: Option<Cow<'a, str>>,
     key_id: Option<Cow<'a, str>>,
+    limit: Option<Cow<'a, str>>,
     /// In seconds.
     duration: Option<f64>,
 }
@@ -174,6 +177,7 @@ impl<'a> Fields<'a> {
             location: location.map(|it| format!("{} {}", it.kind().as_str(), it.name())),
             client_id: decision.client().map(|client| safe(client.id())),
             key_id: decision.key_id().map(safe),
+            limit: decision.rejection().and_then(violated_limits),
             duration: None,
         }
     }
@@ -211,6 +215,12 @@ fn known(method: &Method) -> Option<&str> {
 
 fn other(method: &Method) -> Option<Cow<'_, str>> {
     known(method).is_none().then(|| text::printable(method.as_str(), MAX_FIELD_LEN))
+}
+
+/// Returns the names of the limits that a request exceeds.
+fn violated_limits(rejection: &Rejection) -> Option<Cow<'_, str>> {
+    let names = rejection.violated_limits().collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| text::printable(&names, MAX_FIELD_LEN).into_owned().into())
 }
 
 /// Returns the error of a verifier that failed, and its sources, up to a limit, because sources can form a

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header::CONTENT_TYPE};
 
-use super::Respond;
+use super::{Respond, grpc_details};
 use crate::rejection::{Rejection, RejectionKind};
 
 /// A gRPC or gRPC-Web call. Its rejection is a 200 with a `grpc-status` and without a body, so that one
@@ -15,6 +15,8 @@ pub(crate) enum Grpc {
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 impl Grpc {
     /// Returns the kind of a call. Only a POST is a call, so that no other request gets a 200 for its content type.
@@ -58,17 +60,39 @@ fn after<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     found.eq_ignore_ascii_case(start).then_some(rest)
 }
 
+fn code(kind: RejectionKind) -> &'static str {
+    match kind {
+        RejectionKind::Missing | RejectionKind::InvalidKey => "16",
+        RejectionKind::Ambiguous => "3",
+        RejectionKind::Failed => "14",
+        RejectionKind::Forbidden | RejectionKind::Insecure => "7",
+        RejectionKind::Limited => "8",
+    }
+}
+
+/// Writes the time after which the caller can try again, as `grpc-retry-pushback-ms` and as a `RetryInfo`.
+///
+/// Stubs obey the first (gRFC A6, "Pushback"). OTLP exporters retry code 8 only if they find the second.
+pub(super) fn write_retry(headers: &mut HeaderMap, rejection: &Rejection, seconds: u64) {
+    // A signed 32-bit integer.
+    let millis = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
+    headers.insert(PUSHBACK, millis.into());
+    if let Ok(code) = code(rejection.kind()).parse() {
+        let details = grpc_details::retry_info(code, rejection.message(), seconds);
+        // Base64 is visible ASCII.
+        headers.extend(HeaderValue::try_from(details).ok().map(|details| (DETAILS, details)));
+    }
+}
+
+/// Asks stubs not to retry, because a negative pushback means so (gRFC A6).
+pub(super) fn write_no_retry(headers: &mut HeaderMap) {
+    headers.insert(PUSHBACK, HeaderValue::from_static("-1"));
+}
+
 impl Respond for Grpc {
     fn respond(&self, rejection: &Rejection) -> Response<Bytes> {
-        let code = match rejection.kind() {
-            RejectionKind::Missing | RejectionKind::InvalidKey => "16",
-            RejectionKind::Ambiguous => "3",
-            RejectionKind::Failed => "14",
-            RejectionKind::Forbidden | RejectionKind::Insecure => "7",
-            RejectionKind::Limited => "8",
-        };
         // No message has a `%`.
-        self.answer(code, HeaderValue::from_static(rejection.message()))
+        self.answer(code(rejection.kind()), HeaderValue::from_static(rejection.message()))
     }
 }
 

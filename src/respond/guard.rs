@@ -168,6 +168,12 @@ impl GuardMark {
         extensions.get().cloned().map(|rejection| (mark, rejection))
     }
 
+    /// Removes the mark, so that no layer outside finishes the response.
+    #[cfg(feature = "limit")]
+    pub(crate) fn remove(extensions: &mut Extensions) {
+        extensions.remove::<Self>();
+    }
+
     pub(crate) fn method(&self) -> &Method {
         &self.method
     }

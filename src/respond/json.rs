@@ -40,7 +40,7 @@ impl Respond for Json {
 }
 
 /// Returns a JSON string (RFC 8259 §7).
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
         match char {

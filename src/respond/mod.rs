@@ -22,6 +22,7 @@
 
 mod challenge;
 mod grpc;
+mod grpc_details;
 mod guard;
 mod guard_future;
 mod json;
@@ -34,6 +35,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
+#[cfg(feature = "limit")]
+pub(crate) use self::json::quoted;
 pub(crate) use self::{grpc::Grpc, guard::GuardMark};
 pub use self::{
     guard::{reject, server_error},

@@ -2,15 +2,15 @@ use std::{any::TypeId, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Response,
+    HeaderValue, Response,
     header::{CACHE_CONTROL, RETRY_AFTER},
 };
 
-use super::{Grpc, GuardMark, Json, Respond, challenge::Challenges, guard::Finish};
+use super::{Grpc, GuardMark, Json, Respond, challenge::Challenges, grpc, guard::Finish};
 use crate::{
     header_list::list_contains,
     location::KeyLocation,
-    rejection::{Rejection, RejectionKind, whole_seconds},
+    rejection::{Reason, Rejection, RejectionKind, whole_seconds},
     request_head::RequestHead,
 };
 
@@ -147,6 +147,8 @@ impl RejectionWriter {
         }
         if let Some(seconds) = self.seconds_to_wait(&rejection) {
             write_retry_after(&mut response, &rejection, seconds, grpc);
+        } else if grpc.is_some() && rejection.reason() == Reason::CostAboveLimit {
+            grpc::write_no_retry(response.headers_mut());
         }
         let headers = response.headers_mut();
         if !list_contains(headers, &CACHE_CONTROL, |it| it.eq_ignore_ascii_case("no-store")) {
@@ -170,10 +172,7 @@ fn write_retry_after(
     grpc: Option<Grpc>,
 ) {
     if grpc.is_some() {
-        // gRFC A6, "Pushback": a signed 32-bit integer.
-        let millis = i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX);
-        let name = HeaderName::from_static("grpc-retry-pushback-ms");
-        response.headers_mut().insert(name, millis.into());
+        grpc::write_retry(response.headers_mut(), rejection, seconds);
     } else if response.status() == rejection.status() {
         response.headers_mut().entry(RETRY_AFTER).or_insert(seconds.into());
     }

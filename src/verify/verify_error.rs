@@ -82,6 +82,9 @@ impl VerifyError {
 
     /// Adds the public id of the key, for the log and for metrics.
     ///
+    /// Use only the id of a key that you have found and whose secret is right. If a caller can choose the id, the
+    /// caller can fill the tables of `Usage` and `Metrics`, which have a row for each id up to a maximum.
+    ///
     /// # Examples
     ///
     /// ```

@@ -5,9 +5,11 @@
 #![cfg(all(
     feature = "axum",
     feature = "file",
+    feature = "limit",
     feature = "metrics",
     feature = "test-util",
-    feature = "tracing"
+    feature = "tracing",
+    feature = "usage"
 ))]
 
 use crate::support;
@@ -36,6 +38,12 @@ use tower_api_key::{
         KeyFile, KeyFileError, KeyFileErrorKind, KeyFileEvent, KeyFileOptions, KeyFileProblem,
         KeyFileStatus,
     },
+    limit::{
+        self, Ask, Limit, LimitState, LimitStore, Limiter, Limits, Peer, RateLimitHeaders, Subject,
+        Taken, Taking,
+        client_limit::{self, ClientLimitLayer, ClientLimitService, LimitStatusService},
+        failure_limit::{self, FailureLimitLayer, FailureLimitService},
+    },
     location::LocationKind,
     observe::{Decision, Metrics, Observe, Outcome, Tracing},
     propagate_client::{PropagateClientFuture, PropagateClientLayer, PropagateClientService},
@@ -45,6 +53,11 @@ use tower_api_key::{
     respond::{GuardFuture, Json, Problem, RejectionWriter, Respond, Text},
     set_client_header::{SetClientHeaderLayer, SetClientHeaderService},
     test_util::Unprotected,
+    usage::{
+        self, Counts, JsonLines, JsonLinesOptions, LastUse, Usage, UsageBatch, UsageBuilder,
+        UsageError, UsageFileError, UsageFileErrorKind, UsageHistory, UsageRow, UsageSink,
+        UsageWriter, UsageWriterBuilder,
+    },
     verify::{
         self, FromAsyncFn, FromAsyncFnFuture, MapClient, MapClientFuture, Never, Or, PresentedKey,
         TryMapClient, TryMapClientFuture, Verification, Verify, VerifyError,
@@ -83,27 +96,36 @@ type Answer<T> = Ready<Result<T, VerifyError>>;
 are! {
     // Enums, and a digest.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Hash, Debug]
-        ConfigErrorKind, KeyringErrorKind, ParseKeyErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest;
-    [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing;
+        ConfigErrorKind, KeyringErrorKind, ParseKeyErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest, Peer,
+        RateLimitHeaders, Subject<'static>, UsageFileErrorKind, Counts;
+    [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing, Counts;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug] Exempt;
+
+    [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Debug] Limit, LimitState, Taken, limit::Outcome;
+    [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug] Ask<'static>;
 
     // Values.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Clone, Debug]
-        Client, KeyLocation, Unprotected, KeyFormat, Json, Problem, Text, ConfigError, KeyringError, ParseDigestError, ParseKeyError,
-        ParseFormatError;
+        Client, KeyLocation, Unprotected, Limits, KeyFormat, Json, Problem, Text, ConfigError, KeyringError, ParseDigestError, ParseKeyError,
+        ParseFormatError, usage::Subject, UsageRow, LastUse, UsageBatch, UsageHistory, JsonLinesOptions;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug] []
         Record<T>, ClientOf<T>, FirstOf<(T, U)>, Or<T, U>, MapClient<T, U>, TryMapClient<T, U>;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Debug] [] ResponseBody<T>, MintedKey;
-    [Eq] [] Client, KeyLocation, KeyFormat, ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError;
+    [Eq] [] Client, KeyLocation, KeyFormat, ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError,
+        usage::Subject, UsageRow, LastUse, UsageBatch;
     [Hash] [] KeyLocation;
-    [Default] [] KeyFormat, Json, Problem, Text, Keyring<T>, KeyFileOptions, ResponseBody<T>;
+    [Default] [] KeyFormat, Json, Problem, Text, Keyring<T>, KeyFileOptions, ResponseBody<T>,
+        Usage, UsageHistory;
 
     // Types that can hold an error, a responder or a closure of a user.
     [Send, Sync, Unpin] [Clone, Debug]
         RejectionWriter, Rejection, Anonymous, KeyFile, KeyFileError, KeyFileEvent, KeyFileOptions, KeyFileProblem,
-        KeyFileStatus, Keyring<T>, extract::FromFn<T>, verify::FromFn<T>, FromAsyncFn<T>;
-    [Send, Sync, Unpin] [Debug] KeyringBuilder<T>, VerifyError, ClientRejection, Metrics;
+        KeyFileStatus, Keyring<T>, Limiter, extract::FromFn<T>, verify::FromFn<T>, FromAsyncFn<T>, Usage, UsageError, UsageFileError, JsonLines;
+    [Send, Sync, Unpin] [Debug] KeyringBuilder<T>, VerifyError, ClientRejection, Metrics, UsageBuilder, UsageWriter, UsageWriterBuilder<T>;
     [Send, Sync, Unpin] [Clone, Debug] ApiKeyLayer<T, U, U>, ApiKeyService<T, U, U, U>;
+    [Send, Sync, Unpin] [Clone, Debug]
+        FailureLimitLayer<T, U>, FailureLimitService<T, U, U>, ClientLimitLayer<T, U>,
+        ClientLimitService<T, U, U>, LimitStatusService<T, U>;
 
     [Send, Sync, Unpin] [Clone, Debug]
         RequireScopeLayer<T>, RequireScopeService<T, U>, SetClientHeaderLayer<T>, SetClientHeaderService<T, U>,
@@ -111,13 +133,16 @@ are! {
 
     // Futures, and types that borrow from a request.
     [Send, Sync, Unpin] [Debug]
-        ResponseFuture<T, U>, GuardFuture<T>, PropagateClientFuture<T, U>, FromAsyncFnFuture<T>, Verification<T, Answer<T>>, Never<T>, MapClientFuture<T, U>, TryMapClientFuture<T, U>, Extracted<'static>, Found<'static>,
+        ResponseFuture<T, U>, GuardFuture<T>, failure_limit::ResponseFuture<T>,
+        client_limit::ResponseFuture<T, U>, PropagateClientFuture<T, U>, FromAsyncFnFuture<T>, Verification<T, Answer<T>>, Never<T>, MapClientFuture<T, U>, TryMapClientFuture<T, U>, Extracted<'static>, Found<'static>,
         Decision<'static, T>;
     [Send, Sync, Unpin] [Copy, Debug] RequestHead<'static>;
+    [Send, Unpin] [Debug] Taking;
     [Send, Unpin] [Clone, Debug] PresentedKey<'static>;
 
     [Send, Sync] [Error]
-        ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError, KeyFileError, ClientRejection, Rejection;
+        ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError, KeyFileError, ClientRejection, Rejection,
+        UsageError, UsageFileError;
 }
 
 #[test]
@@ -132,6 +157,7 @@ const _: fn() = || {
     fn is_verify<V: Verify>() {}
     fn is_respond<R: Respond>() {}
     fn is_observe<O: Observe>() {}
+    fn is_sink<S: UsageSink>() {}
     fn is_pointer<T: ?Sized>() {}
     is_extract::<Box<dyn Extract + Send + Sync>>();
     is_extract::<Arc<dyn Extract>>();
@@ -141,6 +167,9 @@ const _: fn() = || {
     is_respond::<Arc<dyn Respond>>();
     is_observe::<Box<dyn Observe + Send + Sync>>();
     is_observe::<Arc<dyn Observe>>();
+    is_pointer::<dyn LimitStore>();
+    is_sink::<Box<dyn UsageSink>>();
+    is_sink::<Arc<dyn UsageSink>>();
     is_pointer::<dyn Identity>();
 };
 

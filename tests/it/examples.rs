@@ -34,6 +34,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("axum", &[KEYS]),
     #[cfg(feature = "axum")]
     ("scopes", &[]),
+    #[cfg(all(feature = "axum", feature = "limit", feature = "usage"))]
+    ("limits", &[]),
     ("hyper", &[KEYS]),
     ("tonic", &[KEYS]),
     ("proxy", &[KEYS, ("UPSTREAM", CLOSED)]),
@@ -383,6 +385,53 @@ async fn scopes_accepts_only_clients_with_the_scope() {
     assert_eq!(rejected, forbidden);
     for request in ["POST /jobs", "GET /jobs"] {
         assert_eq!(ask(example.addr, request).await, unauthorized);
+    }
+}
+
+// limits.
+
+#[cfg(all(feature = "axum", feature = "limit", feature = "usage"))]
+#[tokio::test]
+async fn limits_shows_plans_headers_and_the_usage_of_both_clients() {
+    let example = Example::start("limits", &[]).await;
+    let free = "x-api-key: 12345abcde";
+    let (mut limited, began) = (0, std::time::Instant::now());
+    // More than the three that can follow each other, however slow this machine is.
+    while limited == 0 {
+        let reply = ask(example.addr, &format!("GET /report\n{free}")).await;
+        limited += u32::from(reply.status == 429);
+        assert!(reply.status == 200 || reply.has("retry-after: 1"), "{reply:?}");
+        assert!(matches!(reply.status, 200 | 429), "{reply:?}");
+        assert!(began.elapsed().as_secs() < 20, "there is no limit");
+        let fields = reply.headers.iter().filter(|line| line.starts_with("ratelimit"));
+        assert_eq!(fields.count(), 2, "{reply:?}");
+    }
+
+    // After the seconds of `Retry-After`, as `curl --retry` waits, the request passes.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(ask(example.addr, &format!("GET /report\n{free}")).await.status, 200);
+
+    let reply = ask(example.addr, &format!("POST /report\n{free}")).await;
+    assert_eq!(reply.status, 429);
+    assert!(!reply.headers.iter().any(|line| line.starts_with("retry-after")), "{reply:?}");
+    let reply = ask(example.addr, "POST /report\nx-api-key: your-secret-api-key").await;
+    assert_eq!((reply.status, &*reply.body), (200, "a report for partner\n"));
+    let reply = ask(example.addr, &format!("GET /limits\n{free}")).await;
+    assert!(reply.body.starts_with(r#"{"client":"reader","limits":[{"name":"burst","quota":60,"#));
+
+    let operator = "x-api-key: another-key-of-yours";
+    let reply = ask(example.addr, &format!("GET /usage.json\n{operator}")).await;
+    assert!(
+        reply.body.contains(r#"{"client":"partner","accepted":1,"limited":0}"#),
+        "{}",
+        reply.body
+    );
+    assert!(reply.body.contains(r#","limited":2}"#), "{}", reply.body);
+    let reply = ask(example.addr, &format!("GET /usage\n{operator}")).await;
+    assert!(reply.body.contains("<svg") && reply.body.contains("2 limited"), "{}", reply.body);
+    assert_eq!(ask(example.addr, &format!("GET /usage\n{free}")).await.status, 403);
+    for _ in 0..10 {
+        assert_eq!(ask(example.addr, "GET /health").await.status, 200);
     }
 }
 

@@ -189,6 +189,70 @@ async fn each_reason_of_a_guard_has_a_status_for_http_and_grpc() {
 }
 
 #[tokio::test]
+async fn a_cost_above_the_limit_is_429_without_a_time_because_no_retry_can_succeed() {
+    let service = layer().retry_after(Duration::from_secs(7));
+    let service = service.layer(guard(Reason::CostAboveLimit).layer(inner()));
+    let reply = ask(service.clone(), get()).await;
+    assert_eq!((reply.status, reply.reason), (429, Some(Reason::CostAboveLimit)));
+    assert_eq!(&*reply.body, br#"{"error":"Too many requests"}"#);
+    let grpc = ask(service, grpc()).await;
+    assert_eq!((grpc.status, grpc.line("grpc-status")), (200, "8"));
+    for name in ["retry-after", "grpc-status-details-bin"] {
+        assert!(!reply.headers.contains_key(name) && !grpc.headers.contains_key(name), "{name}");
+    }
+    // A negative pushback means that a stub must not retry (gRFC A6).
+    assert_eq!(
+        (reply.line("grpc-retry-pushback-ms"), grpc.line("grpc-retry-pushback-ms")),
+        ("", "-1")
+    );
+    let rejection = Rejection::new(Reason::CostAboveLimit);
+    assert_eq!((rejection.kind(), rejection.retry_after()), (RejectionKind::Limited, None));
+}
+
+#[tokio::test]
+async fn a_problem_of_a_limit_has_the_type_of_the_draft_and_the_names_of_violated_limits() {
+    let quota = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+    let start = |status: u16| {
+        format!(r#"{{"type":"{quota}","title":"The request exceeds a quota","status":{status},"#)
+    };
+    for (reason, names, end) in [
+        (Reason::Limited, &[][..], ""),
+        (Reason::Limited, &["hour"], r#","violated-policies":["hour"]"#),
+        (
+            Reason::CostAboveLimit,
+            &["hour", "a \"b\""],
+            r#","violated-policies":["hour","a \"b\""]"#,
+        ),
+        (Reason::TooManyFailures, &["failures"], r#","violated-policies":["failures"]"#),
+    ] {
+        let rejection = Rejection::new(reason).with_violated_limits(names.iter().copied());
+        let service = layer().respond(Problem::default().type_uri("https://example.com/401"));
+        let reply = ask(service.layer(with_style(rejection, None).layer(inner())), get()).await;
+        let body = format!(r#"{}"detail":"Too many requests"{end}}}"#, start(429));
+        assert_eq!((reply.status, &*reply.body), (429, body.as_bytes()));
+        assert!(serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok());
+    }
+    // A rejection for another reason keeps its type.
+    let forbidden = Rejection::new(Reason::Forbidden).with_violated_limits(["odd"]);
+    let service = layer().respond(Problem::default());
+    let reply = ask(service.layer(with_style(forbidden, None).layer(inner())), get()).await;
+    assert!(reply.body.starts_with(br#"{"type":"about:blank","title":"Forbidden","status":403"#));
+}
+
+#[test]
+fn names_of_limits_stay_with_the_cause_and_the_id_of_a_key() {
+    let failed = Rejection::from(VerifyError::failed("down").with_key_id("k_7"));
+    let clone = failed.clone();
+    let limited =
+        failed.with_violated_limits(vec!["day".to_owned()]).with_violated_limits(["hour"]);
+    assert!(limited.violated_limits().eq(["hour"]) && clone.violated_limits().eq([""; 0]));
+    for rejection in [limited, clone] {
+        assert_eq!(rejection.key_id(), Some("k_7"));
+        assert_eq!(std::error::Error::source(&rejection).unwrap().to_string(), "down");
+    }
+}
+
+#[tokio::test]
 async fn retry_after_of_a_rejection_is_in_whole_seconds_and_at_least_one() {
     for (wait, seconds, millis) in [
         (Duration::ZERO, "1", "1000"),

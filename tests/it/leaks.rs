@@ -246,9 +246,11 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
 #[cfg(all(
     feature = "axum",
     feature = "file",
+    feature = "limit",
     feature = "metrics",
     feature = "test-util",
-    feature = "tracing"
+    feature = "tracing",
+    feature = "usage"
 ))]
 #[test]
 fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
@@ -256,10 +258,15 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     use tower_api_key::{
         ClientOf, PropagateClientLayer, RequireScopeLayer, SetClientHeaderLayer,
         key_file::{KeyFile, KeyFileErrorKind},
+        limit::{
+            Ask, ClientLimitLayer, FailureLimitLayer, Limit, Limiter, Limits, Peer,
+            RateLimitHeaders, Subject,
+        },
         location::LocationKind,
         observe::{Metrics, Tracing},
         rejection::{Reason, Rejection, RejectionKind},
         test_util::unprotected,
+        usage::{JsonLines, Usage, UsageBatch, UsageFileErrorKind},
     };
 
     let sweep = Sweep::of(Traces::new());
@@ -366,6 +373,36 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
         sweep.traces.are_not_in_error(&error);
     }
 
+    // Limits.
+    let limits = Limits::try_new([Limit::per_hour("hour", 1)]).unwrap();
+    let (limiter, peek) = (Limiter::in_process(), Ask::peek(Subject::Client("ci"), &limits));
+    let taken = limiter.take(&peek).ready().unwrap();
+    sweep.print(&limiter);
+    sweep.print(&peek);
+    sweep.print(&peek.subject());
+    sweep.print(&limits);
+    sweep.print(&limits.as_slice()[0]);
+    sweep.print(&limiter.take(&peek));
+    sweep.print(&taken);
+    sweep.print(&taken.outcome());
+    sweep.print(&taken.states(&limits).next().unwrap());
+    let limits = Arc::new(limits);
+    let limit = ClientLimitLayer::new(limiter, move |_: &Client| Arc::clone(&limits));
+    sweep.print(&limit);
+    sweep.print(&limit.status_service());
+    let mut limited = limit.layer(inner);
+    sweep.print(&limited);
+    sweep.print(&limited.call(full("GET").body(()).unwrap()));
+    sweep.print(&RateLimitHeaders::Always);
+    let peer = Peer::from(std::net::Ipv4Addr::LOCALHOST);
+    sweep.print(&peer);
+    let per_hour = Limit::per_hour("failures", 1);
+    let failures = FailureLimitLayer::new(per_hour, move |_| Some(peer), layer.rejection_writer());
+    sweep.print(&failures);
+    let mut failures = failures.layer(inner);
+    sweep.print(&failures);
+    sweep.print(&failures.call(full("GET").body(()).unwrap()));
+
     // The key file.
     let folder = key_file_support::Folder::quick();
     let observer = Arc::clone(&sweep);
@@ -385,6 +422,41 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     sweep.traces.are_not_in_error(problem.error());
     sweep.print(&file.status());
     sweep.print(&KeyFileErrorKind::Content);
+
+    // Usage, and its file.
+    let usage = Usage::new();
+    let counted = ApiKeyLayer::new(everywhere(), canary_keys()).observe(usage.clone());
+    for key in [CANARY, SECOND, "wrong"] {
+        ask(&counted, Request::get("/p").header("x-api-key", key));
+    }
+    let rows = usage.snapshot();
+    assert!(rows.iter().any(|row| row.key_id().is_some()));
+    rows.iter().for_each(|row| sweep.print(row));
+    sweep.print(rows[0].subject());
+    sweep.print(&rows[0].counts());
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    sweep.print(&usage.unused_since(tomorrow)[0]);
+    sweep.print(&usage);
+    sweep.print(&Usage::builder());
+    sweep.print(&UsageBatch::new("instance", 1, rows));
+    let path = folder.file().with_file_name("usage.jsonl");
+    let options = JsonLines::options();
+    sweep.print(&options);
+    let sink = options.open(&path).unwrap();
+    sweep.print(&sink);
+    let builder = usage.flush_to(sink);
+    sweep.print(&builder);
+    let writer = builder.in_thread().unwrap();
+    sweep.print(&writer);
+    sweep.print(&usage.flush_to(JsonLines::open(&path).unwrap()).in_thread().unwrap_err());
+    support::block_on(writer.flush()).unwrap();
+    sweep.print(&JsonLines::read([&path]).unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.lines().count() > 2);
+    sweep.traces.are_not_in(&text);
+    std::fs::write(&path, format!("{text}{{\"key\":{CANARY:?},,}}\n")).unwrap();
+    sweep.print(&JsonLines::read([&path]).unwrap_err());
+    sweep.print(&UsageFileErrorKind::Content);
 
     let missing = support::public_types::missing(sweep.printed());
     assert!(missing.is_empty(), "print a value of these here: {missing:#?}");

@@ -9,6 +9,7 @@ mod axum_feature;
 mod bypass;
 mod caching;
 mod challenges;
+mod client_limit;
 mod composition;
 mod composition_axum;
 mod composition_hyper;
@@ -19,6 +20,7 @@ mod contract;
 mod examples;
 #[cfg(unix)]
 mod examples_support;
+mod failure_limit;
 mod guards;
 mod guide;
 mod ids;
@@ -28,6 +30,7 @@ mod key_lists;
 mod keys;
 mod leaks;
 mod leaks_over_sockets;
+mod limiter;
 mod locations;
 mod metrics;
 mod names;
@@ -47,4 +50,10 @@ mod set_client_header;
 mod strip;
 mod test_util;
 mod tracing;
+mod usage;
+#[cfg(unix)]
+mod usage_file;
+#[cfg(unix)]
+mod usage_over_a_socket;
+mod usage_writer;
 mod verifiers;

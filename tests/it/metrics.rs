@@ -13,7 +13,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, Keyring, Rejection, RequireScopeLayer,
     extract::{Extract, RequestHead, bearer, header, query},
-    observe::{Metrics, Observe},
+    observe::{Decision, Metrics, Observe},
     record::Record,
     rejection::Reason,
     respond,
@@ -266,6 +266,26 @@ fn a_request_that_a_guard_forbids_is_counted_as_accepted_once_and_in_a_metric_of
         [
             r#"api_key_guard_rejections_total{outcome="forbidden",reason="insufficient_scope"} 1"#,
             r#"{outcome="accepted",location="header x-api-key"} 1"#,
+        ]
+    );
+}
+
+#[test]
+fn a_limited_request_is_counted_with_the_limit_that_has_the_longest_wait() {
+    let scraped = Scraped::new();
+    let metrics = Metrics::new().by_client();
+    let client = Client::new("mobile-app");
+    metrics::with_local_recorder(&scraped.0, || {
+        for names in [&["hour", "burst"][..], &["hour"], &[]] {
+            let rejection = Rejection::new(Reason::Limited).with_violated_limits(names.to_vec());
+            metrics.on_guard(&Decision::by_guard(&rejection, Some(&client)));
+        }
+    });
+    assert_eq!(
+        scraped.series(),
+        [
+            r#"api_key_guard_rejections_total{outcome="limited",reason="limited",client="mobile-app"} 1"#,
+            r#"api_key_guard_rejections_total{outcome="limited",reason="limited",limit="hour",client="mobile-app"} 2"#,
         ]
     );
 }

@@ -454,6 +454,20 @@ fn the_log_has_no_key_and_no_query() {
 }
 
 #[test]
+fn a_limited_request_names_its_limits_which_no_reader_of_lines_obeys() {
+    let kept = Kept::default();
+    for (names, field) in
+        [(&[][..], None), (&["hour"], Some("hour")), (&["hour", "a\nb"], Some(r"hour, a\nb"))]
+    {
+        let rejection = Rejection::new(Reason::Limited).with_violated_limits(names.to_vec());
+        kept.during(|| Tracing.on_guard(&Decision::<Client>::by_guard(&rejection, None)));
+        let (level, fields) = kept.event();
+        assert_eq!((level, &*fields["message"]), (Level::INFO, "request limited"));
+        assert_eq!(fields.get("api_key.limit").map(String::as_str), field);
+    }
+}
+
+#[test]
 fn the_event_of_a_guard_has_the_name_of_the_guard() {
     let kept = Kept::default();
     let layer = ApiKeyLayer::new(header("x-api-key"), verifier()).observe(Tracing);

@@ -3,7 +3,7 @@
 
 use std::{
     fmt::Debug,
-    hint::spin_loop,
+    hint::{black_box, spin_loop},
     iter,
     pin::pin,
     sync::atomic::{AtomicUsize, Ordering},
@@ -17,7 +17,7 @@ use http::{Request, Response, StatusCode};
 use tower::Service;
 
 use crate::{
-    keys::{Draw, Random},
+    keys::{Draw, Random, id},
     row::Row,
 };
 
@@ -65,22 +65,46 @@ impl Bench {
         S::Error: Debug,
         B: Send + 'static,
     {
-        let text = row.to_string();
-        if !self.words.iter().all(|word| text.contains(word)) {
+        if !self.is_wanted(&row) {
             return;
-        }
-        if row.threads > self.cores.len() {
-            return eprintln!("left out, for want of cores: {text}");
         }
         let service = service();
         let first = answer(&mut service.clone(), request(&Draw::new(&row, 0).next()));
-        assert_eq!(lets_in(&first), row.is_accepted(), "{text}");
+        assert_eq!(lets_in(&first), row.is_accepted(), "{row}");
         let driver = |thread| -> Box<dyn Drive> {
             let (service, draw) = (service.clone(), Draw::new(&row, thread));
             Box::new(Driver { service, draw, request, batch: Vec::with_capacity(BATCH) })
         };
         let drivers = (0..row.threads).map(driver).collect();
         self.cases.push(Case { row, drivers, rounds: Vec::new() });
+    }
+
+    /// A limiter alone, if it is wanted. It counts a request of a client and says whether it passes.
+    pub fn add_limiter<L>(&mut self, row: Row, limiter: impl FnOnce() -> L)
+    where
+        L: Fn(&String) -> bool + Clone + Send + 'static,
+    {
+        if !self.is_wanted(&row) {
+            return;
+        }
+        let limiter = limiter();
+        assert!((0..row.keys).all(|number| limiter(&id(number))), "{row}");
+        let driver = |thread| -> Box<dyn Drive> {
+            let (passes, draw) = (limiter.clone(), Draw::new(&row, thread));
+            Box::new(Counter { passes, draw, batch: Vec::with_capacity(BATCH) })
+        };
+        let drivers = (0..row.threads).map(driver).collect();
+        self.cases.push(Case { row, drivers, rounds: Vec::new() });
+    }
+
+    fn is_wanted(&self, row: &Row) -> bool {
+        let text = row.to_string();
+        let is_named = self.words.iter().all(|word| text.contains(word));
+        if is_named && row.threads > self.cores.len() {
+            eprintln!("left out, for want of cores: {text}");
+            return false;
+        }
+        is_named
     }
 
     /// Goes round until the time is over.
@@ -188,6 +212,27 @@ where
             drop(answer(service, request));
         }
         started.elapsed()
+    }
+}
+
+struct Counter<L> {
+    passes: L,
+    draw: Draw,
+    batch: Vec<String>,
+}
+
+impl<L: Fn(&String) -> bool + Send> Drive for Counter<L> {
+    fn batch(&mut self, gate: &Gate) -> Duration {
+        let Self { passes, draw, batch } = self;
+        batch.extend(iter::repeat_with(|| id(draw.number())).take(BATCH));
+        gate.pass();
+        let started = Instant::now();
+        for id in &*batch {
+            assert!(passes(black_box(id)));
+        }
+        let took = started.elapsed();
+        batch.clear();
+        took
     }
 }
 

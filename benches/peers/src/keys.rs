@@ -66,13 +66,25 @@ impl Draw {
         Self { keys: row.keys, asked: row.asked, random: Random::new(thread as u64 + 1) }
     }
 
+    /// The number of a key that is known, or of a client.
+    pub fn number(&mut self) -> usize {
+        match self.asked {
+            Asked::Random => self.random.below(self.keys),
+            _ => 0,
+        }
+    }
+
     pub fn next(&mut self) -> String {
         match self.asked {
-            Asked::Hot => key(0),
-            Asked::Random => key(self.random.below(self.keys)),
+            Asked::Hot | Asked::Random => key(self.number()),
             Asked::Wrong | Asked::Missing => "sk_live_nobodys_4f0pGQ8mLz2RxV7nYbT1dK".to_owned(),
         }
     }
+}
+
+/// The id of a client, for the limiters.
+pub fn id(number: usize) -> String {
+    format!("client-{number}")
 }
 
 /// A linear congruential generator, whose high bits are random enough for an order.

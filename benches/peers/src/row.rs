@@ -6,6 +6,7 @@ use std::fmt;
 pub const BY_HAND: &str = "by hand: the same job";
 pub const FROM_FN: &str = "`from_fn` with `==`";
 pub const OAUTH: &str = "oauth-resource-server";
+pub const GOVERNOR: &str = "governor, keyed";
 pub const OURS: &str = "**ours**";
 /// A public method's default: the peers write no such headers.
 pub const OURS_CACHED: &str = "ours, cache headers";

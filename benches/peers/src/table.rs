@@ -8,10 +8,10 @@ use std::{
 
 use crate::{
     harness::Figure,
-    row::{BY_HAND, FROM_FN, OAUTH, OURS, OURS_CACHED, Row},
+    row::{Asked::Random, BY_HAND, FROM_FN, GOVERNOR, OAUTH, OURS, OURS_CACHED, Row},
 };
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "stack",
     "who",
     "keys",
@@ -22,6 +22,7 @@ const HEAD: [&str; 11] = [
     "÷ by hand",
     "÷ `from_fn`",
     "÷ oauth-resource-server",
+    "÷ governor",
     "÷ ours, 1 key",
 ];
 
@@ -46,6 +47,7 @@ fn table(figures: &[Figure]) -> String {
             to(row.of(BY_HAND)),
             to(row.of(FROM_FN)),
             to(row.of(OAUTH)),
+            to(row.of(GOVERNOR)),
             to(row.of(OURS).keys(1)),
         ]);
         cells
@@ -98,12 +100,32 @@ fn bars(figures: &[Figure]) -> String {
         ("with 100,000 keys, of that with one", tower(OURS).keys(100_000), ours.clone(), 1.15),
         ("with 1,000,000 keys, of that with one", tower(OURS).keys(1_000_000), ours, 1.15),
     ];
-    let line = |(what, ours, theirs, bar)| {
+    let limits = [("limit", [0.9, 0.8, 1.0, 1.0]), ("two limits", [0.6, 0.6, 1.0, 1.0])];
+    let limits = limits.into_iter().flat_map(|(stack, bars)| {
+        let (hot, random) =
+            (Row::new(stack, OURS), Row::new(stack, OURS).keys(100_000).asked(Random));
+        let rows = [hot.clone(), random.clone(), hot.threads(2), random.threads(2)];
+        let cases = [
+            "one client",
+            "100,000 clients",
+            "one client, two threads",
+            "100,000 clients, two threads",
+        ];
+        let cases = iter::zip(cases, iter::zip(rows, bars));
+        cases.map(move |(case, (row, bar))| {
+            (format!("{stack}, {case}, of governor"), row.clone(), row.of(GOVERNOR), bar)
+        })
+    });
+    let bars = bars
+        .into_iter()
+        .map(|(what, ours, theirs, bar)| (what.to_owned(), ours, theirs, bar))
+        .chain(limits);
+    let line = |(what, ours, theirs, bar): (String, Row, Row, f64)| {
         let ratio = ratio(figures, &ours, &theirs)?;
         let verdict = if ratio.median <= bar { "met" } else { "**missed**" };
         Some(format!("- {verdict}: {what}: {ratio}, at most {bar:.2}\n"))
     };
-    bars.into_iter().filter_map(line).collect()
+    bars.filter_map(line).collect()
 }
 
 fn tower(who: &'static str) -> Row {
@@ -153,7 +175,7 @@ fn origin(figures: &[Figure]) -> String {
     let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     let sha = if cpus.contains("sha_ni") { "with" } else { "without" };
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let peers = ["axum", "oauth-resource-server", "tonic", "tower-http"];
+    let peers = ["axum", "governor", "oauth-resource-server", "tonic", "tower-http"];
     let peers: Vec<_> = peers.iter().map(|name| format!("{name} {}", version(name))).collect();
     format!(
         "{day}, {rounds} rounds; {cores} cores of {cpu} ({sha} SHA instructions), Linux {kernel}; \

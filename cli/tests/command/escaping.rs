@@ -16,7 +16,7 @@ fn a_note_cannot_control_the_terminal() {
 
     let piped = folder.apikey("list").exits(0);
     let row = piped.out.lines().nth(1).unwrap();
-    assert_eq!(row.split('\t').nth(6), Some(escaped), "{piped:?}");
+    assert_eq!(row.split('\t').nth(7), Some(escaped), "{piped:?}");
     assert_eq!(piped.out.lines().count(), 2);
     let shown = folder.apikey("list").env("NO_COLOR", "1").on_terminal().exits(0);
     assert!(shown.contains(escaped), "{shown}");

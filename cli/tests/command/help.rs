@@ -11,8 +11,8 @@ use crate::support::{
     fixtures::{OTHER, OWN},
 };
 
-const SUBCOMMANDS: [&str; 8] =
-    ["issue", "list", "rotate", "revoke", "check", "import", "prune", "completions"];
+const SUBCOMMANDS: [&str; 9] =
+    ["issue", "list", "usage", "rotate", "revoke", "check", "import", "prune", "completions"];
 
 #[test]
 fn every_subcommand_has_help() {
@@ -99,6 +99,10 @@ fn the_examples_in_the_readme_run() {
     let folder = Folder::new();
     let id = folder.issue("ci").id;
     fs::write(folder.path().join("keys.tsv"), format!("first\t{OTHER}\n")).unwrap();
+    for host in ["usage.jsonl", "other-host.jsonl"] {
+        let text = "{\"v\":1,\"kind\":\"usage\",\"since\":\"2020-01-01T00:00:00Z\"}\n";
+        fs::write(folder.path().join(host), text).unwrap();
+    }
     for example in &examples {
         let needs_yes = ["revoke", "prune"].iter().any(|word| example.contains(word));
         let example = example.replace("KEY_ID", &id) + if needs_yes { " --yes" } else { "" };

@@ -127,8 +127,9 @@ fn issue_sets_every_field_of_a_record() {
             "file_created": true,
         })
     );
-    // The list has the same fields, except the key and the file.
+    // The list has the same fields and the last use, except the key and the file.
     shown["created"] = created;
+    shown["last_used"] = json!(null);
     for field in ["key", "file", "file_created"] {
         shown.as_object_mut().unwrap().remove(field);
     }

@@ -26,5 +26,7 @@ mod prune;
 mod revoke;
 mod rotate;
 mod support_test;
+mod unused;
 mod unusual_arguments;
+mod usage;
 mod write_errors;

@@ -11,6 +11,7 @@ use http::{StatusCode, Uri};
 use tower_api_key::{
     ApiKeyLayer, Keyring,
     extract::{Extract, bearer, cookie, header, query, scheme},
+    usage::Usage,
 };
 use tower_api_key_counts::{
     Inner,
@@ -51,6 +52,8 @@ fn cases() {
     count("header, 1 key", StatusCode::OK, by_header.layer(Inner), good);
     let observed = by_header.clone().observe(()).layer(Inner);
     count("header, 1 key, observer ()", StatusCode::OK, observed, good);
+    let observed = by_header.clone().observe(Usage::new()).layer(Inner);
+    count("header, 1 key, usage", StatusCode::OK, observed, good);
     let cached = ApiKeyLayer::new(header("x-api-key"), one.clone()).layer(Inner);
     count("header, 1 key, cache headers", StatusCode::OK, cached, good);
     let places = (header("x-api-key"), bearer(), query("api_key"));

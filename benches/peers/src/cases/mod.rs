@@ -2,9 +2,11 @@
 
 mod axum;
 mod by_hand;
+mod limit;
 mod requests;
 mod tonic;
 mod tower;
+mod usage;
 
 use http::HeaderName;
 use oauth_resource_server::{
@@ -21,6 +23,8 @@ pub fn all(bench: &mut Bench, stores: &Stores) {
     tower::cases(bench, stores);
     axum::cases(bench, stores);
     tonic::cases(bench, stores);
+    usage::cases(bench, stores);
+    limit::cases(bench);
 }
 
 /// In a header, and with as little done to the response as the peers do.

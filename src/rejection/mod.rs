@@ -1,9 +1,12 @@
 //! The reasons why a layer or a guard rejected a request.
 
+mod reason;
+
 use std::{error::Error, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
+pub use self::reason::{Reason, RejectionKind};
 use crate::{key::KeyId, location::KeyLocation};
 
 /// The reason why a request was rejected.
@@ -38,95 +41,14 @@ pub struct Rejection {
     detail: Option<Arc<Detail>>,
 }
 
-/// The rare parts of a verifier's error.
+/// The rare parts of a verifier's error, and of a guard's rejection.
 #[derive(Clone, Default)]
 pub(crate) struct Detail {
     pub(crate) guard: Option<&'static str>,
     /// The public id of a key, as a verifier of the user's own names it.
     pub(crate) key_id: Option<Box<str>>,
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
-}
-
-/// The kinds of rejection, each with a response of its own.
-///
-/// # Examples
-///
-/// ```
-/// use tower_api_key::rejection::{Reason, Rejection, RejectionKind};
-///
-/// let rejection = Rejection::new(Reason::Expired);
-/// assert_eq!(rejection.kind(), RejectionKind::InvalidKey);
-/// assert_eq!(rejection.status(), 401);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RejectionKind {
-    /// The request has no key (401).
-    Missing,
-    /// The request has more than one key (400).
-    Ambiguous,
-    /// The key is not valid (401).
-    InvalidKey,
-    /// Verification failed (503).
-    Failed,
-    /// The key is valid, but its client lacks a permission (403).
-    Forbidden,
-    /// The connection is not secure (403). The layer did not read a key.
-    Insecure,
-    /// The request exceeds a limit (429).
-    Limited,
-}
-
-/// The detailed reason of a rejection, for operators and not for callers.
-///
-/// # Examples
-///
-/// ```
-/// use tower_api_key::rejection::{Reason, Rejection};
-///
-/// let (revoked, unknown) = (Rejection::new(Reason::Revoked), Rejection::new(Reason::Unknown));
-/// assert_eq!(revoked.reason().as_str(), "revoked");
-/// assert_eq!(revoked.message(), unknown.message());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The request has no key.
-    Missing,
-    /// The request has no key, and its `Authorization` names no scheme, as in `Authorization: KEY`.
-    NoScheme,
-    /// The request has no key, and the layer does not read the scheme of its `Authorization`.
-    OtherScheme,
-    /// One location has more than one value, or two locations have a value.
-    Ambiguous,
-    /// The key belongs to no client.
-    Unknown,
-    /// The key belongs to no client. It begins with `Bearer `, but its header has no scheme.
-    SchemeInHeader,
-    /// The value cannot be a key.
-    Malformed,
-    /// The key is longer than [`max_key_len`](crate::ApiKeyLayer::max_key_len).
-    TooLong,
-    /// The key is not valid yet.
-    NotYetValid,
-    /// The key has expired.
-    Expired,
-    /// The key was revoked.
-    Revoked,
-    /// The key is paused, and can be resumed.
-    Paused,
-    /// Verification failed.
-    Failed,
-    /// The client lacks a scope that a [`RequireScopeLayer`](crate::RequireScopeLayer) requires.
-    InsufficientScope,
-    /// The connection does not meet [`require_secure`](crate::ApiKeyLayer::require_secure).
-    Insecure,
-    /// A guard does not allow this request, for a reason other than a scope.
-    Forbidden,
-    /// The client called more often than its limit allows.
-    Limited,
-    /// The peer sent too many rejected keys.
-    TooManyFailures,
+    pub(crate) violated_limits: Box<[Box<str>]>,
 }
 
 impl Rejection {
@@ -151,11 +73,35 @@ impl Rejection {
 
     /// Sets the time after which the caller can try again, in whole seconds, rounded up, and at least one.
     ///
-    /// The response has it as `Retry-After`, and a gRPC response as `grpc-retry-pushback-ms`.
+    /// The response has it as `Retry-After`, and a gRPC response as `grpc-retry-pushback-ms`. If no retry can
+    /// succeed, a gRPC response has -1, so that stubs do not retry.
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         let seconds = u32::try_from(whole_seconds(wait)).unwrap_or(u32::MAX);
         Self { retry_after: NonZeroU32::new(seconds), ..self }
+    }
+
+    /// Sets the names of the limits that the request exceeds.
+    ///
+    /// Put the limit with the longest wait first. [`Problem`](crate::respond::Problem) shows the names to the
+    /// caller. A log line names them, and a metric has the first as a label. So take the names from your
+    /// configuration and never from a request.
+    ///
+    /// ```
+    /// use tower_api_key::{Rejection, rejection::Reason};
+    ///
+    /// let limited = Rejection::new(Reason::Limited).with_violated_limits(["hour", "burst"]);
+    /// assert!(limited.violated_limits().eq(["hour", "burst"]));
+    /// ```
+    #[must_use]
+    pub fn with_violated_limits<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<Box<str>>,
+    {
+        let names = names.into_iter().map(Into::into).collect();
+        Arc::make_mut(self.detail.get_or_insert_default()).violated_limits = names;
+        self
     }
 
     pub(crate) fn at(self, location: Option<&KeyLocation>) -> Self {
@@ -196,22 +142,7 @@ impl Rejection {
     /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
-        match self.reason {
-            Reason::Missing | Reason::NoScheme | Reason::OtherScheme => RejectionKind::Missing,
-            Reason::Ambiguous => RejectionKind::Ambiguous,
-            Reason::Failed => RejectionKind::Failed,
-            Reason::InsufficientScope | Reason::Forbidden => RejectionKind::Forbidden,
-            Reason::Insecure => RejectionKind::Insecure,
-            Reason::Limited | Reason::TooManyFailures => RejectionKind::Limited,
-            Reason::Unknown
-            | Reason::SchemeInHeader
-            | Reason::Malformed
-            | Reason::TooLong
-            | Reason::NotYetValid
-            | Reason::Expired
-            | Reason::Revoked
-            | Reason::Paused => RejectionKind::InvalidKey,
-        }
+        self.reason.kind()
     }
 
     /// Returns the reason. Do not show it to callers, because it reveals existing keys.
@@ -242,13 +173,20 @@ impl Rejection {
         own.or(Some(self.key_id.as_str()).filter(|id| !id.is_empty()))
     }
 
+    /// Returns the names of the limits that the request exceeds.
+    pub fn violated_limits(&self) -> impl Iterator<Item = &str> {
+        let detail = self.detail.as_deref();
+        detail.into_iter().flat_map(|detail| &detail.violated_limits).map(AsRef::as_ref)
+    }
+
     /// Returns the time after which the caller can try again.
     ///
-    /// If nothing was set, it is one second for a request that exceeds a limit.
+    /// If nothing was set, it is one second for a request that exceeds a limit. For a request that costs
+    /// more than its limit allows there is none.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        let is_limited = self.kind() == RejectionKind::Limited;
-        let seconds = self.retry_after.or(is_limited.then_some(NonZeroU32::MIN));
+        let can_pass_later = matches!(self.reason, Reason::Limited | Reason::TooManyFailures);
+        let seconds = self.retry_after.or(can_pass_later.then_some(NonZeroU32::MIN));
         seconds.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
@@ -277,72 +215,6 @@ impl Rejection {
             RejectionKind::Forbidden => "Forbidden",
             RejectionKind::Insecure => "HTTPS required",
             RejectionKind::Limited => "Too many requests",
-        }
-    }
-}
-
-impl RejectionKind {
-    /// Returns a name that stays the same between versions, for metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Ambiguous => "ambiguous",
-            Self::InvalidKey => "invalid_key",
-            Self::Failed => "failed",
-            Self::Forbidden => "forbidden",
-            Self::Insecure => "insecure",
-            Self::Limited => "limited",
-        }
-    }
-}
-
-impl Reason {
-    /// Returns a name that stays the same between versions, for metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::NoScheme => "no_scheme",
-            Self::OtherScheme => "other_scheme",
-            Self::Ambiguous => "ambiguous",
-            Self::Unknown => "unknown",
-            Self::SchemeInHeader => "scheme_in_header",
-            Self::Malformed => "malformed",
-            Self::TooLong => "too_long",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Paused => "paused",
-            Self::Failed => "failed",
-            Self::InsufficientScope => "insufficient_scope",
-            Self::Insecure => "insecure",
-            Self::Forbidden => "forbidden",
-            Self::Limited => "limited",
-            Self::TooManyFailures => "too_many_failures",
-        }
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::Missing => "no key in the request",
-            Self::NoScheme => "no key in the request, and its authorization has no scheme",
-            Self::OtherScheme => "no key in the request, and its authorization has another scheme",
-            Self::Ambiguous => "more than one key in the request",
-            Self::Unknown => "the key is unknown",
-            Self::SchemeInHeader => "the key is unknown, and begins with a scheme",
-            Self::Malformed => "the key is malformed",
-            Self::TooLong => "the key is too long",
-            Self::NotYetValid => "the key is not yet valid",
-            Self::Expired => "the key has expired",
-            Self::Revoked => "the key was revoked",
-            Self::Paused => "the key is paused",
-            Self::Failed => "the key could not be verified",
-            Self::InsufficientScope => "the client lacks a scope",
-            Self::Insecure => "the connection is not secure",
-            Self::Forbidden => "a guard forbids the request",
-            Self::Limited => "the client exceeds its limit",
-            Self::TooManyFailures => "the peer sent too many rejected keys",
         }
     }
 }

@@ -1,0 +1,287 @@
+use std::{
+    array,
+    hash::{BuildHasher, Hasher},
+    hint::spin_loop,
+    sync::{
+        Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use foldhash::fast::RandomState;
+
+use super::{
+    Ask, Limit, Limits, Subject,
+    clock::Clock,
+    gcra::{self, UNITS_PER_SECOND},
+    subject::{Kind, OwnedSubject},
+    table::{Counter, Table},
+};
+
+/// The number of shards, as a power of two. All shards together take 16 KiB.
+const SHARD_BITS: u32 = 7;
+
+/// The position of a counter that is not in the table.
+const NEW: u32 = u32::MAX;
+
+/// The number of counters that an insertion inspects in its shard.
+const SWEPT_BY_INSERT: usize = 4;
+
+/// The most counters of peers in a shard. All shards together have at most 65,536.
+const MAX_PEERS_OF_SHARD: usize = 65_536 >> SHARD_BITS;
+
+/// The number of counters that a request inspects in another shard, about a tenth of a millisecond of work.
+const SWEPT_BY_REQUEST: usize = 512;
+
+/// The shortest time between two such requests.
+const SWEEP_INTERVAL: u64 = UNITS_PER_SECOND / 500;
+
+/// The counters of one process.
+///
+/// All counters of a subject are in one shard, so that a request takes all its limits under one lock. No lock is
+/// held while a task waits. A thread reads the clock before it takes the lock. If another thread is ahead, the
+/// earlier time makes the first thread stricter.
+pub(super) struct InProcess {
+    clock: Clock,
+    seed: RandomState,
+    shards: Box<[Shard; 1 << SHARD_BITS]>,
+    last_sweep: AtomicU64,
+    next_shard: AtomicUsize,
+}
+
+/// The counter of one limit, while its table is locked.
+#[derive(Clone, Copy)]
+struct Counted {
+    at: u32,
+    debt: u64,
+}
+
+impl Counted {
+    const NEW: Self = Self { at: NEW, debt: 0 };
+
+    #[inline]
+    fn find(table: &Table, hash: u64, subject: Subject<'_>, limit: &Limit, now: u64) -> Self {
+        let name = limit.name_hash();
+        match table.find(hash_of_counter(hash, name), subject, name) {
+            Some((at, full_at)) => Self { at, debt: gcra::debt(full_at, now, limit) },
+            None => Self::NEW,
+        }
+    }
+
+    /// Adds a cost, and returns whether the counter is in the table.
+    #[inline]
+    fn add(self, table: &mut Table, cost: u32, limit: &Limit, now: u64) -> bool {
+        let debt = self.debt + gcra::of_cost(cost, limit);
+        table.set(self.at, now.saturating_add(debt))
+    }
+}
+
+/// The longest wait, and the limit that demands it. If the request passes, the wait is zero.
+///
+/// Two words are returned in registers, and a larger result in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Verdict {
+    pub(super) wait: u64,
+    pub(super) limit: usize,
+}
+
+/// The wait for the only limit, and its debt before.
+#[derive(Clone, Copy)]
+pub(super) struct One {
+    pub(super) wait: u64,
+    pub(super) debt: u64,
+}
+
+/// Has cache lines of its own.
+#[repr(align(128))]
+struct Shard(Mutex<Table>);
+
+impl InProcess {
+    pub(super) fn new(clock: Clock) -> Self {
+        let last_sweep = AtomicU64::new(clock.now());
+        let shards = Box::new(array::from_fn(|_| Shard(Mutex::new(Table::new()))));
+        let seed = RandomState::default();
+        Self { clock, seed, shards, last_sweep, next_shard: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Takes the cost of an ask that has one limit, if it passes.
+    ///
+    /// Most asks have one limit, and the loops of [`take_all`](Self::take_all) take longer.
+    pub(super) fn take_one(&self, ask: &Ask<'_>, limit: &Limit) -> One {
+        let hash = self.hash(ask.subject());
+        let now = self.clock.now();
+        let mut table = self.lock(hash);
+
+        let found = Counted::find(&table, hash, ask.subject(), limit, now);
+        let wait = gcra::wait(found.debt, ask.cost(), limit);
+        if wait > 0 {
+            self.cap(&mut table, ask, &[found]);
+        } else if ask.cost() > 0 && !found.add(&mut table, ask.cost(), limit, now) {
+            self.insert(&mut table, hash, ask, &[found]);
+        }
+        drop(table);
+        self.sweep(now);
+        One { wait, debt: found.debt }
+    }
+
+    /// Takes the cost from all limits if all of them pass, and sets the debt of each limit before.
+    pub(super) fn take_all(&self, ask: &Ask<'_>, debts: &mut [u64; Limits::MAX]) -> Verdict {
+        let (limits, cost) = (ask.limits(), ask.cost());
+        let hash = self.hash(ask.subject());
+        let now = self.clock.now();
+        let mut table = self.lock(hash);
+
+        let mut counters = [Counted::NEW; Limits::MAX];
+        let mut verdict = Verdict { wait: 0, limit: 0 };
+        let of_each = limits.iter().zip(&mut counters).zip(debts);
+        for (i, ((limit, found), debt)) in of_each.enumerate() {
+            *found = Counted::find(&table, hash, ask.subject(), limit, now);
+            *debt = found.debt;
+            let wait = gcra::wait(found.debt, cost, limit);
+            if wait > verdict.wait {
+                verdict = Verdict { wait, limit: i };
+            }
+        }
+        if verdict.wait > 0 {
+            self.cap(&mut table, ask, &counters);
+        } else if cost > 0 {
+            let mut are_known = true;
+            for (limit, found) in limits.iter().zip(counters) {
+                are_known &= found.add(&mut table, cost, limit, now);
+            }
+            if !are_known {
+                self.insert(&mut table, hash, ask, &counters);
+            }
+        }
+        drop(table);
+        self.sweep(now);
+        verdict
+    }
+
+    /// Inserts the counters that are not in the table, and evicts some others.
+    #[cold]
+    fn insert(&self, table: &mut Table, hash: u64, ask: &Ask<'_>, counters: &[Counted]) {
+        // Another thread with a later time may have evicted one of them. So the time is read under the lock.
+        let now = self.clock.now();
+        for (limit, found) in ask.limits().iter().zip(counters) {
+            if found.at == NEW {
+                let (subject, name) = (OwnedSubject::new(ask.subject()), limit.name_hash());
+                let full_at = now.saturating_add(gcra::of_cost(ask.cost(), limit));
+                if subject.kind() == Kind::Peer {
+                    table.make_room_for_peer(MAX_PEERS_OF_SHARD, self.hasher());
+                }
+                table.insert(hash_of_counter(hash, name), Counter { subject, name, full_at });
+                table.sweep(now, SWEPT_BY_INSERT, self.hasher());
+            }
+        }
+    }
+
+    /// Lowers each counter to the full refill of its limit.
+    ///
+    /// If the limit was larger before, or if the clock stepped back, a counter is above.
+    #[cold]
+    fn cap(&self, table: &mut Table, ask: &Ask<'_>, counters: &[Counted]) {
+        // If another thread took a request in the meantime, the time of before is too early.
+        let now = self.clock.now();
+        for (limit, found) in ask.limits().iter().zip(counters) {
+            table.cap(found.at, now.saturating_add(gcra::refill(limit)));
+        }
+    }
+
+    /// Gives the cost back to each limit.
+    pub(super) fn refund(&self, ask: &Ask<'_>) {
+        let subject = ask.subject();
+        let hash = self.hash(subject);
+        let mut table = self.lock(hash);
+        let now = self.clock.now();
+        for (index, limit) in ask.limits().iter().enumerate() {
+            let found = Counted::find(&table, hash, subject, limit, now);
+            let debt = found.debt.saturating_sub(ask.refund_units(index));
+            table.set(found.at, now.saturating_add(debt));
+        }
+    }
+
+    /// Evicts counters of another shard, if the last time was long ago.
+    #[inline]
+    fn sweep(&self, now: u64) {
+        let last = self.last_sweep.load(Relaxed);
+        // If the clock stepped back, the difference wraps around and is large.
+        if now.wrapping_sub(last) >= SWEEP_INTERVAL {
+            self.sweep_next(now, last);
+        }
+    }
+
+    #[cold]
+    fn sweep_next(&self, now: u64, last: u64) {
+        if self.last_sweep.compare_exchange(last, now, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        let next = self.next_shard.fetch_add(1, Relaxed) % self.shards.len();
+        if let Some(mut table) = self.shards.get(next).and_then(|shard| try_lock(&shard.0)) {
+            table.sweep(now, SWEPT_BY_REQUEST, self.hasher());
+        }
+    }
+
+    #[inline]
+    fn hash(&self, subject: Subject<'_>) -> u64 {
+        self.hash_of(Kind::of(subject), subject.id().as_bytes())
+    }
+
+    #[inline]
+    fn hash_of(&self, kind: Kind, id: &[u8]) -> u64 {
+        let mut hasher = self.seed.build_hasher();
+        hasher.write(id);
+        hasher.finish().wrapping_add(kind as u64)
+    }
+
+    fn hasher(&self) -> impl Fn(&Counter) -> u32 {
+        |counter| {
+            let subject = self.hash_of(counter.subject.kind(), counter.subject.bytes());
+            hash_of_counter(subject, counter.name)
+        }
+    }
+
+    #[inline]
+    fn lock(&self, hash: u64) -> MutexGuard<'_, Table> {
+        let [first, ..] = &*self.shards;
+        let shard = self.shards.get((hash >> (64 - SHARD_BITS)) as usize).unwrap_or(first);
+        try_lock(&shard.0).unwrap_or_else(|| wait(&shard.0))
+    }
+}
+
+/// Returns the table of a poisoned lock as well. Only a clock can panic, and tables are consistent then.
+#[inline]
+fn try_lock(shard: &Mutex<Table>) -> Option<MutexGuard<'_, Table>> {
+    match shard.try_lock() {
+        Ok(table) => Some(table),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Waits for the lock, at first with growing pauses.
+///
+/// Another thread holds it for some nanoseconds, and a thread that sleeps needs a system call to wake up.
+#[cold]
+fn wait(shard: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    for round in 0..8 {
+        for _ in 0..1 << round {
+            spin_loop();
+        }
+        if let Some(table) = try_lock(shard) {
+            return table;
+        }
+    }
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Mixes the hashes of a subject and of a name.
+#[inline]
+fn hash_of_counter(subject: u64, name: u64) -> u32 {
+    let product = u128::from(subject ^ name) * 0x9E37_79B9_7F4A_7C15_u128;
+    (((product >> 64) as u64 ^ product as u64) >> 32) as u32
+}
