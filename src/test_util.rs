@@ -43,6 +43,9 @@
 //! For example, a request to a layer with [`require_secure`](crate::ApiKeyLayer::require_secure) must have
 //! the content that the predicate reads.
 
+#[cfg(feature = "store")]
+mod store;
+
 use std::{fmt, future::poll_fn};
 
 use http::{
@@ -53,6 +56,8 @@ use http::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tower_service::Service;
 
+#[cfg(feature = "store")]
+pub use self::store::{StoreBehaviour, store_behaviours, store_conforms};
 use crate::{
     location::{KeyLocation, LocationKind},
     rejection::{Reason, Rejection},

@@ -21,6 +21,10 @@ const MTIME_RESOLUTION: Duration = Duration::from_secs(3);
 /// The state of the file that was last applied or reported as broken.
 #[derive(Default)]
 pub(super) struct Applied {
+    /// Grows each time the keys in memory are replaced.
+    pub(super) version: u64,
+    #[cfg(feature = "store")]
+    pub(super) log: super::change_log::ChangeLog,
     pub(super) stamp: Option<FileStamp>,
     /// The hash of the content, if it was loaded.
     hash: Option<u64>,
@@ -41,6 +45,12 @@ impl Applied {
         self.recheck_at =
             stamp.is_recent(MTIME_RESOLUTION).then(|| Instant::now() + MTIME_RESOLUTION);
         self.hash = None;
+    }
+
+    /// Returns whether the keys in memory are certainly those of a file with this stamp.
+    #[cfg(feature = "store")]
+    pub(super) fn is_settled(&self, stamp: FileStamp) -> bool {
+        self.stamp == Some(stamp) && self.hash.is_some() && self.recheck_at.is_none()
     }
 
     /// Makes the follower read the file again.
@@ -108,13 +118,24 @@ impl Shared {
             if records.is_empty() && polls.is_some_and(|polls| polls < EMPTY_POLLS) {
                 return Ok(Loaded::NotYet);
             }
-            replace_keys(&self.keys, records)?;
+            self.set_keys(applied, records)?;
             events.push(self.set_loaded());
         }
         events.extend(self.warnings(applied));
         applied.set_stamp(stamp);
         applied.hash = Some(hash);
         Ok(Loaded::Done(events))
+    }
+
+    /// Replaces the keys in memory.
+    pub(super) fn set_keys(&self, applied: &mut Applied, records: Vec<Record>) -> Result<(), At> {
+        #[cfg(feature = "store")]
+        let changed = self.changed_keys(&records);
+        replace_keys(&self.keys, records)?;
+        applied.version += 1;
+        #[cfg(feature = "store")]
+        applied.log.push(applied.version, changed);
+        Ok(())
     }
 
     /// Returns an event for each risk of the path that is new since the last call.

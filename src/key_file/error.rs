@@ -6,6 +6,8 @@ use std::{
 };
 
 use crate::error::KeyringError;
+#[cfg(feature = "store")]
+use crate::store::{StoreError, StoreErrorKind};
 
 /// The error of a key file or of a change to it.
 ///
@@ -146,6 +148,29 @@ impl KeyFileError {
             Fault::Refused(_) | Fault::Unreadable(_) => KeyFileErrorKind::Refused,
             _ => KeyFileErrorKind::Content,
         }
+    }
+}
+
+#[cfg(feature = "store")]
+impl From<KeyFileError> for StoreError {
+    fn from(error: KeyFileError) -> Self {
+        let kind = match &error.fault {
+            Fault::Refused(refused) => return refused.clone().into(),
+            Fault::Version | Fault::NewField(_) => StoreErrorKind::UnsupportedVersion,
+            Fault::Io(_, io) if io.kind() == io::ErrorKind::PermissionDenied => {
+                StoreErrorKind::Denied
+            }
+            _ => match error.kind() {
+                KeyFileErrorKind::ReadOnly => StoreErrorKind::Denied,
+                KeyFileErrorKind::NotAFile | KeyFileErrorKind::Content => StoreErrorKind::Corrupt,
+                KeyFileErrorKind::Refused => StoreErrorKind::Refused,
+                KeyFileErrorKind::Missing
+                | KeyFileErrorKind::Io
+                | KeyFileErrorKind::Locked
+                | KeyFileErrorKind::Unlinked => StoreErrorKind::Unavailable,
+            },
+        };
+        Self::new(kind, "key file").with_source(error)
     }
 }
 

@@ -43,7 +43,22 @@ impl Attributes {
 
 impl FileStamp {
     /// Follows symbolic links.
+    ///
+    /// While a rename replaces the file, the system can show the old file as deleted. So a file counts as deleted
+    /// only if the path leads to a deleted file for 50 ms.
     pub(super) fn of_path(path: &Path) -> Self {
+        let mut stamp = Self::resolve(path);
+        for _ in 0..10 {
+            if !stamp.is_unlinked() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            stamp = Self::resolve(path);
+        }
+        stamp
+    }
+
+    fn resolve(path: &Path) -> Self {
         match std::fs::metadata(path) {
             Ok(metadata) => Self::of(&metadata),
             Err(error) => Self::Unavailable(error.kind()),
@@ -156,7 +171,7 @@ fn read_at_most(file: &File, metadata: &Metadata, max: u64) -> io::Result<Vec<u8
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::{process::Command, sync::mpsc, thread};
+    use std::{fs, process::Command, sync::mpsc, thread, time::Instant};
 
     use super::*;
 
@@ -198,5 +213,26 @@ mod tests {
         let text = read_at_most(&File::open(&file).unwrap(), &metadata, 100).unwrap();
         assert_eq!(text.len(), 101);
         std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_during_a_poll_does_not_count_as_deleted() {
+        let folder = std::env::temp_dir().join(format!("file-stamp-poll-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, new) = (folder.join("keys.jsonl"), folder.join("new"));
+        fs::write(&path, "").unwrap();
+        let until = Instant::now() + Duration::from_millis(300);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while Instant::now() < until {
+                    fs::write(&new, "").unwrap();
+                    fs::rename(&new, &path).unwrap();
+                }
+            });
+            while Instant::now() < until {
+                assert!(!FileStamp::of_path(&path).is_unlinked());
+            }
+        });
+        fs::remove_dir_all(folder).unwrap();
     }
 }

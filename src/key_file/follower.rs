@@ -37,6 +37,11 @@ pub(super) fn run(file: &Weak<Shared>, stop: &Receiver<Infallible>) {
         // If an observer panics, the follower must go on.
         let polled = catch_unwind(AssertUnwindSafe(|| file.poll(&mut candidate)));
         pause = polled.unwrap_or(POLL_INTERVAL);
+        // A file that is still changing is no news.
+        #[cfg(feature = "store")]
+        if pause == POLL_INTERVAL {
+            file.notify_of_poll();
+        }
     }
 }
 

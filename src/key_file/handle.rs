@@ -48,6 +48,9 @@ pub(super) struct Shared {
     /// Locked while the file is read or written, so that no reload undoes a change.
     pub(super) applied: Mutex<Applied>,
     pub(super) status: Mutex<KeyFileStatus>,
+    /// Tells the tasks that follow this file as a store of each poll.
+    #[cfg(feature = "store")]
+    pub(super) polled: super::change_log::Polled,
     /// `None` if the file is not followed. The follower ends when the sender is dropped.
     pub(super) follower: Option<Sender<Infallible>>,
 }
@@ -197,7 +200,9 @@ impl KeyFile {
         &self,
         change: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
     ) -> Result<T, KeyFileError> {
-        self.shared.update(change).map_err(|(fault, line)| fault.at(&self.shared.path, line))
+        let changed = self.shared.update(change);
+        let (result, _) = changed.map_err(|(fault, line)| fault.at(&self.shared.path, line))?;
+        Ok(result)
     }
 }
 

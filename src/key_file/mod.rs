@@ -119,6 +119,8 @@
 //! An editor does not take the lock. Do not edit the file while another program changes it.
 
 mod applied;
+#[cfg(feature = "store")]
+mod change_log;
 mod document;
 mod error;
 mod event;
@@ -131,6 +133,8 @@ mod options;
 #[cfg(unix)]
 mod path_walk;
 mod status;
+#[cfg(feature = "store")]
+mod store;
 #[cfg(unix)]
 mod target;
 #[cfg(not(unix))]

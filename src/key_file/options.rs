@@ -131,6 +131,8 @@ impl KeyFileOptions {
         let status = KeyFileStatus { loaded_at: SystemTime::now(), keys: 0, problem: None };
         let shared = Arc::new(Shared {
             keys: keys.clock(move || clock()).build(),
+            #[cfg(feature = "store")]
+            polled: super::change_log::Polled::new(&path),
             path,
             formats: self.formats,
             clock: self.clock,

@@ -15,10 +15,11 @@ use super::{
 use crate::{Keyring, KeyringBuilder, error::KeyringError};
 
 impl Shared {
+    /// Makes a change. Returns its result with the version of the keys in memory.
     pub(super) fn update<T>(
         &self,
         change: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
-    ) -> Result<T, At> {
+    ) -> Result<(T, u64), At> {
         let of_file = |fault| (fault, None);
         // If there were keys before, a missing file is a mistake. A change must not create it again.
         let may_be_absent = self.create && self.keys.records().next().is_none();
@@ -64,7 +65,7 @@ impl Shared {
         };
         let mut events = Vec::new();
         if is_current || written != before {
-            match replace_keys(&self.keys, records) {
+            match self.set_keys(&mut applied, records) {
                 Ok(()) => {
                     let event = self.set_loaded();
                     events
@@ -79,9 +80,12 @@ impl Shared {
         } else {
             applied.invalidate();
         }
+        let version = applied.version;
         drop((applied, writer));
         events.iter().for_each(|event| self.emit(event));
-        Ok(done)
+        #[cfg(feature = "store")]
+        self.notify(version);
+        Ok((done, version))
     }
 
     /// Returns an empty keyring whose clock has whole seconds, as times in the file do.

@@ -192,7 +192,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
     }
 
     /// Stores a key that has changed. Once this has returned, requests read the new one.
-    fn put(&self, digest: KeyDigest, old: &StoredKey<C>, new: StoredKey<C>) {
+    pub(super) fn put(&self, digest: KeyDigest, old: &StoredKey<C>, new: StoredKey<C>) {
         let is_newly_revoked = new.is_revoked() && !old.is_revoked();
         self.shared.keys.pin().insert(digest, new);
         self.shared.revoked.fetch_add(is_newly_revoked.into(), Ordering::Relaxed);

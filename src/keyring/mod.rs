@@ -3,6 +3,7 @@ mod change;
 mod index;
 mod insert;
 mod list;
+mod put;
 mod read;
 mod remove;
 mod stored_key;

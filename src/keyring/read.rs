@@ -22,6 +22,12 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
         records.into_iter()
     }
 
+    /// Returns the digest of each key, in no order. Revoked and expired keys are included.
+    pub fn digests(&self) -> impl Iterator<Item = KeyDigest> + use<C> {
+        let digests: Vec<_> = self.shared.keys.pin().keys().copied().collect();
+        digests.into_iter()
+    }
+
     /// Returns the record of the key with this public id.
     #[must_use]
     pub fn record(&self, key_id: &str) -> Option<Record<C>> {

@@ -71,7 +71,7 @@ impl Anonymous {
     ///
     /// Use this rather than `extensions.get::<Anonymous>()`, which always finds the innermost layer. If layers
     /// for two client types are nested, the innermost layer can have other challenges. If the request has a
-    /// client of this type, or is [`Exempt`](crate::Exempt) for the layer of this type, this returns `None`.
+    /// client of this type, or is [`Exempt`] for the layer of this type, this returns `None`.
     #[must_use]
     pub fn of<C>(extensions: &Extensions) -> Option<&Self>
     where
@@ -87,7 +87,7 @@ impl Anonymous {
 impl Exempt {
     /// Finds the extension of the layer for this client type, or else of the innermost layer.
     ///
-    /// If the request has a client of this type, or is [`Anonymous`](crate::Anonymous) to the layer for this
+    /// If the request has a client of this type, or is [`Anonymous`] to the layer for this
     /// type, this returns `None`.
     #[must_use]
     pub fn of<C>(extensions: &Extensions) -> Option<&Self>

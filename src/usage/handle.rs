@@ -200,7 +200,7 @@ impl UsageBuilder {
     /// each hour removes the keys whose hours are over. With a writer, a key stays until its counts are written.
     ///
     /// If a verifier of your own returns ids of keys that it has not verified, strangers can fill the table. See
-    /// [`VerifyError::with_key_id`](crate::error::VerifyError::with_key_id).
+    /// [`VerifyError::with_key_id`](crate::verify::VerifyError::with_key_id).
     pub fn max_keys(self, max_keys: usize) -> Self {
         Self { max_keys, ..self }
     }

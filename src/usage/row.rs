@@ -147,7 +147,9 @@ pub struct LastUse {
 }
 
 impl LastUse {
-    pub(super) fn new(subject: Subject, at: SystemTime) -> Self {
+    /// Creates a last use from a store of your own.
+    #[must_use]
+    pub fn new(subject: Subject, at: SystemTime) -> Self {
         Self { subject, at }
     }
 

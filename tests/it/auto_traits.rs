@@ -7,6 +7,7 @@
     feature = "file",
     feature = "limit",
     feature = "metrics",
+    feature = "store",
     feature = "test-util",
     feature = "tracing",
     feature = "usage"
@@ -52,7 +53,12 @@ use tower_api_key::{
     require_scope::{RequireScopeLayer, RequireScopeService},
     respond::{GuardFuture, Json, Problem, RejectionWriter, Respond, Text},
     set_client_header::{SetClientHeaderLayer, SetClientHeaderService},
-    test_util::Unprotected,
+    store::{
+        Change, Changed, Cursor, Draft, KeyChange, KeyChangeKind, KeyStore, Listener, MemoryStore,
+        Mirrored, MirroredEvent, MirroredOptions, MirroredProblem, MirroredStatus, Page, Start,
+        StoreError, StoreErrorKind, Target, Write,
+    },
+    test_util::{StoreBehaviour, Unprotected},
     usage::{
         self, Counts, JsonLines, JsonLinesOptions, LastUse, Usage, UsageBatch, UsageBuilder,
         UsageError, UsageFileError, UsageFileErrorKind, UsageHistory, UsageRow, UsageSink,
@@ -97,7 +103,7 @@ are! {
     // Enums, and a digest.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Hash, Debug]
         ConfigErrorKind, KeyringErrorKind, ParseKeyErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest, Peer,
-        RateLimitHeaders, Subject<'static>, UsageFileErrorKind, Counts;
+        RateLimitHeaders, Subject<'static>, UsageFileErrorKind, Counts, KeyChangeKind, StoreErrorKind;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing, Counts;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug] Exempt;
 
@@ -116,6 +122,13 @@ are! {
     [Hash] [] KeyLocation;
     [Default] [] KeyFormat, Json, Problem, Text, Keyring<T>, KeyFileOptions, ResponseBody<T>,
         Usage, UsageHistory;
+
+    // Stores.
+    [Send, Sync, Unpin] [Clone, Eq, Debug] Cursor, Start, Target, Write;
+    [Send, Sync, Unpin] [Clone, Debug]
+        Change, KeyChange, MemoryStore, Mirrored, MirroredEvent, MirroredProblem, MirroredStatus, Page, StoreError;
+    [Send, Sync, Unpin] [Copy, Debug] StoreBehaviour;
+    [Send, Sync, Unpin] [Debug] Changed, Draft, MirroredOptions;
 
     // Types that can hold an error, a responder or a closure of a user.
     [Send, Sync, Unpin] [Clone, Debug]
@@ -142,7 +155,7 @@ are! {
 
     [Send, Sync] [Error]
         ConfigError, KeyringError, ParseDigestError, ParseKeyError, ParseFormatError, KeyFileError, ClientRejection, Rejection,
-        UsageError, UsageFileError;
+        UsageError, UsageFileError, StoreError;
 }
 
 #[test]
@@ -170,6 +183,8 @@ const _: fn() = || {
     is_pointer::<dyn LimitStore>();
     is_sink::<Box<dyn UsageSink>>();
     is_sink::<Arc<dyn UsageSink>>();
+    is_pointer::<dyn KeyStore>();
+    is_pointer::<dyn Listener>();
     is_pointer::<dyn Identity>();
 };
 

@@ -248,6 +248,7 @@ fn r26_no_public_type_prints_a_key_or_a_digest() {
     feature = "file",
     feature = "limit",
     feature = "metrics",
+    feature = "store",
     feature = "test-util",
     feature = "tracing",
     feature = "usage"
@@ -458,8 +459,68 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     sweep.print(&JsonLines::read([&path]).unwrap_err());
     sweep.print(&UsageFileErrorKind::Content);
 
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(print_stores(&sweep));
+
     let missing = support::public_types::missing(sweep.printed());
     assert!(missing.is_empty(), "print a value of these here: {missing:#?}");
+}
+
+#[cfg(all(feature = "file", feature = "store", feature = "test-util"))]
+async fn print_stores(sweep: &Arc<Sweep>) {
+    use tower_api_key::store::{
+        Change, Cursor, KeyStore, MemoryStore, Mirrored, MirroredEvent, Page, Start, Target,
+    };
+
+    let store = MemoryStore::new();
+    sweep.print(&store);
+    let insert = Change::insert(Record::new(KeyDigest::of(CANARY), Client::new("ci")));
+    sweep.print(&insert);
+    sweep.print(&insert.apply([]).unwrap().writes()[0]);
+    sweep.print(&insert.apply([]).unwrap());
+    sweep.print(&store.change(insert.clone()).await.unwrap());
+    sweep.print(&Change::insert_if_absent([Record::new(KeyDigest::of(SECOND), Client::new("x"))]));
+    sweep.print(insert.target());
+    sweep.print(&Target::Digests([KeyDigest::of(CANARY)].into()));
+    sweep.print(&Page::new());
+    sweep.print(&Start::Everything);
+    sweep.print(&Cursor::new("1"));
+    let error = store.change(insert.clone()).await.unwrap_err();
+    sweep.print(&error);
+    sweep.traces.are_not_in_error(&error);
+    sweep.print(&error.kind());
+    let observer = Arc::clone(sweep);
+    let options = Mirrored::options().observe(move |event| {
+        observer.print(event);
+        if let MirroredEvent::Changed(change) = event {
+            observer.print(change);
+            observer.print(&change.kind());
+        }
+    });
+    sweep.print(&options);
+    let keys = options.open(store).await.unwrap();
+    sweep.print(&keys);
+    keys.revoke_client("ci").await.unwrap();
+    sweep.print(&keys.status());
+    sweep.print(&tower_api_key::test_util::store_behaviours()[0]);
+
+    // A file that breaks while it is followed.
+    let folder = key_file_support::Folder::quick();
+    let file =
+        tower_api_key::key_file::KeyFile::options().create(true).open(folder.file()).unwrap();
+    let keys = Mirrored::open(file).await.unwrap();
+    std::fs::write(folder.file(), format!("{{\"v\":1}}\n{CANARY}\n")).unwrap();
+    let mut problem = None;
+    for _ in 0..3000 {
+        problem = keys.status().problem().cloned();
+        if problem.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let problem = problem.expect("the broken file is noticed within a minute");
+    sweep.print(&problem);
+    sweep.traces.are_not_in_error(problem.error());
 }
 
 /// A minted key, which a test inserts into a keyring.

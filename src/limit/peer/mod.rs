@@ -8,7 +8,7 @@
 //! | axum without a proxy | `peer::connect_info` (feature `axum`), which reads `ConnectInfo<SocketAddr>` |
 //! | tonic without a proxy | [`from_extension`]`(\|info: &TcpConnectInfo\| info.remote_addr())` |
 //! | hyper without a proxy | [`from_extension`], for the type that you insert for each connection |
-//! | behind a proxy | [`x_forwarded_for`] or [`forwarded`], with the number of your proxies |
+//! | behind a proxy | [`x_forwarded_for`] or [`forwarded()`], with the number of your proxies |
 //!
 //! # Behind a proxy
 //!

@@ -29,6 +29,35 @@ pub struct UsageHistory {
 }
 
 impl UsageHistory {
+    /// Creates a history from the rows and last uses of a store of your own.
+    ///
+    /// Rows of the same subject and hour are added. The last use of each key is the latest of those in the rows and
+    /// in the list. If a row of a key lacks the client and only one client has had the key, the row gets the client.
+    #[must_use]
+    pub fn new(
+        rows: impl IntoIterator<Item = UsageRow>,
+        last_uses: impl IntoIterator<Item = LastUse>,
+    ) -> Self {
+        let mut all = Merged::default();
+        rows.into_iter().for_each(|row| all.add(Entry::Row(row)));
+        last_uses.into_iter().for_each(|last_use| all.add(Entry::LastUse(last_use)));
+        all.into_history()
+    }
+
+    /// Sets the time since which every use of a key is known.
+    #[must_use]
+    pub fn with_since(mut self, time: impl Into<Option<SystemTime>>) -> Self {
+        self.since = time.into();
+        self
+    }
+
+    /// Sets the time since which every row is there.
+    #[must_use]
+    pub fn with_rows_since(mut self, time: impl Into<Option<SystemTime>>) -> Self {
+        self.rows_since = time.into();
+        self
+    }
+
     /// Returns a row for each key and hour, sorted by client, key and hour.
     #[must_use]
     pub fn rows(&self) -> &[UsageRow] {
@@ -144,6 +173,13 @@ impl Merged {
         self.last_uses.iter().map(|(subject, at)| LastUse::new(subject.clone(), *at))
     }
 
+    fn into_history(mut self) -> UsageHistory {
+        self.name_clients();
+        let last_uses = std::mem::take(&mut self.last_uses).into_iter();
+        let last_uses = last_uses.map(|(subject, at)| LastUse::new(subject, at)).collect();
+        UsageHistory { last_uses, rows: self.into_rows(), ..UsageHistory::default() }
+    }
+
     pub(super) fn into_rows(self) -> Vec<UsageRow> {
         let rows = self.rows.into_iter();
         rows.map(|((subject, hour), (counts, last))| UsageRow::new(subject, hour, counts, last))
@@ -237,11 +273,8 @@ pub(super) fn read_all<P: AsRef<Path>>(
         (history.since, history.rows_since) = (now, now);
     }
     history.gaps.sort_by_key(|gap| gap.start);
-    all.name_clients();
-    let last_uses = std::mem::take(&mut all.last_uses).into_iter();
-    history.last_uses = last_uses.map(|(subject, at)| LastUse::new(subject, at)).collect();
-    history.rows = all.into_rows();
-    Ok(history)
+    let UsageHistory { since, rows_since, cut_off, gaps, .. } = history;
+    Ok(UsageHistory { since, rows_since, cut_off, gaps, ..all.into_history() })
 }
 
 /// Reads one file. Returns `None` if the file has disappeared meanwhile.

@@ -2,6 +2,7 @@
 
 mod axum;
 mod by_hand;
+mod client_limit;
 mod limit;
 mod requests;
 mod tonic;
@@ -25,6 +26,7 @@ pub fn all(bench: &mut Bench, stores: &Stores) {
     tonic::cases(bench, stores);
     usage::cases(bench, stores);
     limit::cases(bench);
+    client_limit::cases(bench);
 }
 
 /// In a header, and with as little done to the response as the peers do.

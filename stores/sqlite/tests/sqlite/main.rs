@@ -1,0 +1,23 @@
+//! Keys in an SQLite database.
+
+mod access;
+mod as_root;
+mod changes;
+mod corrupt;
+
+mod child;
+mod conforms;
+mod crashes;
+mod faults;
+mod feed;
+mod long;
+mod migrate;
+mod processes;
+mod readme;
+mod roles;
+mod server;
+mod service;
+mod support;
+mod tables;
+#[cfg(feature = "usage")]
+mod usage;

@@ -1,0 +1,41 @@
+//! A guarded axum server on a real socket, and a client of it.
+
+use std::net::SocketAddr;
+
+use axum::{Router, body::Body, http::Request, routing::get};
+use hyper_util::{
+    client::legacy::{Client as HyperClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::net::TcpListener;
+use tower_api_key::{ApiKeyLayer, extract::header, store::Mirrored};
+
+/// Serves a handler that accepts the keys of a mirror. Returns the address.
+pub(crate) async fn serve(keys: Mirrored) -> SocketAddr {
+    let app = Router::new()
+        .route("/", get(async || "accepted"))
+        .layer(ApiKeyLayer::new(header("x-api-key"), keys));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+/// A client of a server.
+pub(crate) struct Caller {
+    address: SocketAddr,
+    client: HyperClient<HttpConnector, Body>,
+}
+
+impl Caller {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, client: HyperClient::builder(TokioExecutor::new()).build_http() }
+    }
+
+    /// Sends a request with this key and returns the status of the response.
+    pub(crate) async fn status(&self, key: &str) -> u16 {
+        let request = Request::get(format!("http://{}/", self.address)).header("x-api-key", key);
+        let response = self.client.request(request.body(Body::empty()).unwrap()).await.unwrap();
+        response.status().as_u16()
+    }
+}
