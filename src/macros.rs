@@ -42,4 +42,16 @@ macro_rules! opaque {
     )+};
 }
 
-pub(crate) use {accessors, opaque, pointers};
+/// Implements a `Debug` of errors that writes the text of `Display`.
+macro_rules! debug_as_display {
+    ($($Error:ty),+) => {$(
+        /// Writes the same text as `Display`, because `main` prints the `Debug` of a returned error.
+        impl std::fmt::Debug for $Error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+
+pub(crate) use {accessors, debug_as_display, opaque, pointers};

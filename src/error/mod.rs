@@ -27,6 +27,22 @@ pub use self::{
     parse::{ParseDigestError, ParseFormatError, ParseKeyError, ParseKeyErrorKind},
 };
 
+/// Writes the error of a file, with the path and the line.
+#[cfg(any(feature = "file", feature = "usage"))]
+pub(crate) fn write_in_file(
+    f: &mut std::fmt::Formatter<'_>,
+    path: &std::path::Path,
+    line: Option<usize>,
+    fault: &dyn std::fmt::Display,
+) -> std::fmt::Result {
+    // A path can contain line breaks, which would break a line of the log.
+    write!(f, "{}", path.display().to_string().escape_debug())?;
+    if let Some(line) = line {
+        write!(f, ", line {line}")?;
+    }
+    write!(f, ": {fault}")
+}
+
 /// The text about a scope, which a layer requires or a client has.
 const SCOPE: &str = "a scope is one or more visible ASCII characters but `\"` and `\\`";
 
@@ -73,12 +89,7 @@ macro_rules! kinds {
 /// Implements `Error`, and a `Debug` that writes the text of `Display`.
 macro_rules! errors {
     ($($Error:ident),+) => {$(
-        /// Writes the same text as `Display`, because `main` prints the `Debug` of a returned error.
-        impl std::fmt::Debug for $Error {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Display::fmt(self, f)
-            }
-        }
+        crate::macros::debug_as_display! { $Error }
 
         impl std::error::Error for $Error {}
     )+};

@@ -5,9 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::error::KeyringError;
 #[cfg(feature = "store")]
 use crate::store::{StoreError, StoreErrorKind};
+use crate::{
+    error::{KeyringError, write_in_file},
+    macros::debug_as_display,
+};
 
 /// The error of a key file or of a change to it.
 ///
@@ -242,21 +245,11 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A path can contain line breaks, which would break a line of the log.
-        write!(f, "{}", self.path.display().to_string().escape_debug())?;
-        if let Some(line) = self.line {
-            write!(f, ", line {line}")?;
-        }
-        write!(f, ": {}", self.fault)
+        write_in_file(f, &self.path, self.line, &self.fault)
     }
 }
 
-/// Shows the same text as `Display`, because a `main` that returns the error prints `Debug`.
-impl fmt::Debug for KeyFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+debug_as_display! { KeyFileError }
 
 impl Error for KeyFileError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
-use crate::error::KeyringError;
+use crate::{error::KeyringError, macros::debug_as_display};
 
 /// The error of a store.
 ///
@@ -114,12 +114,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-/// Shows the same text as `Display`, because a `main` that returns the error prints `Debug`.
-impl fmt::Debug for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+debug_as_display! { StoreError }
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {

@@ -25,7 +25,7 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use support::{KEY, OTHER, SPOTS, WRONG, keys, strict, value};
+use support::{KEY, OTHER, SPOTS, WRONG, keys, log::Log, strict, value};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tonic::{
     Code,
@@ -767,26 +767,10 @@ fn metrics_count_a_blocked_request_once_with_the_name_of_the_limit() {
 /// Runs with a log, and returns its lines.
 #[cfg(feature = "tracing")]
 pub(crate) fn logged(run: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend(text);
-            Ok(text.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-    tracing::subscriber::with_default(log.finish(), run);
-    let text = String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap();
-    text.lines().map(str::to_owned).collect()
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.writer());
+    tracing::subscriber::with_default(subscriber.finish(), run);
+    log.text().lines().map(str::to_owned).collect()
 }
 
 #[cfg(feature = "tracing")]

@@ -8,13 +8,12 @@ use std::{convert::Infallible, sync::Arc};
 
 use http::{Method, Request, Response, request};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-use support::{KEY, OTHER, WRONG, ask};
+use support::{KEY, OTHER, WRONG, ask, keys_of_three_clients as keys};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Client, KeyDigest, Keyring, Rejection, RequireScopeLayer,
+    ApiKeyLayer, Client, KeyDigest, Rejection, RequireScopeLayer,
     extract::{Extract, RequestHead, bearer, header, query},
     observe::{Decision, Metrics, Observe},
-    record::Record,
     rejection::Reason,
     respond,
     verify::{self, PresentedKey, Verify, VerifyError},
@@ -46,22 +45,6 @@ impl Scraped {
         lines.sort_unstable();
         lines
     }
-}
-
-/// Returns the keys of three clients. `mobile-app` has two keys, and the key of `former` is revoked.
-fn keys() -> Keyring {
-    let keys = Keyring::new();
-    for (key, id, client) in [
-        (KEY, "OldKey01", "mobile-app"),
-        ("the-new-key-of-the-mobile-app", "NewKey02", "mobile-app"),
-        (OTHER, "CiCiCiK3", "ci"),
-        ("key-to-be-revoked", "FormerK4", "former"),
-    ] {
-        let record = Record::new(KeyDigest::of(key), Client::new(client));
-        keys.insert_record(record.with_id(id).unwrap()).unwrap();
-    }
-    assert!(keys.revoke_key("FormerK4"));
-    keys
 }
 
 fn get(key: &str) -> request::Builder {

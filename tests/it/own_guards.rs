@@ -600,30 +600,16 @@ async fn a_guard_outside_reports_its_rejection_itself() {
 #[cfg(any(feature = "axum", feature = "tracing"))]
 #[test]
 fn the_500_of_a_guard_has_one_line_in_the_log_and_a_rejection_has_none() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
+    let log = crate::support::log::Log::default();
     let subscriber = tracing_subscriber::fmt().with_ansi(false);
-    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    let subscriber = subscriber.with_writer(log.writer()).finish();
     tracing::subscriber::with_default(subscriber, || {
         let request = Request::new(());
         let head = RequestHead::of(&request);
         assert_eq!(respond::reject(head, Rejection::new(Reason::Forbidden)).status(), 403);
         assert_eq!(respond::server_error(head, "Put the layer outside.").status(), 500);
     });
-    let log = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let log = log.text();
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains("ERROR tower_api_key") && log.contains("Put the layer outside."), "{log}");
 }

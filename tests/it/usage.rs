@@ -14,12 +14,11 @@ use std::{
 };
 
 use http::Request;
-use support::{KEY, OTHER, WRONG, ask};
+use support::{KEY, OTHER, WRONG, ask, keys_of_three_clients as keys};
 use tower_api_key::{
     ApiKeyLayer, Client, Identity, KeyDigest, Keyring, Rejection,
     extract::header,
     observe::{Decision, Observe},
-    record::Record,
     rejection::Reason,
     usage::{Counts, LastUse, Subject, Usage, UsageBuilder, UsageRow},
     verify::{self, PresentedKey, VerifyError},
@@ -91,22 +90,6 @@ fn line(row: &UsageRow) -> String {
 
 fn lines(rows: &[UsageRow]) -> Vec<String> {
     rows.iter().map(line).collect()
-}
-
-/// Keys of two clients, with a revoked key.
-fn keys() -> Keyring {
-    let keys = Keyring::new();
-    for (key, id, client) in [
-        (KEY, "OldKey01", "mobile-app"),
-        ("the-new-key-of-the-mobile-app", "NewKey02", "mobile-app"),
-        (OTHER, "CiCiCiK3", "ci"),
-        ("key-to-be-revoked", "FormerK4", "former"),
-    ] {
-        let record = Record::new(KeyDigest::of(key), Client::new(client));
-        keys.insert_record(record.with_id(id).unwrap()).unwrap();
-    }
-    assert!(keys.revoke_key("FormerK4"));
-    keys
 }
 
 fn get(key: &str) -> http::request::Builder {

@@ -405,22 +405,8 @@ async fn concurrent_flushes_all_wait_for_a_write_that_began_after_them() {
 #[cfg(feature = "tracing")]
 #[test]
 fn the_log_has_a_line_when_writing_begins_to_fail_and_when_it_works_again() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+    let log = crate::support::log::Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.writer()).with_ansi(false);
     tracing::subscriber::with_default(subscriber.finish(), || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
@@ -436,7 +422,7 @@ fn the_log_has_a_line_when_writing_begins_to_fail_and_when_it_works_again() {
             }
         });
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let lines: Vec<_> = text.lines().filter(|line| line.contains("tower_api_key::usage")).collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("WARN") && lines[0].contains("the store is down"), "{text}");

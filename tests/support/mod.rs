@@ -22,6 +22,7 @@ use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, Rejection,
     extract::{self, Extract, bearer, cookie, header, query, scheme},
     observe::Observe,
+    record::Record,
     rejection::Reason,
     verify::{self, PresentedKey, Verify, VerifyError},
 };
@@ -34,6 +35,22 @@ pub(crate) const OTHER: &str = "the-other-good-key-9876543210";
 
 /// A key of no client.
 pub(crate) const WRONG: &str = "a-key-that-was-never-issued-0000";
+
+/// Returns the keys of three clients. `mobile-app` has two keys, and the key of `former` is revoked.
+pub(crate) fn keys_of_three_clients() -> Keyring {
+    let keys = Keyring::new();
+    for (key, id, client) in [
+        (KEY, "OldKey01", "mobile-app"),
+        ("the-new-key-of-the-mobile-app", "NewKey02", "mobile-app"),
+        (OTHER, "CiCiCiK3", "ci"),
+        ("key-to-be-revoked", "FormerK4", "former"),
+    ] {
+        let record = Record::new(KeyDigest::of(key), Client::new(client));
+        keys.insert_record(record.with_id(id).unwrap()).unwrap();
+    }
+    assert!(keys.revoke_key("FormerK4"));
+    keys
+}
 
 pub(crate) fn keys() -> Keyring {
     let keys = Keyring::new();

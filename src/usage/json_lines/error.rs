@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::{error::write_in_file, macros::debug_as_display};
+
 /// The error of a usage file.
 ///
 /// The error names the file, the line and the reason, and never a value.
@@ -145,21 +147,11 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for UsageFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A path can contain line breaks, which would break a line of the log.
-        write!(f, "{}", self.path.display().to_string().escape_debug())?;
-        if let Some(line) = self.line {
-            write!(f, ", line {line}")?;
-        }
-        write!(f, ": {}", self.fault)
+        write_in_file(f, &self.path, self.line, &self.fault)
     }
 }
 
-/// Shows the same text as `Display`, because a `main` that returns the error prints `Debug`.
-impl fmt::Debug for UsageFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+debug_as_display! { UsageFileError }
 
 impl Error for UsageFileError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {

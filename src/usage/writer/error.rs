@@ -1,5 +1,7 @@
 use std::{error::Error, fmt, io, sync::Arc};
 
+use crate::macros::debug_as_display;
+
 /// The reason why a writer did not start, or why counts were not written.
 ///
 /// The counts stay in memory, and the writer tries again.
@@ -51,12 +53,7 @@ impl fmt::Display for UsageError {
     }
 }
 
-/// Shows the same text as `Display`, because a `main` that returns the error prints `Debug`.
-impl fmt::Debug for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+debug_as_display! { UsageError }
 
 impl Error for UsageError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
