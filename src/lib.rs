@@ -118,7 +118,7 @@
 //! |---|---|---|
 //! | `file` | `key_file`: reads keys from a file and watches it for changes. The command `apikey` of the package `tower-api-key-cli` changes the file | no |
 //! | `limit` | `limit`: limits how often a client may call, and how often a peer may send wrong keys | no |
-//! | `store` | `store`: keys in a store that several processes share, such as a database. A process holds all records in memory and follows the store. Requires tokio | no |
+//! | `store` | `store`: keys in a store that several processes share, such as a database. A process holds all records in memory, or the keys in use, and follows the store. Requires tokio | no |
 //! | `tracing` | `observe::Tracing`: writes a log event for every decision. The log also reports loaded keys, problems of a key file, and a `RequireScopeLayer` without an `ApiKeyLayer` around it | no |
 //! | `metrics` | `observe::Metrics`: counts decisions by outcome, reason, location, client and key | no |
 //! | `usage` | `usage`: counts the requests of each key by hour, and remembers its last use. A file or a store of your own keeps the counts, and `apikey usage` prints them | no |

@@ -265,6 +265,26 @@ fn a_required_scope_costs_a_client_with_the_scope_no_allocation() {
     assert!(status == 403 && rejected > 0, "no allocation was counted");
 }
 
+#[cfg(feature = "store")]
+#[test]
+fn a_hit_of_a_cache_allocates_nothing_beside_its_client() {
+    use tower_api_key::store::{Cached, Change, MemoryStore};
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let keys = runtime.block_on(async {
+        let store = MemoryStore::new();
+        let record = Record::new(KeyDigest::of(KEY), Client::new("default"));
+        Change::insert(record).commit(&store).await.unwrap();
+        let keys = Cached::open(store).await.unwrap();
+        let mut service = ApiKeyLayer::new(header("x-api-key"), keys.clone()).layer(Inner);
+        let response = service.call(with("x-api-key", KEY)()).await.unwrap();
+        assert_eq!(response.status(), 200, "a miss");
+        keys
+    });
+    let layer = ApiKeyLayer::new(header("x-api-key"), keys).no_cache_headers();
+    assert_eq!(allocations(&layer, with("x-api-key", KEY)), (200, allocations_of_insert()));
+}
+
 #[cfg(feature = "limit")]
 mod limits {
     use std::net::Ipv4Addr;

@@ -123,11 +123,11 @@ async fn a_mirror_takes_at_most_twice_its_memory_while_it_loads() {
     let (_, peak) = report("first load", started);
     assert!(at_rest <= 280 && peak <= 2 * at_rest, "{at_rest} {peak}");
 
-    // If all is new, the keys of both loads are in memory, and the digests of those that go.
+    // If all is new, the keys of both loads are in memory.
     for (what, first, most) in [
-        ("the same again", 0, 1.5),
-        ("a tenth is new", count() / 10, 1.5),
-        ("all is new", u32::MAX / 2, 2.2),
+        ("the same again", 0, 1.25),
+        ("a tenth is new", count() / 10, 1.25),
+        ("all is new", u32::MAX / 2, 2.0),
     ] {
         PEAK.store(NOW.load(Relaxed), Relaxed);
         let (done, is_done) = oneshot::channel();

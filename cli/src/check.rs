@@ -4,16 +4,16 @@ use std::time::SystemTime;
 
 use serde_json::json;
 use tower_api_key::{
-    Client, KeyDigest, Keyring, error::ParseKeyErrorKind, key_file::KeyFile, record::Record,
+    Client, KeyDigest, Keyring, error::ParseKeyErrorKind, record::Record, store::Page,
 };
 
-use crate::{Failure, failure::describe, output, prompt};
+use crate::{Failure, failure::describe, output, prompt, store::Store};
 
-pub(crate) fn check(file: &KeyFile, json: bool) -> Result<(), Failure> {
+pub(crate) fn check(store: &Store, json: bool) -> Result<(), Failure> {
     let key = prompt::read_key()?;
     let now = SystemTime::now();
-    let Some(record) = file.record_by_digest(&KeyDigest::of(&*key)) else {
-        return Err(reject_unknown(file, json, &key, now)?);
+    let Some(record) = store.find(&KeyDigest::of(&*key))? else {
+        return Err(reject_unknown(store, json, &key, now)?);
     };
     let reason = record.check(now).err();
     if json {
@@ -32,7 +32,7 @@ pub(crate) fn check(file: &KeyFile, json: bool) -> Result<(), Failure> {
     }
 }
 
-/// Describes the state of a key that is in the file. The text begins with the key's id.
+/// Describes the state of a key that is in the store. The text begins with the key's id.
 fn describe_key(record: &Record, now: SystemTime) -> String {
     let key = format!(
         "key {} of {}",
@@ -50,6 +50,7 @@ fn describe_key(record: &Record, now: SystemTime) -> String {
     let successor = successor.unwrap_or_default();
     match output::classify(record, now) {
         "revoked" => format!("{key} was revoked{}", format_time(record.revoked())),
+        "paused" => format!("{key} was paused{}", format_time(record.paused())),
         "not yet" => format!("{key} becomes valid{}", format_time(record.not_before())),
         _ if record.check(now).is_ok() => {
             let end = end.map(|_| format!(", expires{}", format_time(end))).unwrap_or_default();
@@ -62,18 +63,18 @@ fn describe_key(record: &Record, now: SystemTime) -> String {
     }
 }
 
-/// Explains why a key is not in the file.
+/// Explains why a key is not in the store.
 fn reject_unknown(
-    file: &KeyFile,
+    store: &Store,
     json: bool,
     key: &[u8],
     now: SystemTime,
 ) -> Result<Failure, Failure> {
     let why = match strip_pasted(key) {
-        None => explain_unknown(file, key),
+        None => explain_unknown(store, key)?,
         Some((inner, around)) => {
-            let verdict = match file.record_by_digest(&KeyDigest::of(inner)) {
-                None => format!("invalid: {}", explain_unknown(file, inner)),
+            let verdict = match store.find(&KeyDigest::of(inner))? {
+                None => format!("invalid: {}", explain_unknown(store, inner)?),
                 Some(record) if record.check(now).is_ok() => {
                     format!("valid: {}", describe_key(&record, now))
                 }
@@ -88,13 +89,15 @@ fn reject_unknown(
     Ok(Failure::rejected("unknown", format!("invalid: {why}")))
 }
 
-fn explain_unknown(file: &KeyFile, key: &[u8]) -> String {
+/// The formats are those of a key file, or those of the first keys of a database, which can be large.
+fn explain_unknown(store: &Store, key: &[u8]) -> Result<String, Failure> {
     if let Err(malformed) = Keyring::new().insert(key, Client::new("check")) {
-        return describe(&malformed);
+        return Ok(describe(&malformed));
     }
-    let mut malformed = file.records().filter_map(|record| record.format()?.parse(key).err());
+    let records = store.page(&Page::new().with_limit(store.batch()))?;
+    let mut malformed = records.iter().filter_map(|record| record.format()?.parse(key).err());
     let mistyped = malformed.find(|error| error.kind() == ParseKeyErrorKind::Checksum);
-    mistyped.map_or_else(|| "no such key".to_owned(), |error| error.to_string())
+    Ok(mistyped.map_or_else(|| "no such key".to_owned(), |error| error.to_string()))
 }
 
 /// Removes words and quotes that people paste with a key, and names them.

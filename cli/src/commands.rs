@@ -1,69 +1,81 @@
-//! Runs the subcommands. Subcommands with their own file are called from here.
+//! Runs the subcommands.
 
-use std::time::SystemTime;
+use std::ffi::OsStr;
 
 use clap::CommandFactory as _;
-use tower_api_key::{
-    error::{KeyringError, KeyringErrorKind},
-    key::KeyFormat,
-    key_file::{KeyFile, KeyFileEvent},
-    record::Record,
-    rejection::Reason,
-};
+use serde_json::json;
+use tower_api_key::{key::KeyFormat, store::Change};
 
 use crate::{
     Failure,
-    args::{Args, Command},
+    args::{Args, Command, DEFAULT_FILE},
     check::check,
-    import::{import, import_bulk},
+    copy::copy,
+    edit::{edit, pause, resume},
+    import::{Import, import, import_bulk},
     issue::issue,
-    list::{list, sort_records},
-    output, prompt,
+    list::list,
+    output,
+    prune::prune,
+    revoke::{Target, revoke},
     rotate::rotate,
+    show::show,
+    store::{Engine, Store, find_engine, key_file},
     usage::usage,
 };
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let Args { file, json, command } = args;
-    if file.is_empty() {
-        return Err(Failure::usage("--file needs a file name"));
-    }
-    let open = |create| {
-        let options = KeyFile::options().create(create).follow(false);
-        options.observe(move |event| warn(event, json)).open(&file)
-    };
+    let Args { file, store, json, command } = args;
+    let engine = || choose_engine(file.as_deref(), store.as_deref());
+    let open = |create| Store::open(&*engine()?, create, json);
     match command {
-        Command::Issue { client, prefix, key } => {
+        Command::Issue { client, prefix, key, author } => {
             key.check_lifetime()?;
-            issue(&open(true)?, json, &client, &KeyFormat::new(prefix)?, &key)
+            issue(&open(true)?, json, &client, &KeyFormat::new(prefix)?, &key, &author)
         }
-        Command::List { from, unused } => list(&open(false)?, json, from, unused),
+        Command::List { from, filter } => list(&open(false)?, json, from, &filter),
+        Command::Show { key_id } => show(&open(false)?, json, &key_id),
+        Command::Edit { key_id, edit: args } => {
+            args.key.check_lifetime()?;
+            edit(&open(false)?, json, &key_id, args)
+        }
         Command::Usage { from, client, last } => {
-            // Without a key file, the usage data alone is printed.
-            let keys = KeyFile::options().follow(false).open(&file).ok();
-            usage(json, from, client.as_deref(), &last, keys.as_ref())
+            usage(json, from, client.as_deref(), &last, &*engine()?)
         }
-        Command::Rotate { key_id, overlap, prefix } => {
+        Command::Rotate { key_id, overlap, prefix, remarks } => {
             let format = prefix.map(KeyFormat::new).transpose()?;
-            rotate(&open(false)?, json, &key_id, overlap, format)
+            let store = open(false)?;
+            let change = Change::rotate(&*key_id, overlap);
+            let change = format.into_iter().fold(change, Change::with_format);
+            rotate(&store, json, &key_id, remarks.add_to(change, &store))
         }
-        Command::Revoke { target, confirm } => {
+        Command::Revoke { target, remarks, confirm } => {
             let target = match (target.key_id, target.client) {
                 (Some(key_id), _) => Target::Key(key_id),
                 (None, client) => Target::Client(client.unwrap_or_default()),
             };
-            revoke(&open(false)?, json, &target, confirm.yes)
+            revoke(&open(false)?, json, &target, &remarks, confirm.yes)
         }
+        Command::Pause { key_id } => pause(&open(false)?, json, &key_id),
+        Command::Resume { key_id } => resume(&open(false)?, json, &key_id),
         Command::Check => check(&open(false)?, json),
-        Command::Import { client, prefix, key, .. } => {
+        Command::Import { client, mode, prefix, key, author } => {
             key.check_lifetime()?;
             let format = prefix.map(KeyFormat::new).transpose()?;
+            let store = open(true)?;
+            let import_args = Import { store: &store, json, mode, key, author, format };
             match client {
-                Some(client) => import(&open(true)?, json, &client, &key, format.as_ref()),
-                None => import_bulk(&open(true)?, json, &key, format.as_ref()),
+                Some(client) => import(&import_args, &client),
+                None => import_bulk(&import_args),
             }
         }
         Command::Prune { confirm } => prune(&open(false)?, json, confirm.yes),
+        Command::Copy { from, to } => {
+            let from = Store::open(&*find_engine("--from", &from)?, false, json)?;
+            let to = Store::open(&*find_engine("--to", &to)?, true, json)?;
+            copy(&from, &to, json)
+        }
+        Command::Migrate => migrate(&*engine()?, json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "apikey", &mut script);
@@ -72,88 +84,30 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn warn(event: &KeyFileEvent, json: bool) {
-    let why = match event {
-        KeyFileEvent::WritableByOthers => {
-            "another user can write or replace the file: check the owner and mode of the file and of \
-             each folder on its path"
-        }
-        KeyFileEvent::HasOtherNames => {
-            "the file has another name (a hard link or a mount): a service that reads it by that name \
-             does not see this change"
-        }
-        _ => return,
-    };
-    output::warn(why, json);
-}
-
-/// The keys that `revoke` revokes.
-enum Target {
-    Key(String),
-    Client(String),
-}
-
-impl Target {
-    fn matches(&self, record: &Record) -> bool {
-        match self {
-            Self::Key(id) => record.id() == Some(id),
-            Self::Client(id) => record.client().id() == id,
-        }
+/// Chooses the store that the options or the environment name.
+fn choose_engine(file: Option<&OsStr>, store: Option<&OsStr>) -> Result<Box<dyn Engine>, Failure> {
+    match (file, store) {
+        (Some(file), _) if file.is_empty() => Err(Failure::usage("--file needs a file name")),
+        (Some(_), Some(_)) => Err(Failure::usage(
+            "API_KEYS_FILE and API_KEYS_STORE are both set: unset one, or add --file or --store",
+        )),
+        (Some(file), None) => Ok(key_file(file)),
+        (None, Some(store)) => find_engine("--store", store),
+        (None, None) => Ok(key_file(DEFAULT_FILE.as_ref())),
     }
 }
 
-fn revoke(file: &KeyFile, json: bool, target: &Target, yes: bool) -> Result<(), Failure> {
-    let matching = sort_records(file.records().filter(|record| target.matches(record)));
-    if matching.is_empty() {
-        return Err(match target {
-            Target::Key(_) => KeyringError::from(KeyringErrorKind::UnknownKeyId).into(),
-            Target::Client(_) => {
-                let why = "this client has no key: `apikey list` shows all clients";
-                Failure::rejected("unknown_client", why)
-            }
-        });
+fn migrate(engine: &dyn Engine, json: bool) -> Result<(), Failure> {
+    let migrated = Store::migrate(engine)?;
+    let place = Store::open(engine, false, json)?.place();
+    let (from, to) = (migrated.from, migrated.to);
+    if json {
+        return output::print_json(&json!({ "store": place, "from": from, "to": to }));
     }
-    let live: Vec<_> = matching.iter().filter(|record| record.revoked().is_none()).collect();
-    if live.is_empty() {
-        if json {
-            return output::print_count(json, "revoked", 0);
-        }
-        output::print_message("Already revoked.");
-        return Ok(());
-    }
-    preview(json, "These keys will be revoked permanently:", live.iter().copied());
-    prompt::confirm(yes, &format!("Revoke {}?", output::format_keys(live.len())))?;
-    let revoked = match target {
-        Target::Key(id) => usize::from(file.revoke_key(id)?),
-        Target::Client(id) => file.revoke_client(id)?,
-    };
-    output::print_count(json, "revoked", revoked)
-}
-
-fn prune(file: &KeyFile, json: bool, yes: bool) -> Result<(), Failure> {
-    let now = SystemTime::now();
-    let is_dead = |record: &Record| {
-        matches!(record.check(now).err(), Some(Reason::Revoked | Reason::Expired))
-    };
-    let dead = sort_records(file.records().filter(is_dead));
-    if !dead.is_empty() {
-        preview(json, "These keys will be deleted:", &dead);
-        prompt::confirm(yes, &format!("Delete {}?", output::format_keys(dead.len())))?;
-    }
-    let pruned = if dead.is_empty() { 0 } else { file.prune()? };
-    output::print_count(json, "pruned", pruned)
-}
-
-/// Prints the keys that a change affects, before the change. A script with `--json` gets no preview.
-fn preview<'a>(json: bool, title: &str, records: impl IntoIterator<Item = &'a Record>) {
-    if json && !prompt::can_ask() {
-        return;
-    }
-    let now = SystemTime::now();
-    output::print_message(title);
-    for record in records {
-        let client = output::escape(record.client().id());
-        let id = record.id().unwrap_or_default();
-        output::print_message(&format!("  {id}  {client}  {}", output::classify(record, now)));
-    }
+    output::print_message(&match from {
+        None => format!("Created the tables of {place}, with version {to}."),
+        Some(from) if from == to => format!("The tables of {place} have version {to} already."),
+        Some(from) => format!("Upgraded the tables of {place} from version {from} to {to}."),
+    });
+    Ok(())
 }

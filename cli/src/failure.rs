@@ -8,7 +8,8 @@ use std::{
 use serde_json::json;
 use tower_api_key::{
     error::{KeyringError, KeyringErrorKind, ParseFormatError},
-    key_file::{KeyFileError, KeyFileErrorKind},
+    key_file::KeyFileError,
+    store::{StoreError, StoreErrorKind},
     usage::UsageFileError,
 };
 
@@ -24,7 +25,7 @@ pub(crate) struct Failure {
 
 const REJECTED: u8 = 1;
 const USAGE: u8 = 2;
-const FILE: u8 = 3;
+const STORE: u8 = 3;
 /// The exit code by which a shell reports a process that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
@@ -59,19 +60,29 @@ impl Failure {
     }
 }
 
-impl From<KeyFileError> for Failure {
-    fn from(error: KeyFileError) -> Self {
-        let cause = error.source().and_then(<dyn Error>::downcast_ref::<KeyringError>);
-        match (error.kind(), cause) {
-            (KeyFileErrorKind::Refused, Some(cause)) => cause.clone().into(),
-            (kind, _) => Self { code: FILE, kind: kind.as_str(), message: error.to_string() },
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        if let Some(refused) = error.refused() {
+            return refused.clone().into();
         }
+        let in_file = error.source().and_then(<dyn Error>::downcast_ref::<KeyFileError>);
+        if let Some(error) = in_file {
+            return Self { code: STORE, kind: error.kind().as_str(), message: error.to_string() };
+        }
+        let (code, advice) = match error.kind() {
+            StoreErrorKind::Conflict => (REJECTED, ". Try again"),
+            StoreErrorKind::OutcomeUnknown => {
+                (STORE, ". The change may be made: `apikey list` shows whether it is")
+            }
+            _ => (STORE, ""),
+        };
+        Self { code, kind: error.kind().as_str(), message: format!("{error}{advice}") }
     }
 }
 
 impl From<UsageFileError> for Failure {
     fn from(error: UsageFileError) -> Self {
-        Self { code: FILE, kind: error.kind().as_str(), message: error.to_string() }
+        Self { code: STORE, kind: error.kind().as_str(), message: error.to_string() }
     }
 }
 

@@ -1,50 +1,70 @@
 //! Issues a key.
 
-use std::{path::Path, time::SystemTime};
+use std::time::SystemTime;
 
-use tower_api_key::{key::KeyFormat, key_file::KeyFile, record::Record};
+use serde_json::Value;
+use tower_api_key::{
+    key::KeyFormat,
+    record::Record,
+    store::{Change, Changed, Write},
+};
 
 use crate::{
     Failure,
-    args::KeyArgs,
+    key_args::{Author, KeyArgs},
     output,
     print_key::{print_key, report_unprinted, require_stdout},
+    store::Store,
 };
 
 pub(crate) fn issue(
-    file: &KeyFile,
+    store: &Store,
     json: bool,
     client: &str,
     format: &KeyFormat,
     args: &KeyArgs,
+    author: &Author,
 ) -> Result<(), Failure> {
     require_stdout()?;
-    let (minted, is_new) = file.update(|keys| {
-        let minted = format.mint()?;
-        keys.insert_record(args.complete(Record::of(&minted, args.build_client(client))))?;
-        Ok((minted, is_missing(file.path())))
-    })?;
-    let (id, digest) = (minted.id().to_owned(), minted.digest());
-    let issued = file.record(&id).filter(|_| json).map(|record| {
-        let mut issued = output::add_path(output::to_json(&record, SystemTime::now()), file);
-        issued["file_created"] = is_new.into();
-        issued
+    let is_new = store.is_missing();
+    let complete = args.clone();
+    let issue = Change::issue_with(format, args.build_client(client), move |record| {
+        complete.complete(record)
     });
+    let changed = store.commit(issue.with_by(author.name(store)))?;
+    let issued = json.then(|| find_issued(&changed, store, is_new)).flatten();
+    let Some(minted) = changed.into_minted() else { return Err(lost_key()) };
+    let id = minted.id().to_owned();
     if let Err(error) = print_key(minted, issued) {
-        let undone = file.update(|keys| Ok(keys.remove(&digest))).map(drop);
+        let undone = store.commit(Change::remove(&*id)).map(drop);
         return Err(report_unprinted(&error, &id, undone));
     }
     if !json {
         output::print_message(&format!(
-            "Issued {id}. The key cannot be shown again, because the file stores only its digest."
+            "Issued {id}. The key cannot be shown again, because the {} stores only its digest.",
+            store.noun()
         ));
         let verb = if is_new { "Created" } else { "Wrote" };
-        output::print_message(&format!("{verb} {}.", output::format_path(file)));
+        output::print_message(&format!("{verb} {}.", store.place()));
     }
     Ok(())
 }
 
-/// Returns whether the change creates the file. Call this inside the change, which holds the lock.
-pub(crate) fn is_missing(path: &Path) -> bool {
-    !path.exists()
+fn find_issued(changed: &Changed, store: &Store, is_new: bool) -> Option<Value> {
+    let record = inserted(changed).next()?;
+    let issued = output::add_place(output::to_json(record, SystemTime::now()), store);
+    Some(output::add_is_new(issued, store, is_new))
+}
+
+/// Returns the records that a change has inserted.
+pub(crate) fn inserted(changed: &Changed) -> impl Iterator<Item = &Record> {
+    changed.writes().iter().filter_map(|write| match write {
+        Write::Insert(record) => Some(record),
+        Write::Update(_) | Write::Remove(_) => None,
+    })
+}
+
+/// Returns an error that no store of this command causes.
+pub(crate) fn lost_key() -> Failure {
+    Failure::rejected("output", "the store returned no key")
 }

@@ -1,10 +1,12 @@
-//! The command `apikey` issues, lists, rotates and revokes the keys in a file.
+//! The command `apikey` issues, lists, rotates and revokes the keys in a file or a database.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod check;
 mod commands;
+mod copy;
+mod edit;
 mod failure;
 mod import;
 mod issue;
@@ -13,7 +15,11 @@ mod list;
 mod output;
 mod print_key;
 mod prompt;
+mod prune;
+mod revoke;
 mod rotate;
+mod show;
+mod store;
 mod time_args;
 mod usage;
 mod usage_data;
@@ -46,16 +52,9 @@ fn wants_json() -> bool {
 fn parse_args(json: bool) -> Result<args::Args, Failure> {
     let parse = || {
         let matches = args::Args::command().try_get_matches()?;
-        let mut args = args::Args::from_arg_matches(&matches)?;
-        // An empty variable counts as unset.
-        let is_unset =
-            args.file.is_empty() && matches.value_source("file") == Some(ValueSource::EnvVariable);
-        if is_unset {
-            args.file = args::DEFAULT_FILE.into();
-        }
-        Ok(args)
+        Ok((args::Args::from_arg_matches(&matches)?, matches))
     };
-    parse().map_err(|error: clap::Error| {
+    let parsed = parse().map_err(|error: clap::Error| {
         use ErrorKind::{
             DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
             InvalidSubcommand, MissingSubcommand, UnknownArgument,
@@ -75,7 +74,27 @@ fn parse_args(json: bool) -> Result<args::Args, Failure> {
         };
         let message = redact_arguments(&error.render().to_string(), min_len);
         Failure::usage(format!("{}{hint}", message.trim_start_matches("error: ")))
-    })
+    });
+    let (mut args, matches) = parsed?;
+    let is_option = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match (is_option("file"), is_option("store")) {
+        (false, false) => {
+            // An empty variable counts as unset.
+            for address in [&mut args.file, &mut args.store] {
+                address.take_if(|address| address.is_empty());
+            }
+        }
+        _ if matches!(args.command, args::Command::Copy { .. }) => {
+            return Err(Failure::usage("`copy` takes its stores from --from and --to alone"));
+        }
+        (true, true) => {
+            return Err(Failure::usage("--file and --store name two stores: use one of them"));
+        }
+        // An option wins over a variable.
+        (true, false) => args.store = None,
+        (false, true) => args.file = None,
+    }
+    Ok(args)
 }
 
 /// Renders the help for a call without a subcommand. As in Clap and Git, the exit code is not 0.

@@ -1,14 +1,15 @@
 //! Prints records, messages and JSON.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal as _, Write as _},
     time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
-use tower_api_key::{key_file::KeyFile, record::Record, rejection::Reason};
+use tower_api_key::{record::Record, rejection::Reason};
 
-use crate::{Failure, time_args};
+use crate::{Failure, prompt, store::Store, time_args};
 
 /// Returns the state of a key in one word.
 pub(crate) fn classify(record: &Record, now: SystemTime) -> &'static str {
@@ -16,6 +17,7 @@ pub(crate) fn classify(record: &Record, now: SystemTime) -> &'static str {
         None if record.retires().is_some() => "rotated",
         None => "active",
         Some(Reason::Revoked) => "revoked",
+        Some(Reason::Paused) => "paused",
         Some(Reason::NotYetValid) => "not yet",
         Some(_) if expired_by_rotation(record) => "rotated",
         Some(_) => "expired",
@@ -42,14 +44,20 @@ pub(crate) fn to_json(record: &Record, now: SystemTime) -> Value {
         "client": client.id(),
         "name": client.name(),
         "scopes": client.scopes().collect::<Vec<_>>(),
+        "metadata": client.metadata_entries().collect::<BTreeMap<_, _>>(),
         "state": classify(record, now),
         "created": time(record.created()),
+        "issued_by": record.issued_by(),
         "not_before": time(record.not_before()),
         "expires": time(record.expires()),
         "rotated": time(record.rotated()),
+        "rotated_reason": record.rotated_reason(),
         "retires": time(record.retires()),
         "replaced_by": record.replaced_by(),
+        "paused": time(record.paused()),
         "revoked": time(record.revoked()),
+        "revoked_by": record.revoked_by(),
+        "revoked_reason": record.revoked_reason(),
         "prefix": record.format().map(|format| format.prefix()),
         "note": record.note(),
     })
@@ -132,15 +140,35 @@ pub(crate) fn warn(text: &str, json: bool) {
     }
 }
 
-/// Formats the path of a key file for messages.
-pub(crate) fn format_path(file: &KeyFile) -> String {
-    escape(&file.path().to_string_lossy())
+/// Adds the path of a key file or the name of a database to JSON.
+pub(crate) fn add_place(mut record: Value, store: &Store) -> Value {
+    match store.file() {
+        Some(path) => record["file"] = path.to_string_lossy().into(),
+        None => record["store"] = store.place().into(),
+    }
+    record
 }
 
-/// Adds the path of a key file to JSON.
-pub(crate) fn add_path(mut record: Value, file: &KeyFile) -> Value {
-    record["file"] = file.path().to_string_lossy().into();
+/// Adds to JSON whether the change has created the key file.
+pub(crate) fn add_is_new(mut record: Value, store: &Store, is_new: bool) -> Value {
+    if store.file().is_some() {
+        record["file_created"] = is_new.into();
+    }
     record
+}
+
+/// Prints the keys that a change affects, before the change. A script with `--json` gets no preview.
+pub(crate) fn preview<'a>(json: bool, title: &str, records: impl IntoIterator<Item = &'a Record>) {
+    if json && !prompt::can_ask() {
+        return;
+    }
+    let now = SystemTime::now();
+    print_message(title);
+    for record in records {
+        let client = escape(record.client().id());
+        let id = record.id().unwrap_or_default();
+        print_message(&format!("  {id}  {client}  {}", classify(record, now)));
+    }
 }
 
 /// Prints JSON to standard output.
@@ -161,6 +189,12 @@ pub(crate) fn print_count(json: bool, verb: &str, count: usize) -> Result<(), Fa
 
 pub(crate) fn format_keys(count: usize) -> String {
     format!("{count} key{}", if count == 1 { "" } else { "s" })
+}
+
+/// Formats how many keys a store had before an import or a copy.
+pub(crate) fn format_present(count: usize) -> String {
+    let verb = if count == 1 { "was" } else { "were" };
+    format!("{} {verb} there already.", format_keys(count))
 }
 
 pub(crate) fn format_rfc3339(time: SystemTime) -> String {
@@ -244,7 +278,7 @@ fn measure_width(text: &str) -> usize {
 fn colour(cell: &str) -> String {
     let code = match cell {
         "active" => "32",
-        "rotated" | "not yet" => "33",
+        "rotated" | "paused" | "not yet" => "33",
         "revoked" | "expired" => "31",
         _ => return cell.to_owned(),
     };

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use serde_json::Value;
-use tower_api_key::{key::MintedKey, key_file::KeyFileError};
+use tower_api_key::{key::MintedKey, store::StoreError};
 use zeroize::Zeroizing;
 
 use crate::{Failure, output};
@@ -32,7 +32,7 @@ pub(crate) fn print_key(minted: MintedKey, record: Option<Value>) -> io::Result<
 pub(crate) fn report_unprinted(
     error: &io::Error,
     id: &str,
-    undone: Result<(), KeyFileError>,
+    undone: Result<(), StoreError>,
 ) -> Failure {
     let outcome = match undone {
         Ok(()) => "so the change was undone".to_owned(),

@@ -1,67 +1,56 @@
 //! Rotates a key.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    Keyring,
     error::{KeyringError, KeyringErrorKind},
-    key::{KeyFormat, MintedKey},
-    key_file::KeyFile,
     record::Record,
+    store::{Change, StoreError, Write},
 };
 
 use crate::{
-    Failure, output,
+    Failure,
+    issue::{inserted, lost_key},
+    output,
     print_key::{print_key, report_unprinted, require_stdout},
+    store::Store,
 };
 
 pub(crate) fn rotate(
-    file: &KeyFile,
+    store: &Store,
     json: bool,
     key_id: &str,
-    overlap: Duration,
-    format: Option<KeyFormat>,
+    rotate: Change,
 ) -> Result<(), Failure> {
     require_stdout()?;
-    let mut rotated_to = None;
-    let rotated = file.update(|keys| {
-        let before = keys.record(key_id);
-        let minted = match (&before, format) {
-            (Some(before), Some(format)) => rotate_with_format(keys, before, format, overlap),
-            _ => keys.rotate(key_id, overlap),
-        };
-        let minted =
-            minted.inspect_err(|_| rotated_to = before.as_ref().and_then(find_successor))?;
-        Ok((minted, before, keys.record(key_id)))
-    });
-    let (minted, before, after) =
-        rotated.map_err(|error| suggest_successor(error.into(), rotated_to))?;
-    let first_successor = before.as_ref().and_then(find_successor);
-    let (id, digest) = (minted.id().to_owned(), minted.digest());
+    let before = store.record(key_id)?;
+    let first_successor = before.replaced_by().map(str::to_owned);
+    let changed = store
+        .commit(rotate)
+        .map_err(|error| suggest_successor(error.into(), first_successor.as_deref()))?;
     let now = SystemTime::now();
-    let issued = file.record(&id).filter(|_| json).map(|record| {
-        let mut issued = output::add_path(output::to_json(&record, now), file);
-        issued["replaces"] = after.as_ref().map(|old| summarize_replaced(old, now)).into();
+    let after = changed.writes().iter().find_map(|write| match write {
+        Write::Update(old) => Some(old.clone()),
+        Write::Insert(_) | Write::Remove(_) => None,
+    });
+    let after = after.unwrap_or_else(|| before.clone());
+    let issued = inserted(&changed).next().filter(|_| json).map(|new| {
+        let mut issued = output::add_place(output::to_json(new, now), store);
+        issued["replaces"] = summarize_replaced(&after, now);
         issued
     });
+    let Some(minted) = changed.into_minted() else { return Err(lost_key()) };
+    let id = minted.id().to_owned();
     if let Err(error) = print_key(minted, issued) {
-        let undone = file.update(|keys| {
-            keys.remove(&digest);
-            match before {
-                // If another process has changed the old key meanwhile, that change stays.
-                Some(before) if keys.record(key_id) == after => replace_record(keys, before),
-                _ => Ok(()),
-            }
-        });
-        return Err(report_unprinted(&error, &id, undone));
+        return Err(report_unprinted(&error, &id, undo(store, &id, before, after)));
     }
     if let Some(first) = first_successor {
         let advice = format!("If no caller uses {first}, run `apikey revoke {first}`");
         output::warn(&format!("key {key_id} was already rotated to {first}. {advice}"), json);
     }
     if !json {
-        let old = match after.as_ref().and_then(output::find_end) {
+        let old = match output::find_end(&after) {
             Some(end) if end > now => format!("is valid until {}", output::format_rfc3339(end)),
             _ => "is no longer valid".to_owned(),
         };
@@ -70,12 +59,8 @@ pub(crate) fn rotate(
     Ok(())
 }
 
-fn find_successor(old: &Record) -> Option<String> {
-    old.replaced_by().map(str::to_owned)
-}
-
 /// If the key has expired after a rotation, the message names its successor.
-fn suggest_successor(failure: Failure, successor: Option<String>) -> Failure {
+fn suggest_successor(failure: Failure, successor: Option<&str>) -> Failure {
     match successor {
         Some(successor) if failure.kind == KeyringErrorKind::DeadKey.as_str() => {
             let message = format!(
@@ -87,32 +72,25 @@ fn suggest_successor(failure: Failure, successor: Option<String>) -> Failure {
     }
 }
 
-/// Rotates a key to another format. The old record keeps the format of its own key.
-fn rotate_with_format(
-    keys: &Keyring,
-    old: &Record,
-    format: KeyFormat,
-    overlap: Duration,
-) -> Result<MintedKey, KeyringError> {
-    let key_id = old.id().unwrap_or_default();
-    replace_record(keys, old.clone().with_format(format))?;
-    let minted = keys.rotate(key_id, overlap)?;
-    let rotated = keys.record(key_id);
-    let (since, end) = rotated.map_or((None, None), |it| (it.rotated(), it.retires()));
-    let old = old.clone().with_replaced_by(minted.id())?;
-    let old = since.into_iter().fold(old, Record::with_rotated);
-    replace_record(keys, end.into_iter().fold(old, Record::with_retires))?;
-    Ok(minted)
+/// Removes the new key and restores the record of the old key.
+///
+/// If another process has changed the old key meanwhile, that change stays.
+fn undo(store: &Store, id: &str, before: Record, after: Record) -> Result<(), StoreError> {
+    store.commit(Change::remove(id))?;
+    if !is_rotated(before.clone(), &after).unwrap_or(false) {
+        return Ok(());
+    }
+    let key_id = before.id().unwrap_or_default().to_owned();
+    let restore =
+        Change::update(key_id, move |record| if record == after { before.clone() } else { record });
+    store.commit(restore).map(drop)
 }
 
-/// Replaces the record of a key.
-///
-/// This is not an insertion, because a record of an older version may have a client that an insertion
-/// rejects today.
-fn replace_record(keys: &Keyring, record: Record) -> Result<(), KeyringError> {
-    let others = keys.records().filter(|other| other.digest() != record.digest());
-    let records: Vec<_> = others.collect();
-    keys.replace(records.into_iter().chain([record]))
+/// Returns whether two records differ only by a rotation.
+fn is_rotated(before: Record, after: &Record) -> Result<bool, KeyringError> {
+    let rotated = before.with_rotated(after.rotated()).with_retires(after.retires());
+    let rotated = rotated.with_rotated_reason(after.rotated_reason().unwrap_or_default());
+    Ok(rotated.with_replaced_by(after.replaced_by().unwrap_or_default())? == *after)
 }
 
 fn summarize_replaced(old: &Record, now: SystemTime) -> Value {

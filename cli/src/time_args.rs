@@ -9,8 +9,8 @@ use jiff::{
     tz::{Offset, TimeZone},
 };
 
-/// Parses the overlap of a rotation.
-pub(crate) fn parse_overlap(text: &str) -> Result<Duration, String> {
+/// Parses a duration from now.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let now = current_second();
     let end = require_in_range(add_span(now, parse_span(text.trim())?)?)?;
     Duration::try_from(end.duration_since(now)).map_err(|_| NEGATIVE.to_owned())

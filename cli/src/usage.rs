@@ -1,20 +1,22 @@
 //! Prints how often each key was used.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    key_file::KeyFile,
-    usage::{Counts, Subject},
+    record::Record,
+    store::Page,
+    usage::{Counts, Subject, UsageHistory},
 };
 
 use crate::{
     Failure,
     args::FromArgs,
     output::{self, Table},
+    store::{Engine, Store},
     time_args::Ago,
     usage_data::{IfBroken, UsageData},
 };
@@ -37,13 +39,17 @@ pub(crate) fn usage(
     from: FromArgs,
     client: Option<&str>,
     last: &Ago,
-    keys: Option<&KeyFile>,
+    engine: &dyn Engine,
 ) -> Result<(), Failure> {
-    let data = UsageData::read(from, json, IfBroken::Fail)?;
     let (begin, now) = (last.begin(), SystemTime::now());
+    let store = Store::open(engine, false, json);
+    // Without a key file, the usage data alone is printed.
+    let store = if engine.is_database() { Some(store?) } else { store.ok() };
+    let data = UsageData::read(from, store.as_ref(), begin, json, IfBroken::Fail)?;
+    let records = find_records(&data.history, store.as_ref());
     let mut lines: BTreeMap<Subject, Line> = BTreeMap::new();
     for row in data.history.rows() {
-        let subject = with_client(row.subject(), keys);
+        let subject = with_client(row.subject(), &records);
         if row.hour() < begin || client.is_some_and(|client| subject.client() != Some(client)) {
             continue;
         }
@@ -68,9 +74,7 @@ pub(crate) fn usage(
         }));
     }
     if !data.is_present {
-        output::print_message(
-            "No usage data. A service writes it to a file, and `--from` names that file.",
-        );
+        output::print_message(data.describe_absence());
     } else if lines.is_empty() {
         let whose = client.map_or(String::new(), |id| format!(" of {}", output::escape(id)));
         output::print_message(&format!("No requests{whose} within {}.", last.text));
@@ -82,13 +86,19 @@ pub(crate) fn usage(
     print_table(&lines, &data, begin, now)
 }
 
-/// Adds the client of a key from the key file, if the usage data does not have it.
-fn with_client(subject: &Subject, keys: Option<&KeyFile>) -> Subject {
+/// Returns the records by id, if the usage data lacks the client of a key.
+fn find_records(history: &UsageHistory, store: Option<&Store>) -> HashMap<String, Record> {
+    let lacks_client = |subject: &Subject| subject.key_id().is_some() && subject.client().is_none();
+    let store = store.filter(|_| history.rows().iter().any(|row| lacks_client(row.subject())));
+    let records = store.and_then(|store| store.records(Page::new()).ok()).unwrap_or_default();
+    let by_id = records.into_iter().filter_map(|record| Some((record.id()?.to_owned(), record)));
+    by_id.collect()
+}
+
+/// Adds the client of a key, if the usage data does not have it.
+fn with_client(subject: &Subject, records: &HashMap<String, Record>) -> Subject {
     match (subject.key_id(), subject.client()) {
-        (Some(id), None) => {
-            let record = keys.and_then(|keys| keys.record(id));
-            Subject::key(id, record.as_ref().map(|record| record.client().id()))
-        }
+        (Some(id), None) => Subject::key(id, records.get(id).map(|record| record.client().id())),
         _ => subject.clone(),
     }
 }

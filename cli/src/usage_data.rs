@@ -1,6 +1,6 @@
-//! Reads usage files for the subcommands.
+//! Reads usage for the subcommands, from files or from a database.
 
-use std::{collections::HashMap, ops::Range, path::Path, time::SystemTime};
+use std::{collections::HashMap, ffi::OsString, ops::Range, path::Path, time::SystemTime};
 
 use tower_api_key::{
     record::Record,
@@ -11,17 +11,19 @@ use crate::{
     Failure,
     args::{FILE_VARIABLE, FromArgs},
     output,
+    store::Store,
     time_args::Ago,
 };
 
 const DEFAULT_FILE: &str = "usage.jsonl";
 
-/// The content of usage files, or nothing without a file.
+/// The usage in files or in a database, or nothing without usage.
 pub(crate) struct UsageData {
     pub(crate) history: UsageHistory,
     last_used: HashMap<String, SystemTime>,
-    /// Whether there is a file.
+    /// Whether there is a file, or a service has counted into the database.
     pub(crate) is_present: bool,
+    is_in_database: bool,
 }
 
 /// What to do if a file cannot be read that no argument names.
@@ -33,25 +35,33 @@ pub(crate) enum IfBroken {
 }
 
 impl UsageData {
-    /// Reads the files that an argument names, or the default file if it exists.
-    pub(crate) fn read(args: FromArgs, json: bool, if_broken: IfBroken) -> Result<Self, Failure> {
+    /// Reads the files that an argument names, or the database, or the default file if it exists.
+    ///
+    /// A database returns only the hours since a time, and files return all hours.
+    pub(crate) fn read(
+        args: FromArgs,
+        store: Option<&Store>,
+        since: SystemTime,
+        json: bool,
+        if_broken: IfBroken,
+    ) -> Result<Self, Failure> {
         let mut paths = args.from;
         // An empty variable counts as unset.
         paths.retain(|path| !path.is_empty());
-        let is_named = !paths.is_empty();
         let is_of_variable = std::env::var_os(FILE_VARIABLE).is_some_and(|path| paths == [path]);
-        if !is_named {
-            paths.push(DEFAULT_FILE.into());
-        }
-        let (history, is_present) = match JsonLines::read(paths.iter().map(Path::new)) {
-            Err(error) if error.kind() == UsageFileErrorKind::Missing && !is_named => {
-                (UsageHistory::default(), false)
+        let is_of_argument = !paths.is_empty() && !is_of_variable;
+        let in_database = store.filter(|_| !is_of_argument).and_then(|store| store.usage(since));
+        let is_in_database = in_database.is_some();
+        let read = match in_database {
+            Some(read) => read.map(|history| (history.since().is_some(), history)),
+            None => read_files(paths),
+        };
+        let (is_present, history) = match read {
+            Err(failure) if if_broken == IfBroken::Warn && !is_of_argument => {
+                output::warn(&failure.message, json);
+                (false, UsageHistory::default())
             }
-            Err(error) if if_broken == IfBroken::Warn && (!is_named || is_of_variable) => {
-                output::warn(&error.to_string(), json);
-                (UsageHistory::default(), false)
-            }
-            read => (read?, true),
+            read => read?,
         };
         for path in history.cut_off() {
             let path = output::escape(&path.to_string_lossy());
@@ -64,7 +74,16 @@ impl UsageData {
                 *last = last_use.at().max(*last);
             }
         }
-        Ok(Self { history, last_used, is_present })
+        Ok(Self { history, last_used, is_present, is_in_database })
+    }
+
+    /// Describes where a service would write usage, if there is none.
+    pub(crate) fn describe_absence(&self) -> &'static str {
+        if self.is_in_database {
+            "No usage data. A service writes it, if it counts usage into this database."
+        } else {
+            "No usage data. A service writes it to a file, and `--from` names that file."
+        }
     }
 
     pub(crate) fn last_used(&self, key_id: &str) -> Option<SystemTime> {
@@ -148,11 +167,28 @@ impl UsageData {
                 output::format_rfc3339(since),
                 ago.text,
             ),
+            None if self.is_in_database => {
+                "no usage data: no service has counted usage into this database".to_owned()
+            }
             None if self.is_present => "the usage file is empty".to_owned(),
             None => format!(
                 "no usage data: there is no {DEFAULT_FILE}, and `--from` names no other file"
             ),
         };
         Err(Failure::rejected("usage_data", why))
+    }
+}
+
+/// Reads usage files, and returns whether there is one.
+fn read_files(mut paths: Vec<OsString>) -> Result<(bool, UsageHistory), Failure> {
+    let is_default = paths.is_empty();
+    if is_default {
+        paths.push(DEFAULT_FILE.into());
+    }
+    match JsonLines::read(paths.iter().map(Path::new)) {
+        Err(error) if error.kind() == UsageFileErrorKind::Missing && is_default => {
+            Ok((false, UsageHistory::default()))
+        }
+        read => Ok((true, read?)),
     }
 }

@@ -158,6 +158,20 @@ impl KeyFormat {
         let (prefix, id) = split(key).filter(|_| has_checksum(key))?;
         Some((Self::new(str::from_utf8(prefix).ok()?).ok()?, KeyId::parse(id).ok()?))
     }
+
+    /// Checks that a key has one of the formats, if there are any. It reads only the key.
+    pub(crate) fn check(formats: &[Self], key: &[u8]) -> Result<(), ParseKeyError> {
+        let mut wrong = None;
+        for format in formats {
+            match format.parse(key) {
+                Ok(_) => return Ok(()),
+                // The checksum is only read if the prefix is right, so this error says most.
+                Err(error) if error.kind() == ParseKeyErrorKind::Checksum => wrong = Some(error),
+                Err(error) => wrong = wrong.or(Some(error)),
+            }
+        }
+        wrong.map_or(Ok(()), Err)
+    }
 }
 
 /// Has the prefix `key`.

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     KeyDigest, Keyring,
+    error::KeyringErrorKind,
     record::Record,
     store::{
         Change, Changed, Draft, KeyStore, Listener, Page, Start, StoreError, StoreErrorKind,
-        StoreFuture, Target, Write,
+        StoreFuture, Write,
     },
 };
 
@@ -191,15 +192,20 @@ impl Shared {
     }
 
     fn change(&self, change: &Change) -> Result<Changed, StoreError> {
+        let mut failed = None;
         let updated = self.update(|keys| {
-            let draft = match change.apply(select(keys, change.target())) {
+            let draft = match change.apply(change.target().select(keys)) {
                 Ok(draft) if is_conflict(keys, &draft) => {
-                    let text = "another key has this id";
-                    return Ok(Err(StoreError::new(StoreErrorKind::Conflict, text)));
+                    Err(StoreError::new(StoreErrorKind::Conflict, "another key has this id"))
                 }
-                Ok(draft) => draft,
-                Err(error) => return Ok(Err(error)),
+                applied => applied,
             };
+            // An error leaves the file as it is, and creates none.
+            let draft = draft.map_err(|error| {
+                let refused = error.refused().cloned();
+                failed = Some(error);
+                refused.unwrap_or_else(|| KeyringErrorKind::DuplicateKeyId.into())
+            })?;
             for write in draft.writes() {
                 match write {
                     Write::Insert(record) | Write::Update(record) => {
@@ -208,11 +214,14 @@ impl Shared {
                     Write::Remove(digest) => _ = keys.remove(digest),
                 }
             }
-            Ok(Ok(draft))
+            Ok(draft)
         });
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let (draft, version) =
             updated.map_err(|(fault, line)| StoreError::from(fault.at(&self.path, line)))?;
-        Ok(draft?.committed(version))
+        Ok(draft.committed(version))
     }
 
     fn changes_since(&self, seen: Option<u64>) -> Result<Batch, StoreError> {
@@ -251,19 +260,6 @@ fn attempts<T>(mut attempt: impl FnMut() -> Result<Option<T>, At>) -> Result<T, 
 
 fn is_absent(stamp: FileStamp) -> bool {
     stamp == FileStamp::Unavailable(ErrorKind::NotFound) || stamp.is_empty()
-}
-
-/// Returns the records of a target.
-fn select(keys: &Keyring, target: &Target) -> Vec<Record> {
-    match target {
-        Target::Digests(digests) => {
-            digests.iter().filter_map(|digest| keys.record_by_digest(digest)).collect()
-        }
-        Target::KeyId(id) => keys.record(id).into_iter().collect(),
-        Target::Client(_) | Target::DeadBefore(_) => {
-            keys.records().filter(|record| target.contains(record)).collect()
-        }
-    }
 }
 
 /// Returns whether a new record has the id of another record.

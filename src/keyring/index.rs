@@ -46,6 +46,13 @@ impl<C: 'static> Index<C> {
         index
     }
 
+    /// Drops the part by client until [`build`](Self::build), and makes room for more keys.
+    #[cfg(feature = "store")]
+    pub(super) fn without_clients(&mut self, keys: usize) {
+        (self.id_of, self.by_client) = (None, BTreeSet::new());
+        self.by_id.reserve(keys);
+    }
+
     /// Adds the keys of all clients to an empty index. All at once takes a fraction of the time.
     pub(super) fn add_clients<'a>(&mut self, keys: impl Iterator<Item = (&'a C, u64)>) {
         let hashes = keys.filter_map(|(client, slot)| Some((self.hash(client)?, slot)));
@@ -101,7 +108,7 @@ impl<C: 'static> Index<C> {
         Some(self.seed.hash_one(self.id_of?(client)))
     }
 
-    /// Builds the part by client, if the client type is the user's own and this is the first call.
+    /// Builds the part by client, if there is none.
     pub(super) fn build<'a>(
         &mut self,
         id_of: fn(&C) -> &str,

@@ -3,6 +3,8 @@ mod change;
 mod index;
 mod insert;
 mod list;
+#[cfg(feature = "store")]
+mod load;
 mod put;
 mod read;
 mod remove;
@@ -19,7 +21,7 @@ pub use self::builder::KeyringBuilder;
 use self::{index::Index, stored_key::StoredKey};
 use crate::{
     client::Client,
-    error::{KeyringError, ParseKeyError, ParseKeyErrorKind},
+    error::{KeyringError, ParseKeyError},
     key::{KeyDigest, KeyFormat},
     record::Validity,
 };
@@ -175,16 +177,7 @@ impl<C: Clone + Send + Sync + 'static> Keyring<C> {
 
     /// Checks that a key has one of the formats. It reads only the key.
     fn check_form(&self, key: &[u8]) -> Result<(), ParseKeyError> {
-        let mut wrong = None;
-        for format in &self.shared.formats {
-            match format.parse(key) {
-                Ok(_) => return Ok(()),
-                // The checksum is only read if the prefix is right, so this error says most.
-                Err(error) if error.kind() == ParseKeyErrorKind::Checksum => wrong = Some(error),
-                Err(error) => wrong = wrong.or(Some(error)),
-            }
-        }
-        wrong.map_or(Ok(()), Err)
+        KeyFormat::check(&self.shared.formats, key)
     }
 
     fn now(&self) -> SystemTime {

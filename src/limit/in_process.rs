@@ -39,7 +39,7 @@ const SWEEP_INTERVAL: u64 = UNITS_PER_SECOND / 500;
 /// The counters of one process.
 ///
 /// All counters of a subject are in one shard, so that a request takes all its limits under one lock. No lock is
-/// held while a task waits. A thread reads the clock before it takes the lock. If another thread is ahead, the
+/// held while a task waits. A thread reads the coarse clock before it takes the lock. If another thread is ahead, the
 /// earlier time makes the first thread stricter.
 pub(super) struct InProcess {
     clock: Clock,
@@ -98,7 +98,7 @@ struct Shard(Mutex<Table>);
 
 impl InProcess {
     pub(super) fn new(clock: Clock) -> Self {
-        let last_sweep = AtomicU64::new(clock.now());
+        let last_sweep = AtomicU64::new(clock.recent());
         let shards = Box::new(array::from_fn(|_| Shard(Mutex::new(Table::new()))));
         let seed = RandomState::default();
         Self { clock, seed, shards, last_sweep, next_shard: AtomicUsize::new(0) }
@@ -113,18 +113,25 @@ impl InProcess {
     /// Most asks have one limit, and the loops of [`take_all`](Self::take_all) take longer.
     pub(super) fn take_one(&self, ask: &Ask<'_>, limit: &Limit) -> One {
         let hash = self.hash(ask.subject());
-        let now = self.clock.now();
+        let recent = self.clock.recent();
         let mut table = self.lock(hash);
 
-        let found = Counted::find(&table, hash, ask.subject(), limit, now);
-        let wait = gcra::wait(found.debt, ask.cost(), limit);
+        let mut now = recent;
+        let mut found = Counted::find(&table, hash, ask.subject(), limit, now);
+        let mut wait = gcra::wait(found.debt, ask.cost(), limit);
+        if wait > 0 {
+            // The recent time would reject some requests that pass.
+            now = self.clock.exact(recent);
+            found = Counted::find(&table, hash, ask.subject(), limit, now);
+            wait = gcra::wait(found.debt, ask.cost(), limit);
+        }
         if wait > 0 {
             self.cap(&mut table, ask, &[found]);
         } else if ask.cost() > 0 && !found.add(&mut table, ask.cost(), limit, now) {
             self.insert(&mut table, hash, ask, &[found]);
         }
         drop(table);
-        self.sweep(now);
+        self.sweep(recent);
         One { wait, debt: found.debt }
     }
 
@@ -132,19 +139,28 @@ impl InProcess {
     pub(super) fn take_all(&self, ask: &Ask<'_>, debts: &mut [u64; Limits::MAX]) -> Verdict {
         let (limits, cost) = (ask.limits(), ask.cost());
         let hash = self.hash(ask.subject());
-        let now = self.clock.now();
+        let recent = self.clock.recent();
         let mut table = self.lock(hash);
 
         let mut counters = [Counted::NEW; Limits::MAX];
-        let mut verdict = Verdict { wait: 0, limit: 0 };
-        let of_each = limits.iter().zip(&mut counters).zip(debts);
-        for (i, ((limit, found), debt)) in of_each.enumerate() {
-            *found = Counted::find(&table, hash, ask.subject(), limit, now);
-            *debt = found.debt;
-            let wait = gcra::wait(found.debt, cost, limit);
-            if wait > verdict.wait {
-                verdict = Verdict { wait, limit: i };
+        let mut find = |now| {
+            let mut verdict = Verdict { wait: 0, limit: 0 };
+            let of_each = limits.iter().zip(&mut counters).zip(&mut *debts);
+            for (i, ((limit, found), debt)) in of_each.enumerate() {
+                *found = Counted::find(&table, hash, ask.subject(), limit, now);
+                *debt = found.debt;
+                let wait = gcra::wait(found.debt, cost, limit);
+                if wait > verdict.wait {
+                    verdict = Verdict { wait, limit: i };
+                }
             }
+            verdict
+        };
+        let mut now = recent;
+        let mut verdict = find(now);
+        if verdict.wait > 0 {
+            now = self.clock.exact(recent);
+            verdict = find(now);
         }
         if verdict.wait > 0 {
             self.cap(&mut table, ask, &counters);
@@ -158,7 +174,7 @@ impl InProcess {
             }
         }
         drop(table);
-        self.sweep(now);
+        self.sweep(recent);
         verdict
     }
 

@@ -21,6 +21,9 @@ use super::{
 /// # Counters in the process
 ///
 /// - They are exact, even if many threads take at once. A restart forgets them.
+/// - On Linux a take reads the coarse clock of the kernel, which is some milliseconds late. So the first request
+///   after a silence counts as if it came up to 10 ms earlier, and the state is as old. A rejection and its
+///   wait are exact.
 /// - The limiter evicts a counter when its limit is full again. So memory is bounded by the subjects that
 ///   called recently. A counter takes about 56 bytes, plus the id if it has more than 21 bytes. An
 ///   empty limiter takes 16 KiB.

@@ -1,11 +1,11 @@
 use std::{
-    fmt,
+    fmt, iter,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
-    Changed, Draft, KeyStore, StoreError, StoreErrorKind, Target,
+    Changed, Draft, KeyChangeKind, KeyStore, StoreError, StoreErrorKind, Target,
     rule::{Remarks, Rule},
 };
 use crate::{Client, Keyring, KeyringBuilder, key::KeyFormat, record::Record};
@@ -61,21 +61,33 @@ impl Change {
         complete: impl Fn(Record) -> Record + Send + Sync + 'static,
     ) -> Self {
         let rule = Rule::Issue(format.clone(), client, Arc::new(complete));
-        Self::new(Target::Digests(Arc::default()), rule)
+        Self::new(Target::digests(iter::empty()), rule)
     }
 
     /// Inserts a key by its record. See [`Keyring::insert_record`].
     pub fn insert(record: Record) -> Self {
-        Self::new(Target::Digests([record.digest()].into()), Rule::Insert([record].into()))
+        Self::insert_all([record])
+    }
+
+    /// Inserts keys by their records, all or none. See [`Keyring::insert_record`].
+    pub fn insert_all(records: impl IntoIterator<Item = Record>) -> Self {
+        Self::insert_by(Rule::Insert, records)
     }
 
     /// Inserts records, unless their digest is in the store. The others stay as they are.
     ///
     /// A revoked record stays revoked. A second run changes nothing, so a deployment can run it each time.
     pub fn insert_if_absent(records: impl IntoIterator<Item = Record>) -> Self {
+        Self::insert_by(Rule::InsertIfAbsent, records)
+    }
+
+    fn insert_by(
+        rule: impl FnOnce(Arc<[Record]>) -> Rule,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Self {
         let records: Arc<[_]> = records.into_iter().collect();
-        let digests = records.iter().map(Record::digest).collect();
-        Self::new(Target::Digests(digests), Rule::InsertIfAbsent(records))
+        let target = Target::digests(records.iter().map(Record::digest));
+        Self::new(target, rule(records))
     }
 
     /// Mints a key to take the place of another. See [`Keyring::rotate`].
@@ -124,6 +136,14 @@ impl Change {
     /// Choose a time some days ago, so that every process and every backup has seen the key dead.
     pub fn prune(dead_before: SystemTime) -> Self {
         Self::new(Target::DeadBefore(dead_before), Rule::Prune)
+    }
+
+    /// Removes the record of a key that was issued and never handed out.
+    ///
+    /// If a person or program may have the key, revoke the key instead. A store forgets a removed key, so that
+    /// a later change can insert it again. If there is no key, this is no error.
+    pub fn remove(key_id: impl Into<String>) -> Self {
+        Self::new(Target::KeyId(key_id.into()), Rule::Prune)
     }
 
     fn new(target: Target, rule: Rule) -> Self {
@@ -189,6 +209,11 @@ impl Change {
     #[must_use]
     pub fn is_revocation(&self) -> bool {
         matches!(self.rule, Rule::Revoke)
+    }
+
+    /// Returns the kind of change of a record that the change updates.
+    pub(super) fn kind(&self) -> KeyChangeKind {
+        self.rule.kind()
     }
 
     /// Applies the change to the records of its target, and returns the writes. For a [`KeyStore`].

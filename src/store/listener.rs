@@ -10,6 +10,14 @@ pub trait Listener: Send + Sync {
     /// The store calls it before it reads. So the records have each change of an earlier commit. After [`Start::Now`] no record follows, and any record may have changed.
     fn restart(&self);
 
+    /// The store is about to deliver so many records of a load. A store that cannot count them cheaply omits
+    /// this call.
+    ///
+    /// The listener makes room for them. By default this has no effect.
+    fn expect(&self, records: usize) {
+        _ = records;
+    }
+
     /// Receives a new record, a changed record or a part of a load.
     ///
     /// The version is from the last write of this record. See [Versions](super#versions).

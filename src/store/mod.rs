@@ -1,7 +1,8 @@
 //! Keeps keys in a store for several processes. Requires the feature `store`.
 //!
 //! A store holds records in an engine, such as an embedded database or a database server. [`Mirrored`] holds
-//! all records of a store in memory and follows its changes. A request never waits for the store.
+//! all records of a store in memory and follows its changes. A request never waits for the store. If there are
+//! more keys than fit into memory, [`Cached`] looks them up on demand.
 //!
 //! # Example: issue and revoke a key
 //!
@@ -24,6 +25,22 @@
 //! # }
 //! ```
 //!
+//! # `Mirrored` or `Cached`?
+//!
+//! Both have the same methods for changes. Begin with [`Mirrored`].
+//!
+//! | | [`Mirrored`] | [`Cached`] |
+//! |---|---|---|
+//! | keys in memory | all, about 200 bytes each | the keys in use, up to [`capacity`](CachedOptions::capacity) |
+//! | start | loads all records | asks for nothing |
+//! | the first request with a key | is answered from memory | waits for the store |
+//! | a revocation by this process | takes effect before the call returns | the same |
+//! | a revocation by another process | takes effect when the store delivers it | the same |
+//! | … if the store cannot be followed | takes effect when it is followed again | takes effect within [`fresh`](CachedOptions::fresh) |
+//! | if the store is down | all keys work | keys in memory work until they are no longer fresh, other keys get 503 |
+//! | an unknown key | costs no query | costs a query, at most one in ten seconds |
+//! | lists | [`records`](Mirrored::records), without a query | [`KeyStore::list`] |
+//!
 //! # How to write a store
 //!
 //! Implement [`KeyStore`]. A store keeps rows and runs transactions. It has no rules of its own, because
@@ -32,7 +49,7 @@
 //!
 //! | method | task of the store |
 //! |---|---|
-//! | [`find`](KeyStore::find) | reads one row |
+//! | [`find`](KeyStore::find) | reads one row. [`Cached`] calls it |
 //! | [`list`](KeyStore::list) | reads a page of rows for a list |
 //! | [`change`](KeyStore::change) | reads rows, calls [`Change::apply`] and writes, in one transaction |
 //! | [`follow`](KeyStore::follow) | delivers all rows, then each change |
@@ -46,39 +63,51 @@
 //! A process learns of its own change twice, from [`KeyStore::change`] and from [`KeyStore::follow`]. It
 //! compares versions to ignore an older state that arrives late.
 
+mod cached;
+mod caught;
 mod change;
 mod changed;
+mod changes;
 mod error;
+mod follower;
+mod key_change;
 mod listener;
 mod memory;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod mirrored;
 mod page;
+mod problem;
 mod rule;
 mod target;
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 pub use self::{
+    cached::{Cached, CachedEvent, CachedFuture, CachedOptions, CachedStatus},
     change::Change,
     changed::{Changed, Draft, Write},
     error::{StoreError, StoreErrorKind},
+    key_change::{KeyChange, KeyChangeKind},
     listener::{Cursor, Listener, Start},
     memory::MemoryStore,
-    mirrored::{
-        KeyChange, KeyChangeKind, Mirrored, MirroredEvent, MirroredOptions, MirroredProblem,
-        MirroredStatus,
-    },
+    mirrored::{Mirrored, MirroredEvent, MirroredOptions, MirroredStatus},
     page::Page,
+    problem::StoreProblem,
     target::Target,
 };
 use crate::{KeyDigest, macros::pointers, record::Record};
+
+/// The target of log lines.
+#[cfg(feature = "tracing")]
+const LOG_TARGET: &str = "tower_api_key::store";
 
 /// The future of a [`KeyStore`].
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Holds records in an engine.
 ///
-/// Applications use a store through [`Mirrored`]. [`MemoryStore`] is a store in memory. The
+/// Applications use a store through [`Mirrored`] or [`Cached`]. [`MemoryStore`] is a store in memory. The
 /// [module](self) says how to write your own.
 ///
 /// # Rules for all methods

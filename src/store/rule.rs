@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use super::KeyChangeKind;
 use crate::{
     Client, Keyring,
     error::KeyringError,
@@ -41,6 +42,19 @@ impl Rule {
             Self::Resume(_) => "resume",
             Self::Update(..) => "update",
             Self::Prune => "prune",
+        }
+    }
+
+    /// Returns the kind of change of a record that was there before.
+    pub(super) fn kind(&self) -> KeyChangeKind {
+        match self {
+            Self::Issue(..) | Self::Insert(_) | Self::InsertIfAbsent(_) => KeyChangeKind::Issued,
+            Self::Rotate(..) => KeyChangeKind::Rotated,
+            Self::Revoke => KeyChangeKind::Revoked,
+            Self::Pause(_) => KeyChangeKind::Paused,
+            Self::Resume(_) => KeyChangeKind::Resumed,
+            Self::Update(..) => KeyChangeKind::Updated,
+            Self::Prune => KeyChangeKind::Removed,
         }
     }
 

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use crate::{KeyDigest, record::Record};
+use crate::{KeyDigest, Keyring, record::Record};
 
 /// The records for a [`Change`](super::Change) to read.
 ///
@@ -9,6 +9,8 @@ use crate::{KeyDigest, record::Record};
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// The records with these digests, if they exist. The list can be empty.
+    ///
+    /// The digests are in the order of their bytes, and each comes once.
     Digests(Arc<[KeyDigest]>),
     /// The record with this public id.
     KeyId(String),
@@ -19,6 +21,26 @@ pub enum Target {
 }
 
 impl Target {
+    pub(super) fn digests(digests: impl Iterator<Item = KeyDigest>) -> Self {
+        let mut digests: Vec<_> = digests.collect();
+        digests.sort_unstable_by_key(KeyDigest::to_bytes);
+        digests.dedup();
+        Self::Digests(digests.into())
+    }
+
+    /// Returns the records of a keyring that are part of the target.
+    pub(crate) fn select(&self, keys: &Keyring) -> Vec<Record> {
+        match self {
+            Self::Digests(digests) => {
+                digests.iter().filter_map(|digest| keys.record_by_digest(digest)).collect()
+            }
+            Self::KeyId(id) => keys.record(id).into_iter().collect(),
+            Self::Client(_) | Self::DeadBefore(_) => {
+                keys.records().filter(|record| self.contains(record)).collect()
+            }
+        }
+    }
+
     /// Returns whether a record is part of the target.
     ///
     /// A record is dead from the earliest of its [`revoked`](Record::revoked), [`expires`](Record::expires)
@@ -26,7 +48,10 @@ impl Target {
     #[must_use]
     pub fn contains(&self, record: &Record) -> bool {
         match self {
-            Self::Digests(digests) => digests.contains(&record.digest()),
+            Self::Digests(digests) => {
+                let digest = record.digest().to_bytes();
+                digests.binary_search_by_key(&digest, KeyDigest::to_bytes).is_ok()
+            }
             Self::KeyId(id) => record.id() == Some(id),
             Self::Client(client) => record.client().id() == client,
             Self::DeadBefore(time) => {

@@ -54,9 +54,10 @@ use tower_api_key::{
     respond::{GuardFuture, Json, Problem, RejectionWriter, Respond, Text},
     set_client_header::{SetClientHeaderLayer, SetClientHeaderService},
     store::{
-        Change, Changed, Cursor, Draft, KeyChange, KeyChangeKind, KeyStore, Listener, MemoryStore,
-        Mirrored, MirroredEvent, MirroredOptions, MirroredProblem, MirroredStatus, Page, Start,
-        StoreError, StoreErrorKind, Target, Write,
+        Cached, CachedEvent, CachedFuture, CachedOptions, CachedStatus, Change, Changed, Cursor,
+        Draft, KeyChange, KeyChangeKind, KeyStore, Listener, MemoryStore, Mirrored, MirroredEvent,
+        MirroredOptions, MirroredStatus, Page, Start, StoreError, StoreErrorKind, StoreProblem,
+        Target, Write,
     },
     test_util::{StoreBehaviour, Unprotected},
     usage::{
@@ -126,9 +127,9 @@ are! {
     // Stores.
     [Send, Sync, Unpin] [Clone, Eq, Debug] Cursor, Start, Target, Write;
     [Send, Sync, Unpin] [Clone, Debug]
-        Change, KeyChange, MemoryStore, Mirrored, MirroredEvent, MirroredProblem, MirroredStatus, Page, StoreError;
+        Cached, CachedEvent, CachedStatus, Change, KeyChange, MemoryStore, Mirrored, MirroredEvent, StoreProblem, MirroredStatus, Page, StoreError;
     [Send, Sync, Unpin] [Copy, Debug] StoreBehaviour;
-    [Send, Sync, Unpin] [Debug] Changed, Draft, MirroredOptions;
+    [Send, Sync, Unpin] [Debug] CachedFuture, CachedOptions, Changed, Draft, MirroredOptions;
 
     // Types that can hold an error, a responder or a closure of a user.
     [Send, Sync, Unpin] [Clone, Debug]

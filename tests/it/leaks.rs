@@ -469,8 +469,10 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
 #[cfg(all(feature = "file", feature = "store", feature = "test-util"))]
 async fn print_stores(sweep: &Arc<Sweep>) {
     use tower_api_key::store::{
-        Change, Cursor, KeyStore, MemoryStore, Mirrored, MirroredEvent, Page, Start, Target,
+        Cached, CachedEvent, Change, Cursor, KeyStore, MemoryStore, Mirrored, MirroredEvent, Page,
+        Start, Target,
     };
+    use tower_api_key::verify::{PresentedKey, Verification, Verify as _};
 
     let store = MemoryStore::new();
     sweep.print(&store);
@@ -489,6 +491,29 @@ async fn print_stores(sweep: &Arc<Sweep>) {
     sweep.print(&error);
     sweep.traces.are_not_in_error(&error);
     sweep.print(&error.kind());
+    let observer = Arc::clone(sweep);
+    let options = Cached::options().observe(move |event| {
+        observer.print(event);
+        if let CachedEvent::Changed(change) = event {
+            observer.print(change);
+        }
+    });
+    sweep.print(&options);
+    let keys = options.open(store.clone()).await.unwrap();
+    let pending = {
+        let request = http::Request::new(());
+        keys.verify(&PresentedKey::new(CANARY.as_bytes(), RequestHead::of(&request)))
+    };
+    let Verification::Pending(future) = pending else { panic!("it is not in memory") };
+    sweep.print(&future);
+    assert!(future.await.is_ok());
+    let note = Change::update(store.list(&Page::new()).await.unwrap()[0].id().unwrap(), |record| {
+        record.with_note("a note")
+    });
+    keys.change(note).await.unwrap();
+    sweep.print(&keys);
+    sweep.print(&keys.status());
+
     let observer = Arc::clone(sweep);
     let options = Mirrored::options().observe(move |event| {
         observer.print(event);

@@ -621,6 +621,38 @@ fn a_clock_that_panics_once_does_not_break_the_limiter() {
 // Threads. The counters of a client change under one lock, so that no interleaving of single steps has to
 // be explored. These tests show that the lock covers all of them.
 
+/// Returns the time to wait, or nothing if the request passes.
+fn take_or_wait(limiter: &Limiter, limits: &Limits) -> Option<Duration> {
+    match outcome(limiter, &ci(limits)) {
+        Outcome::Passed => None,
+        Outcome::Limited { wait, .. } => Some(wait),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn with_the_clock_of_the_system_a_request_passes_after_its_wait_and_not_long_before() {
+    // The interval is shorter than the ticks of the kernel, so the coarse clock alone would reject too much.
+    let one = Limits::new(const { &[Limit::per_second("a", 1_000).burst(1)] });
+    let second = [Limit::per_second("a", 1_000).burst(1), Limit::per_second("b", u32::MAX)];
+    let two = Limits::try_new(second).unwrap();
+    for limits in [one, two] {
+        let (limiter, started) = (Limiter::in_process(), Instant::now());
+        for number in 1..=200 {
+            if let Some(wait) = take_or_wait(&limiter, &limits) {
+                assert!(wait <= Duration::from_millis(1), "{wait:?}");
+                let limited = Instant::now();
+                while limited.elapsed() < wait {
+                    std::hint::spin_loop();
+                }
+                assert_eq!(take_or_wait(&limiter, &limits), None, "{number}");
+            }
+        }
+        // If the kernel was late with a tick, the first request counts as earlier.
+        assert!(started.elapsed() >= Duration::from_millis(199 - 100), "{:?}", started.elapsed());
+    }
+}
+
 #[test]
 fn of_64_requests_at_once_with_one_left_one_passes() {
     let limits = Limits::new(const { &[Limit::per_hour("a", 10), Limit::per_hour("b", 5)] });

@@ -62,7 +62,10 @@ impl KeyStore for Faulty {
     }
 
     fn find<'a>(&'a self, digest: &'a KeyDigest) -> StoreFuture<'a, Option<Record>> {
-        self.store.find(digest)
+        match *self.fault.borrow() {
+            Fault::Down => Box::pin(async { Err(down()) }),
+            _ => self.store.find(digest),
+        }
     }
 
     fn list<'a>(&'a self, page: &'a Page) -> StoreFuture<'a, Vec<Record>> {
@@ -106,22 +109,29 @@ impl KeyStore for Faulty {
     }
 }
 
-type Step = Box<dyn FnOnce(&dyn Listener) + Send>;
+type Step = Box<dyn FnOnce(&dyn Listener) -> Result<(), StoreError> + Send>;
 
 /// A store whose followers receive what a test sends.
 #[derive(Clone)]
 pub(crate) struct Scripted {
     pub(crate) store: MemoryStore,
+    /// Where each follower began.
+    pub(crate) starts: Arc<Mutex<Vec<Start>>>,
     steps: mpsc::UnboundedSender<Step>,
     received: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Step>>>,
 }
 
 impl Scripted {
-    /// Creates a store whose first load has these records.
-    pub(crate) fn new(records: Vec<Record>) -> Self {
+    /// Creates a store that has not delivered its first load.
+    pub(crate) fn silent() -> Self {
         let (steps, received) = mpsc::unbounded_channel();
         let received = Arc::new(tokio::sync::Mutex::new(received));
-        let scripted = Self { store: MemoryStore::new(), steps, received };
+        Self { store: MemoryStore::new(), starts: Arc::default(), steps, received }
+    }
+
+    /// Creates a store whose first load has these records.
+    pub(crate) fn new(records: Vec<Record>) -> Self {
+        let scripted = Self::silent();
         scripted.send(move |listener| {
             listener.restart();
             records.into_iter().for_each(|record| listener.record(1, record));
@@ -131,7 +141,16 @@ impl Scripted {
     }
 
     fn send(&self, step: impl FnOnce(&dyn Listener) + Send + 'static) {
+        let step = |listener: &dyn Listener| {
+            step(listener);
+            Ok(())
+        };
         self.steps.send(Box::new(step)).ok().unwrap();
+    }
+
+    /// Ends the follower with an error.
+    pub(crate) fn fail(&self) {
+        self.steps.send(Box::new(|_| Err(down()))).ok().unwrap();
     }
 
     /// Calls the listener, and returns after that.
@@ -158,11 +177,16 @@ impl KeyStore for Scripted {
         self.store.change(change)
     }
 
-    fn follow<'a>(&'a self, _: Start, listener: &'a dyn Listener) -> StoreFuture<'a, Infallible> {
+    fn follow<'a>(
+        &'a self,
+        from: Start,
+        listener: &'a dyn Listener,
+    ) -> StoreFuture<'a, Infallible> {
         Box::pin(async move {
+            self.starts.lock().unwrap().push(from);
             let mut steps = self.received.lock().await;
             while let Some(step) = steps.recv().await {
-                step(listener);
+                step(listener)?;
             }
             Err(down())
         })

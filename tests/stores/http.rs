@@ -8,16 +8,20 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tokio::net::TcpListener;
-use tower_api_key::{ApiKeyLayer, extract::header, store::Mirrored};
+use tower_api_key::{ApiKeyLayer, Client, extract::header, verify::Verify};
 
-/// A server that accepts the keys of a mirror.
+/// A server that accepts the keys of a verifier.
 pub(crate) struct Server {
     address: SocketAddr,
     client: HyperClient<HttpConnector, Body>,
 }
 
 impl Server {
-    pub(crate) async fn start(keys: Mirrored) -> Self {
+    pub(crate) async fn start<V>(keys: V) -> Self
+    where
+        V: Verify<Client = Client> + Clone + Send + Sync + 'static,
+        V::Future: Send,
+    {
         let app = Router::new()
             .route("/", get(async || "accepted"))
             .layer(ApiKeyLayer::new(header("x-api-key"), keys));

@@ -13,8 +13,8 @@ use tower_api_key::{
 
 use crate::{faulty::Scripted, http::Server};
 
-const A: &str = "key-of-the-client-a-0123456789";
-const B: &str = "key-of-the-client-b-0123456789";
+pub(crate) const A: &str = "key-of-the-client-a-0123456789";
+pub(crate) const B: &str = "key-of-the-client-b-0123456789";
 
 /// A record of a key, with an id that the test knows.
 pub(crate) fn record(key: &str, id: &str) -> Record {
@@ -34,7 +34,7 @@ pub(crate) fn names(events: &Events) -> Vec<String> {
     events.iter().map(name).collect()
 }
 
-async fn start(records: Vec<Record>) -> (Scripted, Mirrored, Server, Events) {
+pub(crate) async fn start(records: Vec<Record>) -> (Scripted, Mirrored, Server, Events) {
     let store = Scripted::new(records);
     let events = Events::default();
     let seen = Arc::clone(&events);
@@ -110,11 +110,15 @@ async fn a_revocation_does_not_wait_for_the_end_of_a_load() {
 async fn a_revoked_key_that_the_store_brings_back_stays_rejected_and_is_reported_once() {
     let (store, keys, server, events) = start(vec![record(A, "0000000a")]).await;
     let revoked = record(A, "0000000a").with_revoked(SystemTime::now());
+    let revoked = revoked.with_revoked_by("alice").with_revoked_reason("leaked");
+    let again = revoked.clone();
     store.deliver(move |listener| listener.record(2, revoked)).await;
     names(&events);
     for _ in 0..2 {
         store.deliver(|listener| listener.record(3, record(A, "0000000a"))).await;
     }
+    let known = keys.record("0000000a").unwrap();
+    assert_eq!((known.revoked_by(), known.revoked_reason()), (Some("alice"), Some("leaked")));
     store
         .deliver(|listener| {
             listener.restart();
@@ -125,6 +129,10 @@ async fn a_revoked_key_that_the_store_brings_back_stays_rejected_and_is_reported
     assert_eq!(server.status(A).await, 401);
     assert_eq!(names(&events), ["stays_revoked", "loaded"]);
     assert!(keys.record("0000000a").unwrap().revoked().is_some());
+
+    store.deliver(move |listener| listener.record(4, again)).await;
+    store.deliver(|listener| listener.record(5, record(A, "0000000a"))).await;
+    assert_eq!(names(&events), ["stays_revoked"], "it was revoked again, and came back again");
 }
 
 #[tokio::test]

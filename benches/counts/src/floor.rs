@@ -23,6 +23,7 @@ use crate::{Body, Inner, count, key, request, with_key, wrong_key};
 
 pub const FLOOR: &str = "floor";
 pub const FLOOR_WITHOUT_KEY: &str = "floor, no key";
+pub const FLOOR_WITHOUT_LIMIT: &str = "floor, no limit";
 pub const BY_HAND: &str = "by hand, accepted";
 pub const BY_HAND_REFUSED: &str = "by hand, refused";
 

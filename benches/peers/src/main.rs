@@ -1,6 +1,7 @@
 //! What a request costs behind the layer, beside its peers: one table, and the bars held against it.
 //! `benches/README.md` says how to run it, how it measures, and how to read the table.
 
+mod added;
 mod cases;
 mod harness;
 mod keys;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    added,
     harness::Figure,
     row::{Asked::Random, BY_HAND, FROM_FN, GOVERNOR, OAUTH, OURS, OURS_CACHED, Row},
 };
@@ -125,7 +126,7 @@ fn bars(figures: &[Figure]) -> String {
         let verdict = if ratio.median <= bar { "met" } else { "**missed**" };
         Some(format!("- {verdict}: {what}: {ratio}, at most {bar:.2}\n"))
     };
-    bars.filter_map(line).collect()
+    bars.filter_map(line).chain([added::bars(figures)]).collect()
 }
 
 fn tower(who: &'static str) -> Row {
@@ -139,14 +140,14 @@ fn ratio(figures: &[Figure], ours: &Row, theirs: &Row) -> Option<Spread> {
     Some(Spread::of(pairs.map(|(ours, theirs)| ours / theirs).collect()))
 }
 
-struct Spread {
+pub struct Spread {
     low: f64,
-    median: f64,
+    pub median: f64,
     high: f64,
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |tenths: usize| values[(values.len() - 1) * tenths / 10];
         Self { low: at(1), median: at(5), high: at(9) }

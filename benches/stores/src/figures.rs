@@ -64,6 +64,14 @@ pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
+/// Returns the processor time of all threads of this process in ms, which other programs do not change.
+pub fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|it| it.parse::<f64>().unwrap());
+    ticks.sum::<f64>() * 10.0
+}
+
 /// Returns a number of the status of this process in bytes, such as `VmRSS:`.
 pub fn memory(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -3,6 +3,7 @@
 use std::{
     sync::mpsc::{SyncSender, sync_channel},
     thread,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -32,16 +33,19 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
 
     let (jobs, received) = sync_channel::<Job>(4_096);
     thread::spawn(move || received.into_iter().for_each(|job| job()));
+    let mut fastest = f64::MAX;
     let (mut at, rounds) = (0, if is_quick { 10 } else { 500 });
     let (find, bare, ratio) = compare(
         rounds,
         || {
+            let start = Instant::now();
             runtime.block_on(async {
                 for _ in 0..FINDS {
                     at = (at + 7_919) % KEYS;
                     assert!(store.find(&digests[at]).await.unwrap().is_some());
                 }
             });
+            fastest = fastest.min(start.elapsed().as_secs_f64() * 1e6 / FINDS as f64);
         },
         || {
             runtime.block_on(async {
@@ -52,9 +56,9 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
         },
     );
     let micros = |ns: f64| ns / 1000.0 / FINDS as f64;
-    println!("a find {:.1} µs, a bare hop {:.1} µs", micros(find), micros(bare));
+    println!("a find {:.1} µs, the fastest {:.1} µs, a bare hop {:.1} µs", micros(find), fastest, micros(bare));
     figures.add("SQLite: a find ÷ a bare thread hop", ratio, 1.6, "");
-    figures.add("SQLite: … a find without the hop (instead)", micros(find - bare), 5.0, "µs");
+    figures.add("SQLite: … a find in the thread of its caller (instead)", micros(find), 5.0, "µs");
 }
 
 async fn hop(jobs: &SyncSender<Job>, number: usize) -> usize {

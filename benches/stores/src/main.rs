@@ -3,6 +3,7 @@
 //! `cargo run --release --manifest-path benches/stores/Cargo.toml -- find usage` runs only these. `--quick` takes
 //! small numbers, which are no figures.
 
+mod cached;
 mod figures;
 mod find;
 mod latency;
@@ -65,8 +66,9 @@ fn run(arguments: &[String]) -> ExitCode {
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let (folder, mut figures) = (Folder::create(), Figures::default());
     type Run = fn(&Folder, bool, &mut Figures);
-    let all: [(&str, Run); 5] = [
+    let all: [(&str, Run); 6] = [
         ("request", request::run),
+        ("cached", cached::run),
         ("find", find::run),
         ("usage", usage::run),
         ("latency", latency::run),

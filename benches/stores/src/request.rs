@@ -20,10 +20,10 @@ use crate::{
     figures::{Figures, compare},
 };
 
-const KEYS: usize = 1_000;
+pub const KEYS: usize = 1_000;
 const REQUESTS: usize = 2_000;
 
-fn key(number: usize) -> String {
+pub fn key(number: usize) -> String {
     format!("sk_live_of_the_client_with_the_number_{number}")
 }
 
@@ -47,7 +47,7 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
 }
 
 /// Returns a closure that sends requests with good keys.
-fn requests<V>(keys: V) -> impl FnMut()
+pub fn requests<V>(keys: V) -> impl FnMut()
 where
     V: Verify<Client = Client> + Send + Sync + 'static,
     V::Future: Send,

@@ -6,13 +6,30 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tower_api_key::KeyDigest;
+
 use crate::support::{
     Folder,
     fixtures::{OTHER, OWN},
 };
 
-const SUBCOMMANDS: [&str; 9] =
-    ["issue", "list", "usage", "rotate", "revoke", "check", "import", "prune", "completions"];
+const SUBCOMMANDS: [&str; 15] = [
+    "issue",
+    "list",
+    "show",
+    "edit",
+    "usage",
+    "rotate",
+    "revoke",
+    "pause",
+    "resume",
+    "check",
+    "import",
+    "prune",
+    "copy",
+    "migrate",
+    "completions",
+];
 
 #[test]
 fn every_subcommand_has_help() {
@@ -107,7 +124,8 @@ fn the_examples_in_the_readme_run() {
         let needs_yes = ["revoke", "prune"].iter().any(|word| example.contains(word));
         let example = example.replace("KEY_ID", &id) + if needs_yes { " --yes" } else { "" };
         let script = format!(r#"apikey() {{ "$0" "$@"; }}; {example}"#);
-        folder.shell(&script).env("KEY", OWN).exits(0);
+        let digest = KeyDigest::of("A-key-that-only-its-owner-knows").encode();
+        folder.shell(&script).env("KEY", OWN).env("DIGEST", digest).exits(0);
     }
     for subcommand in SUBCOMMANDS {
         let is_shown = examples.iter().any(|it| it.contains(&format!("apikey {subcommand}")));

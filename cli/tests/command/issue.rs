@@ -113,6 +113,8 @@ fn issue_sets_every_field_of_a_record() {
             "id": key.id,
             "client": "mobile-app",
             "name": "Mobile app",
+            "metadata": {}, "issued_by": null, "rotated_reason": null, "paused": null,
+            "revoked_by": null, "revoked_reason": null,
             "scopes": ["reports:read", "reports:write"],
             "state": "not yet",
             "not_before": "2030-01-31T12:00:00Z",

@@ -17,14 +17,14 @@ fn list_prints_tabs_and_exact_times_for_scripts() {
     assert_eq!(outcome.err, "");
     assert_eq!(
         outcome.out,
-        "ID\tCLIENT\tSTATE\tCREATED\tENDS\tLAST USED\tSCOPES\tNOTE\n\
-         aaaaaaaa\tci\tactive\t2020-01-01T00:00:00Z\t2500-01-01T00:00:00Z\t-\t-\t-\n\
-         bbbbbbbb\tci\trevoked\t2020-01-01T00:00:00Z\t2021-01-01T00:00:00Z\t-\t-\t-\n\
-         cccccccc\tci\texpired\t2020-01-01T00:00:00Z\t2021-01-01T00:00:00Z\t-\t-\t-\n\
-         dddddddd\tci\trotated\t2020-01-01T00:00:00Z\t2500-01-01T00:00:00Z\t-\t-\t-\n\
-         eeeeeeee\tci\texpired\t2020-01-01T00:00:00Z\t2021-01-01T00:00:00Z\t-\t-\t-\n\
-         ffffffff\tci\tnot yet\t2020-01-01T00:00:00Z\t-\t-\t-\t-\n\
-         gggggggg\tzeta\tactive\t2020-01-01T00:00:00Z\t-\t-\ta b:c\ta note\n"
+        "ID\tCLIENT\tSTATE\tCREATED\tENDS\tLAST USED\tSCOPES\tNOTE\tNAME\n\
+         aaaaaaaa\tci\tactive\t2020-01-01T00:00:00Z\t2500-01-01T00:00:00Z\t-\t-\t-\tCI\n\
+         bbbbbbbb\tci\trevoked\t2020-01-01T00:00:00Z\t2021-01-01T00:00:00Z\t-\t-\t-\t-\n\
+         cccccccc\tci\texpired\t2020-01-01T00:00:00Z\t2021-01-01T00:00:00Z\t-\t-\t-\t-\n\
+         dddddddd\tci\trotated\t2020-01-01T00:00:00Z\t2500-01-01T00:00:00Z\t-\t-\t-\t-\n\
+         eeeeeeee\tci\texpired\t2020-01-01T00:00:00Z\t2021-01-01T00:00:00Z\t-\t-\t-\t-\n\
+         ffffffff\tci\tnot yet\t2020-01-01T00:00:00Z\t-\t-\t-\t-\t-\n\
+         gggggggg\tzeta\tactive\t2020-01-01T00:00:00Z\t-\t-\ta b:c\ta note\t-\n"
     );
 }
 
@@ -43,7 +43,8 @@ fn list_prints_one_json_array() {
             "created": "2020-01-01T00:00:00Z", "not_before": null,
             "expires": "2500-01-01T00:00:00Z", "rotated": null, "retires": null,
             "replaced_by": null, "revoked": null, "prefix": null, "note": null,
-            "last_used": null,
+            "metadata": {}, "issued_by": null, "rotated_reason": null, "paused": null,
+            "revoked_by": null, "revoked_reason": null, "last_used": null,
         })
     );
     assert_eq!(listed[1]["revoked"], "2021-01-01T00:00:00Z");
@@ -142,7 +143,7 @@ fn list_ends_without_an_error_if_the_reader_closes_the_pipe() {
         assert_eq!(outcome.err, "", "{words}");
     }
     let outcome = folder.shell(r#"{ "$0" list; echo "$?" >&2; } | head -1"#).exits(0);
-    assert_eq!(outcome.out, "ID\tCLIENT\tSTATE\tCREATED\tENDS\tLAST USED\tSCOPES\tNOTE\n");
+    assert_eq!(outcome.out, "ID\tCLIENT\tSTATE\tCREATED\tENDS\tLAST USED\tSCOPES\tNOTE\tNAME\n");
     assert_eq!(outcome.err, "0\n");
 }
 

@@ -84,7 +84,7 @@ fn the_error_on_a_mounted_file_suggests_mounting_its_folder() {
 }
 
 /// Returns a user who is not root and can run the command, because file modes do not limit root.
-fn unprivileged_user() -> Option<(u32, u32)> {
+pub(crate) fn unprivileged_user() -> Option<(u32, u32)> {
     use std::os::unix::process::CommandExt as _;
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     if !user.is_root() {

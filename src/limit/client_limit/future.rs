@@ -1,4 +1,5 @@
 use std::{
+    mem,
     ops::Deref,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -45,10 +46,13 @@ pin_project! {
 }
 
 /// The work on a response of the inner service.
-pub(super) struct After<P> {
-    pub(super) fields: Option<Fields>,
+#[derive(Default)]
+pub(super) enum After<P> {
+    #[default]
+    Nothing,
+    Fields(Fields),
     /// On the heap, because few layers refund.
-    pub(super) refund: Option<Box<Refund<P>>>,
+    Refund(Box<Refund<P>>),
 }
 
 pin_project! {
@@ -56,7 +60,7 @@ pin_project! {
     pub struct PendingRequest<S, B, P> {
         taking: Pin<Box<dyn Future<Output = Taken> + Send>>,
         // `None` after the store's answer.
-        ready: Option<(S, Request<B>, Refund<P>)>,
+        ready: Option<(S, Request<B>, Box<Refund<P>>)>,
     }
 }
 
@@ -71,20 +75,32 @@ impl<F, R> ResponseFuture<F, R> {
 }
 
 impl<F, P, R> ResponseFuture<InnerFuture<F, P>, R> {
+    #[inline]
     pub(super) fn inner(service: F, after: After<P>) -> Self {
         Self { state: State::inner(service, after) }
     }
 }
 
 impl<F, P, R> State<InnerFuture<F, P>, R> {
+    #[inline]
     fn inner(service: F, after: After<P>) -> Self {
         Self::Inner { future: InnerFuture { service, after } }
     }
 }
 
-impl<P> Default for After<P> {
-    fn default() -> Self {
-        Self { fields: None, refund: None }
+impl<P: Deref<Target = Limits>> After<P> {
+    fn finish<B>(self, response: &mut Response<B>) {
+        let fields = match self {
+            Self::Nothing => None,
+            Self::Fields(fields) => Some(fields),
+            Self::Refund(mut refund) => {
+                refund.after(response.status());
+                refund.fields.take()
+            }
+        };
+        if let Some(fields) = fields {
+            fields.write_unless_public(response.headers_mut());
+        }
     }
 }
 
@@ -97,14 +113,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.service.poll(cx))?;
-        if let Some(refund) = this.after.refund.take() {
-            refund.after(response.status());
+        let mut polled = this.service.poll(cx).map_ok(|it| it.map(ResponseBody::inner));
+        if let Poll::Ready(Ok(response)) = &mut polled {
+            mem::take(this.after).finish(response);
         }
-        if let Some(fields) = this.after.fields.take() {
-            fields.write_unless_public(response.headers_mut());
-        }
-        Poll::Ready(Ok(response.map(ResponseBody::inner)))
+        polled
     }
 }
 
@@ -114,7 +127,7 @@ impl<S, B, P> PendingRequest<S, B, P> {
         taking: Pin<Box<dyn Future<Output = Taken> + Send>>,
         inner: S,
         request: Request<B>,
-        counted: Refund<P>,
+        counted: Box<Refund<P>>,
     ) -> Self {
         Self { taking, ready: Some((inner, request, counted)) }
     }
@@ -137,11 +150,14 @@ where
         };
         let (settings, head) = (&counted.settings, RequestHead::of(&request));
         Poll::Ready(match settings.conclude(counted.plan.limits(), counted.cost, &taken, head) {
-            Ok(fields) => {
-                let refunds = settings.refunds(&taken);
+            Ok(fields) if settings.refunds(&taken) => {
                 counted.taken = Some((taken, settings.limiter.now()));
-                let refund = refunds.then(|| Box::new(counted));
-                State::inner(inner.call(request), After { fields, refund })
+                counted.fields = fields;
+                State::inner(inner.call(request), After::Refund(counted))
+            }
+            Ok(fields) => {
+                let after = fields.map_or(After::Nothing, After::Fields);
+                State::inner(inner.call(request), after)
             }
             Err(response) => State::Rejected { response: Some(response) },
         })

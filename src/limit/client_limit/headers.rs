@@ -110,13 +110,16 @@ impl Text {
     fn push_parameter(&mut self, name: &[u8; 3], value: u32) {
         self.push(name);
         // A `u32` has at most ten digits.
-        let (mut digits, mut rest) = ([b'0'; 10], value);
+        let (mut digits, mut rest, mut first) = ([b'0'; 10], value, 10);
         for digit in digits.iter_mut().rev() {
             *digit += (rest % 10) as u8;
             rest /= 10;
+            first -= 1;
+            if rest == 0 {
+                break;
+            }
         }
-        let zeros = digits.iter().take(9).take_while(|digit| **digit == b'0').count();
-        self.push(digits.get(zeros..).unwrap_or_default());
+        self.push(digits.get(first..).unwrap_or_default());
     }
 
     fn push(&mut self, bytes: &[u8]) {

@@ -71,6 +71,7 @@
 //! A limit layer outside of a scope layer counts requests that lack a scope as well. Inside it counts none of
 //! them.
 
+mod decide;
 mod future;
 pub(super) mod headers;
 mod refund;

@@ -2,7 +2,10 @@ use std::{ops::Deref, sync::Arc};
 
 use http::StatusCode;
 
-use super::settings::{AnonymousLimits, Settings};
+use super::{
+    headers::Fields,
+    settings::{AnonymousLimits, Settings},
+};
 use crate::limit::{Ask, Limits, Subject, Taken};
 
 /// The limits of one request.
@@ -55,11 +58,13 @@ pub(super) struct Refund<P> {
     pub(super) cost: u32,
     /// The result of the take and the limiter's time. A pending take has none yet.
     pub(super) taken: Option<(Taken, u64)>,
+    /// The fields of the response.
+    pub(super) fields: Option<Fields>,
 }
 
 impl<P: Deref<Target = Limits>> Refund<P> {
     /// Gives the cost back if the closure says so for this status.
-    pub(super) fn after(self, status: StatusCode) {
+    pub(super) fn after(&self, status: StatusCode) {
         if self.settings.refund_if.as_ref().is_some_and(|refund_if| refund_if(status)) {
             let limiter = &self.settings.limiter;
             let ask = Ask::new(self.subject.borrow(), self.plan.limits()).with_cost(self.cost);

@@ -55,21 +55,29 @@ impl Settings {
         }
     }
 
+    /// Returns whether a request passes, and its response needs no work.
+    #[inline]
+    pub(super) fn is_done_after(&self, taken: &Taken) -> bool {
+        taken.is_passed() && !self.writes_fields() && self.refund_if.is_none()
+    }
+
+    /// Returns whether the responses of the service get fields.
+    #[inline]
+    fn writes_fields(&self) -> bool {
+        self.headers == Some(RateLimitHeaders::Always)
+    }
+
     /// Returns the counted party of a client. A key without a public id counts for its client.
     pub(super) fn subject_of<'a>(&self, client: &'a impl Identity) -> Subject<'a> {
-        match client.key_id() {
-            Some(key_id) if self.per_key => Subject::Key(key_id),
-            _ => Subject::Client(client.id()),
+        // A client reads its key id, which takes longer than all else here.
+        match self.per_key.then(|| client.key_id()).flatten() {
+            Some(key_id) => Subject::Key(key_id),
+            None => Subject::Client(client.id()),
         }
     }
 
-    pub(super) fn ask<'a>(
-        &self,
-        subject: Subject<'a>,
-        limits: &'a Limits,
-        head: RequestHead<'_>,
-    ) -> Ask<'a> {
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(head));
+    #[inline]
+    pub(super) fn ask<'a>(&self, subject: Subject<'a>, limits: &'a Limits, cost: u32) -> Ask<'a> {
         let ask = Ask::new(subject, limits).with_cost(cost);
         // A refund needs the state after the take.
         let wants_state = self.headers.is_some() || self.refund_if.is_some();
@@ -86,8 +94,7 @@ impl Settings {
     ) -> Result<Option<Fields>, Box<Response<Bytes>>> {
         let (reason, limit, wait) = match taken.outcome() {
             Outcome::Passed => {
-                let is_wanted = self.headers == Some(RateLimitHeaders::Always);
-                return Ok(is_wanted.then(|| Fields::of(limits, taken)).flatten());
+                return Ok(self.writes_fields().then(|| Fields::of(limits, taken)).flatten());
             }
             Outcome::Limited { limit, wait } => (Reason::Limited, limit, Some(wait)),
             Outcome::Never { limit } => (Reason::CostAboveLimit, limit, None),

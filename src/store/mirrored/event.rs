@@ -1,5 +1,8 @@
-use super::key_change::KeyChange;
-use crate::store::StoreError;
+#[cfg(feature = "tracing")]
+use crate::store::LOG_TARGET as TARGET;
+#[cfg(feature = "metrics")]
+use crate::store::metrics;
+use crate::store::{KeyChange, StoreError};
 
 /// An event of a [`Mirrored`](super::Mirrored).
 ///
@@ -69,9 +72,16 @@ impl MirroredEvent {
         }
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn count(&self, store: &str) {
+        match self {
+            Self::Changed(change) => change.count(store),
+            event => metrics::event(store, event.as_str()),
+        }
+    }
+
     #[cfg(feature = "tracing")]
     pub(super) fn log(&self, store: &str) {
-        const TARGET: &str = "tower_api_key::store";
         match self {
             Self::Loaded { keys } => tracing::info!(target: TARGET, store, keys, "keys loaded"),
             Self::Recovered { keys } => {
@@ -84,15 +94,7 @@ impl MirroredEvent {
                 target: TARGET, store, %error,
                 "the store cannot be followed, the records in memory stay"
             ),
-            Self::Changed(change) => tracing::info!(
-                target: TARGET, store,
-                change = change.kind().as_str(),
-                api_key.id = change.key_id(),
-                api_key.client = ?change.client(),
-                by = change.by().map(tracing::field::debug),
-                reason = change.reason().map(tracing::field::debug),
-                "key changed"
-            ),
+            Self::Changed(change) => change.log(store),
             Self::StaysRevoked { key_id, client } => tracing::error!(
                 target: TARGET, store, api_key.id = key_id, api_key.client = ?client,
                 "a revoked key came back in the store, this process still rejects it"

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    MirroredEvent, MirroredProblem, MirroredStatus,
+    MirroredEvent, MirroredStatus,
     contact::Contact,
     corrupt::Corrupt,
     options::Observer,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     KeyDigest, Keyring,
-    store::{Cursor, StoreError},
+    store::{Cursor, Start, StoreError, StoreProblem, follower::Follow},
 };
 
 /// The records of a store in memory, and the state around them. Requests and the follower share it.
@@ -41,7 +41,7 @@ pub(super) struct Mirror {
 pub(super) struct State {
     pub(super) order: Order,
     pub(super) records: Records,
-    /// The records of an incomplete load.
+    /// The records of an incomplete load, except for the first one.
     pub(super) staging: Option<Staging>,
     /// The records of a complete load before they are applied.
     pub(super) staged: Option<Staged>,
@@ -51,10 +51,15 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Returns whether the first load is complete, so that there can be requests and changes.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// Makes memory the newest state of a key, so that a load does not change the key.
     pub(super) fn overtake(&mut self, digest: &KeyDigest, is_there: bool) {
         match &mut self.staging {
-            Some(staging) if is_there => staging.keep(digest),
+            Some(staging) if is_there => staging.overtake(digest),
             Some(staging) => staging.remove(digest),
             None => {}
         }
@@ -88,10 +93,16 @@ impl Mirror {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a step under the lock and reports its events after it.
+    /// Runs a step under the lock and reports its events after it. Before the first load is complete, a
+    /// difference between two states of a key is no change.
     pub(super) fn step<T>(&self, step: impl FnOnce(&mut State, &mut Vec<MirroredEvent>) -> T) -> T {
         let mut events = Vec::new();
-        let result = step(&mut self.state(), &mut events);
+        let mut state = self.state();
+        let result = step(&mut state, &mut events);
+        if !state.is_loaded() {
+            events.retain(|event| !matches!(event, MirroredEvent::Changed(_)));
+        }
+        drop(state);
         events.iter().for_each(|event| self.emit(event));
         result
     }
@@ -106,7 +117,7 @@ impl Mirror {
         #[cfg(feature = "tracing")]
         event.log(&self.store);
         #[cfg(feature = "metrics")]
-        super::metrics::count(&self.store, event);
+        event.count(&self.store);
         if let Some(observe) = &self.observe {
             _ = catch_unwind(AssertUnwindSafe(|| observe(event)));
         }
@@ -124,7 +135,7 @@ impl Mirror {
         let now = SystemTime::now();
         let keys = self.keys.len();
         #[cfg(feature = "metrics")]
-        super::metrics::up(&self.store, keys, now);
+        crate::store::metrics::up(&self.store, keys, now);
         let Some(status) = &mut state.status else {
             let loaded_at = now;
             state.status =
@@ -144,28 +155,6 @@ impl Mirror {
         }
     }
 
-    /// Records that the store cannot be followed. Returns whether the first load is still to come.
-    pub(super) fn set_broken(&self, error: StoreError) -> bool {
-        let mut state = self.state();
-        state.staging = None;
-        let Some(status) = &mut state.status else {
-            drop(state);
-            _ = self.loaded.send(Err(error));
-            return true;
-        };
-        let before = status.problem.take();
-        let is_known = before.as_ref().is_some_and(|it| it.error.to_string() == error.to_string());
-        let since = before.map_or_else(SystemTime::now, |before| before.since);
-        status.problem = Some(MirroredProblem { error: error.clone(), since });
-        drop(state);
-        #[cfg(feature = "metrics")]
-        super::metrics::down(&self.store);
-        if !is_known {
-            self.emit(&MirroredEvent::Broken(error));
-        }
-        false
-    }
-
     /// Returns a copy of the status.
     pub(super) fn status(&self) -> MirroredStatus {
         let keys = self.keys.len();
@@ -173,5 +162,37 @@ impl Mirror {
         let start = SystemTime::UNIX_EPOCH;
         let empty = MirroredStatus { loaded_at: start, keys, last_contact: start, problem: None };
         MirroredStatus { keys, ..status.unwrap_or(empty) }
+    }
+}
+
+impl Follow for Mirror {
+    fn begin(&self) -> Start {
+        self.state().cursor.clone().map_or(Start::Everything, Start::After)
+    }
+
+    fn contacts(&self) -> u64 {
+        self.contact.count()
+    }
+
+    fn calls(&self) -> u64 {
+        self.activity.load(Relaxed)
+    }
+
+    fn set_broken(&self, error: StoreError) -> bool {
+        let mut state = self.state();
+        state.staging = None;
+        let Some(status) = &mut state.status else {
+            drop(state);
+            _ = self.loaded.send(Err(error));
+            return true;
+        };
+        let is_new = StoreProblem::note(&mut status.problem, error.clone());
+        drop(state);
+        #[cfg(feature = "metrics")]
+        crate::store::metrics::down(&self.store);
+        if is_new {
+            self.emit(&MirroredEvent::Broken(error));
+        }
+        false
     }
 }

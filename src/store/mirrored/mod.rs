@@ -2,12 +2,8 @@ mod apply;
 mod contact;
 mod corrupt;
 mod event;
-mod follower;
 mod handle;
-mod key_change;
 mod listen;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod mirror;
 mod options;
 mod order;
@@ -20,14 +16,9 @@ use std::{fmt, sync::Arc};
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
-pub use self::{
-    event::MirroredEvent,
-    key_change::{KeyChange, KeyChangeKind},
-    options::MirroredOptions,
-    status::{MirroredProblem, MirroredStatus},
-};
-use self::{mirror::Mirror, options::Clock};
-use super::{KeyStore, StoreError, StoreErrorKind};
+use self::mirror::Mirror;
+pub use self::{event::MirroredEvent, options::MirroredOptions, status::MirroredStatus};
+use super::{KeyStore, StoreError, StoreErrorKind, changes::Clock};
 use crate::{
     Client, KeyDigest,
     key::KeyFormat,
@@ -71,19 +62,19 @@ use crate::{
 /// | `api_key_store_keys` | gauge | keys that are not revoked |
 /// | `api_key_store_up` | gauge | 1 if the store is followed, else 0 |
 /// | `api_key_store_last_contact_timestamp_seconds` | gauge | time at which memory had every change |
-/// | `api_key_store_changes_total` | counter | changes of keys, by `kind` ([`KeyChangeKind::as_str`]) |
+/// | `api_key_store_changes_total` | counter | changes of keys, by `kind` ([`KeyChangeKind::as_str`](super::KeyChangeKind::as_str)) |
 /// | `api_key_store_events_total` | counter | other events, by `event` ([`MirroredEvent::as_str`]) |
 #[derive(Clone)]
 pub struct Mirrored {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     store: Arc<dyn KeyStore>,
     mirror: Arc<Mirror>,
-    formats: Vec<KeyFormat>,
-    clock: Clock,
-    runtime: Handle,
+    pub(super) formats: Vec<KeyFormat>,
+    pub(super) clock: Clock,
+    pub(super) runtime: Handle,
     follower: AbortHandle,
 }
 

@@ -1,5 +1,5 @@
-use super::{key_change::Own, mirror::Mirror};
-use crate::store::{Change, Changed, Target, Write};
+use super::mirror::Mirror;
+use crate::store::{Change, Changed, Write, key_change::Own};
 
 /// A change by this process, until it is applied.
 pub(super) struct OwnChange<'a> {
@@ -48,11 +48,7 @@ impl OwnChange<'_> {
         if !change.is_revocation() {
             return 0;
         }
-        let keys = &self.mirror.keys;
-        let records = match change.target() {
-            Target::KeyId(id) => keys.record(id).into_iter().collect(),
-            target => keys.records().filter(|record| target.contains(record)).collect::<Vec<_>>(),
-        };
+        let records = change.target().select(&self.mirror.keys);
         let Ok(draft) = change.apply(records) else { return 0 };
         self.mirror.step(|state, events| {
             for write in draft.writes() {
@@ -73,6 +69,8 @@ impl Drop for OwnChange<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::{
         Client, KeyDigest, Keyring,
@@ -80,11 +78,30 @@ mod tests {
         store::{Listener, mirrored::contact::Contact},
     };
 
+    fn mirror() -> Mirror {
+        let (loaded, _) = tokio::sync::mpsc::unbounded_channel();
+        Mirror::new("a test".to_owned(), Keyring::new(), Contact::new(None), None, loaded)
+    }
+
+    #[test]
+    fn a_transaction_that_changed_nothing_does_not_undo_what_was_delivered_since() {
+        let mirror = mirror();
+        let old = Record::new(KeyDigest::of("a"), Client::new("ci")).with_id("0000000a").unwrap();
+        let old = old.with_revoked(SystemTime::UNIX_EPOCH);
+        mirror.restart();
+        mirror.record(3, old.clone());
+        mirror.ready(None);
+        let own_change = mirror.begin();
+        let unchanged = Change::revoke_key("0000000a").apply([old.clone()]).unwrap();
+        mirror.record(5, old.with_note("later"));
+        own_change.apply(&unchanged.committed(4), Own { by: None, reason: None });
+        drop(own_change);
+        assert_eq!(mirror.keys.record("0000000a").unwrap().note(), Some("later"));
+    }
+
     #[test]
     fn versions_of_other_keys_are_forgotten_when_no_change_is_under_way() {
-        let (loaded, _) = tokio::sync::mpsc::unbounded_channel();
-        let mirror =
-            Mirror::new("a test".to_owned(), Keyring::new(), Contact::new(None), None, loaded);
+        let mirror = mirror();
         let (one, two) = (mirror.begin(), mirror.begin());
         mirror.record(1, Record::new(KeyDigest::of("a"), Client::new("ci")));
         assert_eq!(mirror.state().order.len(), 1);

@@ -2,16 +2,15 @@ use std::{collections::HashSet, time::SystemTime};
 
 use foldhash::fast::RandomState;
 
-use super::{
-    MirroredEvent,
-    key_change::{KeyChange, Own},
-    staging::Staged,
-};
+use super::MirroredEvent;
 use crate::{
     KeyDigest, Keyring,
     error::KeyringError,
     record::Record,
-    store::{StoreError, StoreErrorKind},
+    store::{
+        StoreError, StoreErrorKind,
+        key_change::{KeyChange, Own},
+    },
 };
 
 type Digests = HashSet<KeyDigest, RandomState>;
@@ -71,16 +70,6 @@ impl Records {
         events.extend(change.map(MirroredEvent::Changed));
     }
 
-    /// Makes the records of the first load those in memory.
-    pub(super) fn set_first(&self, staged: Staged) -> Result<(), StoreError> {
-        self.keys.replace(staged.into_records()).map_err(invalid)
-    }
-
-    /// Returns the keys outside a load.
-    pub(super) fn missing_in(&self, staged: &Staged) -> Vec<KeyDigest> {
-        self.keys.digests().filter(|digest| !staged.contains(digest)).collect()
-    }
-
     /// Revokes a record if this process saw it revoked, against the store.
     fn keep_revoked(
         &mut self,
@@ -112,6 +101,6 @@ impl Records {
     }
 }
 
-fn invalid(error: KeyringError) -> StoreError {
+pub(super) fn invalid(error: KeyringError) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, "a record is not valid").with_source(error)
 }

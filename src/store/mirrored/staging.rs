@@ -8,7 +8,7 @@ use crate::{KeyDigest, record::Record, store::StoreError};
 type Slots = HashSet<u64, RandomState>;
 
 /// The number of records for one allocation and one step.
-const BATCH: usize = 1024;
+pub(super) const BATCH: usize = 1024;
 
 /// The records of an incomplete load.
 ///
@@ -18,20 +18,17 @@ pub(super) struct Staging {
     /// The new and changed records, in the order of their delivery.
     batches: Vec<Vec<Record>>,
     len: usize,
-    /// The keys of the store.
+    /// The keys of the store that memory has as well.
     seen: Slots,
     /// Keys whose earlier deliveries do not count, with the value of `len` at that time.
     dropped: HashMap<KeyDigest, usize, RandomState>,
-    has_duplicates: bool,
     corrupt: Errors,
 }
 
 impl Staging {
-    /// Adds a new or changed record.
-    pub(super) fn push(&mut self, record: Record) {
-        let digest = record.digest();
-        self.corrupt.remove(&digest);
-        self.has_duplicates |= !self.seen.insert(slot(&digest));
+    /// Adds a record of a key that memory does not have.
+    pub(super) fn push_new(&mut self, record: Record) {
+        self.corrupt.remove(&record.digest());
         match self.batches.last_mut().filter(|batch| batch.len() < BATCH) {
             Some(batch) => batch.push(record),
             None => {
@@ -43,6 +40,12 @@ impl Staging {
         self.len += 1;
     }
 
+    /// Adds a changed record of a key that memory has.
+    pub(super) fn push_changed(&mut self, record: Record) {
+        self.seen.insert(slot(&record.digest()));
+        self.push_new(record);
+    }
+
     /// Marks a key, because memory has its record.
     pub(super) fn keep(&mut self, digest: &KeyDigest) {
         self.corrupt.remove(digest);
@@ -51,33 +54,34 @@ impl Staging {
         }
     }
 
+    /// Marks a key, because its state in memory is newer.
+    pub(super) fn overtake(&mut self, digest: &KeyDigest) {
+        self.corrupt.remove(digest);
+        self.seen.insert(slot(digest));
+        self.dropped.insert(*digest, self.len);
+    }
+
     /// Marks a key as removed.
     pub(super) fn remove(&mut self, digest: &KeyDigest) {
-        self.keep(digest);
+        self.overtake(digest);
         self.seen.remove(&slot(digest));
     }
 
     /// Marks a key, because its row is corrupt. Its record in memory stays.
     pub(super) fn set_corrupt(&mut self, digest: KeyDigest, error: StoreError) {
-        self.keep(&digest);
+        self.overtake(&digest);
         self.corrupt.insert(digest, error);
     }
 
     /// Completes the load. Of the deliveries of one key, the last one counts.
     pub(super) fn finish(mut self, duplicate: impl Fn() -> StoreError) -> Staged {
-        if self.has_duplicates || !self.dropped.is_empty() {
+        if !self.dropped.is_empty()
+            || has_repetitions(self.records().map(|record| slot(&record.digest())))
+        {
             self.drop_earlier_deliveries();
         }
-        let mut ids = HashSet::with_capacity_and_hasher(self.len, RandomState::default());
-        for batch in &mut self.batches {
-            batch.retain(|record| {
-                let id = record.id().and_then(|id| id.as_bytes().first_chunk::<8>().copied());
-                let is_new = id.is_none() || ids.insert(id);
-                if !is_new {
-                    self.corrupt.insert(record.digest(), duplicate());
-                }
-                is_new
-            });
+        if has_repetitions(self.records().filter_map(id)) {
+            self.drop_repeated_ids(duplicate);
         }
         // The first batch is taken first.
         self.batches.reverse();
@@ -85,9 +89,12 @@ impl Staging {
         Staged { batches: self.batches, seen: self.seen, corrupt: self.corrupt, overtaken }
     }
 
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.batches.iter().flatten()
+    }
+
     fn drop_earlier_deliveries(&mut self) {
-        let records = self.batches.iter().flatten();
-        let slots = records.map(|record| slot(&record.digest()));
+        let slots = self.records().map(|record| slot(&record.digest()));
         let last: HashMap<_, _, RandomState> = slots.zip(0..).collect();
         let mut at = 0_usize;
         for batch in &mut self.batches {
@@ -100,6 +107,31 @@ impl Staging {
             });
         }
     }
+
+    fn drop_repeated_ids(&mut self, duplicate: impl Fn() -> StoreError) {
+        let mut ids = Slots::default();
+        for batch in &mut self.batches {
+            batch.retain(|record| {
+                let is_new = id(record).is_none_or(|id| ids.insert(id));
+                if !is_new {
+                    self.corrupt.insert(record.digest(), duplicate());
+                }
+                is_new
+            });
+        }
+    }
+}
+
+/// Returns whether a number comes twice. It takes less memory than a set.
+fn has_repetitions(numbers: impl Iterator<Item = u64>) -> bool {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.windows(2).any(|pair| matches!(pair, [one, two] if one == two))
+}
+
+/// Returns the public id as a number.
+fn id(record: &Record) -> Option<u64> {
+    record.id()?.as_bytes().first_chunk().copied().map(u64::from_ne_bytes)
 }
 
 /// A complete load before it is applied. Each key and each id comes once.
@@ -112,7 +144,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// Returns whether the store has the key. Its row may be corrupt.
+    /// Returns whether the store has a key of memory. Its row may be corrupt.
     pub(super) fn contains(&self, digest: &KeyDigest) -> bool {
         self.seen.contains(&slot(digest)) || self.overtaken.contains(digest)
     }
@@ -128,13 +160,6 @@ impl Staged {
         let mut batch = self.batches.pop()?;
         batch.retain(|record| !self.overtaken.contains(&record.digest()));
         Some(batch)
-    }
-
-    /// Takes all records.
-    pub(super) fn into_records(self) -> Vec<Record> {
-        let mut records = Vec::with_capacity(self.batches.iter().map(Vec::len).sum());
-        self.batches.into_iter().rev().for_each(|mut batch| records.append(&mut batch));
-        records
     }
 }
 
@@ -163,15 +188,17 @@ mod tests {
     fn the_last_delivery_of_a_key_counts() {
         let (a, b) = (KeyDigest::of("a"), KeyDigest::of("b"));
         let mut staging = Staging::default();
-        staging.push(record("a", "old"));
-        staging.push(record("a", "new"));
-        staging.push(record("b", "removed"));
+        staging.push_changed(record("a", "old"));
+        staging.push_changed(record("a", "new"));
+        staging.push_new(record("d", "old and not in memory"));
+        staging.push_new(record("d", "new and not in memory"));
+        staging.push_new(record("b", "removed"));
         staging.remove(&b);
-        staging.push(record("c", "back before"));
+        staging.push_new(record("c", "back before"));
         staging.remove(&KeyDigest::of("c"));
-        staging.push(record("c", "back"));
+        staging.push_new(record("c", "back"));
         let (clients, staged) = finish(staging);
-        assert_eq!(clients, ["new", "back"]);
+        assert_eq!(clients, ["new", "new and not in memory", "back"]);
         assert!(staged.contains(&a) && !staged.contains(&b));
     }
 
@@ -179,7 +206,7 @@ mod tests {
     fn a_key_that_changed_and_changed_back_keeps_its_record_in_memory() {
         let a = KeyDigest::of("a");
         let mut staging = Staging::default();
-        staging.push(record("a", "changed"));
+        staging.push_changed(record("a", "changed"));
         staging.keep(&a);
         let (clients, staged) = finish(staging);
         assert!(clients.is_empty() && staged.contains(&a));
@@ -188,29 +215,31 @@ mod tests {
     #[test]
     fn a_corrupt_row_and_the_second_of_two_equal_ids_are_no_records() {
         let mut staging = Staging::default();
-        staging.push(record("a", "a").with_id("00000001").unwrap());
-        staging.push(record("b", "b").with_id("00000001").unwrap());
-        staging.push(record("c", "c"));
+        staging.push_new(record("a", "a").with_id("00000001").unwrap());
+        staging.push_new(record("b", "b").with_id("00000001").unwrap());
+        staging.push_new(record("c", "c"));
         let corrupt = StoreError::new(StoreErrorKind::Corrupt, "a test");
         staging.set_corrupt(KeyDigest::of("c"), corrupt.clone());
         staging.set_corrupt(KeyDigest::of("d"), corrupt);
-        staging.push(record("d", "healed"));
+        staging.push_new(record("d", "healed"));
         let (clients, staged) = finish(staging);
         assert_eq!(clients, ["a", "healed"]);
-        let corrupt = [KeyDigest::of("b"), KeyDigest::of("c")];
         assert_eq!(staged.corrupt.len(), 2);
-        assert!(corrupt.iter().all(|it| staged.corrupt.contains_key(it) && staged.contains(it)));
+        assert!(["b", "c"].iter().all(|it| staged.corrupt.contains_key(&KeyDigest::of(it))));
+        assert!(staged.contains(&KeyDigest::of("c")), "its record in memory stays");
     }
 
     #[test]
-    fn a_key_that_this_process_changes_meanwhile_is_left_alone() {
+    fn a_key_that_this_process_changes_during_or_after_the_deliveries_is_left_alone() {
         let mut staging = Staging::default();
-        staging.push(record("a", "a"));
-        staging.push(record("b", "b"));
+        staging.push_new(record("c", "older than the change"));
+        staging.overtake(&KeyDigest::of("c"));
+        staging.push_new(record("a", "a"));
+        staging.push_new(record("b", "b"));
         let (_, mut staged) = finish(staging);
         staged.overtake(&KeyDigest::of("a"));
         staged.overtake(&KeyDigest::of("new"));
-        assert!(staged.contains(&KeyDigest::of("new")));
+        assert!(["c", "new"].iter().all(|key| staged.contains(&KeyDigest::of(key))));
         assert_eq!(staged.next_batch().unwrap(), [record("b", "b")]);
         assert!(staged.next_batch().is_none());
     }

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use crate::store::StoreError;
+use crate::store::StoreProblem;
 
 /// The state of a [`Mirrored`](super::Mirrored). Returned by [`Mirrored::status`](super::Mirrored::status).
 #[derive(Clone, Debug)]
@@ -8,14 +8,7 @@ pub struct MirroredStatus {
     pub(super) loaded_at: SystemTime,
     pub(super) keys: usize,
     pub(super) last_contact: SystemTime,
-    pub(super) problem: Option<MirroredProblem>,
-}
-
-/// The reason why the store cannot be followed. The records in memory stay.
-#[derive(Clone, Debug)]
-pub struct MirroredProblem {
-    pub(super) error: StoreError,
-    pub(super) since: SystemTime,
+    pub(super) problem: Option<StoreProblem>,
 }
 
 impl MirroredStatus {
@@ -39,21 +32,7 @@ impl MirroredStatus {
 
     /// Returns the current problem, or `None` if the store is followed.
     #[must_use]
-    pub fn problem(&self) -> Option<&MirroredProblem> {
+    pub fn problem(&self) -> Option<&StoreProblem> {
         self.problem.as_ref()
-    }
-}
-
-impl MirroredProblem {
-    /// Returns the current error.
-    #[must_use]
-    pub fn error(&self) -> &StoreError {
-        &self.error
-    }
-
-    /// Returns the time at which the problem began. If the error changes, the time stays.
-    #[must_use]
-    pub fn since(&self) -> SystemTime {
-        self.since
     }
 }

@@ -43,6 +43,11 @@ behaviours! {
         let changed = stores.commit(Change::prune(days(0))).await?;
         ensure_eq!(changed.writes(), [Write::Remove(digest(1))], "of a removal");
         ensure_eq!(stores.commit(Change::prune(days(0))).await?.count(), 0, "of no removal");
+        stores.insert([record(1)?, record(2)?]).await?;
+        let changed = stores.commit(Change::remove("00000001")).await?;
+        ensure_eq!(changed.writes(), [Write::Remove(digest(1))], "of a removal by id");
+        ensure_eq!(stores.commit(Change::remove("00000001")).await?.count(), 0, "of a second one");
+        ensure_eq!(stores.all().await?, [record(2)?], "the records after a removal");
     }
 
     async fn a_known_digest_is_refused(stores) {
@@ -50,6 +55,8 @@ behaviours! {
         let again = with_id(record(1)?, "another1")?.with_note("again");
         let result = bounded(Change::insert(again).commit(&*stores.one)).await?;
         ensure_refused(result, KeyringErrorKind::DuplicateKey)?;
+        let all = Change::insert_all([record(2)?, record(1)?]);
+        ensure_refused(bounded(all.commit(&*stores.one)).await?, KeyringErrorKind::DuplicateKey)?;
         ensure_eq!(stores.all().await?, [record(1)?], "the records after the refusal");
     }
 

@@ -64,7 +64,7 @@ impl Drop for Counted {
 }
 
 /// The longest time of a reader's wait for a lock. A reader waits only while another process repairs the database.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time after which an idle connection is closed.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
@@ -191,7 +191,8 @@ impl Database {
     fn missing(&self, error: &io::Error) -> StoreError {
         let (kind, text) = match error.kind() {
             io::ErrorKind::NotFound => {
-                let text = "no such database. Create it with `Sqlite::migrate`".to_owned();
+                let text = "no such database. Create it with `apikey migrate` or `Sqlite::migrate`"
+                    .to_owned();
                 (StoreErrorKind::Unavailable, text)
             }
             io::ErrorKind::PermissionDenied => {

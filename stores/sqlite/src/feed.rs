@@ -38,6 +38,8 @@ pub(crate) const MAX_WAITING: usize = 2;
 pub(crate) enum Message {
     /// The thread waits for an answer before it reads.
     Restart(oneshot::Sender<()>),
+    /// The number of records of a load.
+    Expect(usize),
     Removed(Vec<(u64, KeyDigest)>),
     Records(Vec<Delivery>),
     Ready(Cursor),
@@ -169,6 +171,7 @@ impl Feed {
         let keys = Keys { database: &database, connection: &transaction };
         let last = keys.last()?;
         if self.wants_records {
+            self.send(Message::Expect(keys.count()?))?;
             self.deliver(keys, query::ALL, ())?;
         }
         self.ready(last)

@@ -48,6 +48,11 @@
     )
 )]
 
+/// The code of the manual that uses this package.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/guide/10-database.md")]
+mod manual {}
+
 mod change;
 mod database;
 mod error;

@@ -23,6 +23,7 @@ pub(crate) const MARK: &str = "SELECT mark FROM api_key_history WHERE version = 
 pub(crate) const REMOVED: &str = "SELECT version, removed FROM api_key_history \
     WHERE version > ?1 AND removed IS NOT NULL ORDER BY version";
 pub(crate) const REMOVE: &str = "DELETE FROM api_key WHERE digest = ?1";
+pub(crate) const COUNT: &str = "SELECT count(*) FROM api_key";
 pub(crate) const COUNT_ENDING: &str = "SELECT count(*) FROM (SELECT 1 FROM api_key \
     WHERE ends < ?1 AND ends < 9223372036854775807 LIMIT ?2)";
 
@@ -57,6 +58,12 @@ impl Keys<'_> {
         };
         let (sql, values) = list(page, ends_before, are_few_ending);
         self.records(&sql, rusqlite::params_from_iter(values))
+    }
+
+    /// Returns the number of keys.
+    pub(crate) fn count(&self) -> Result<usize, StoreError> {
+        let count = self.connection.query_row(COUNT, (), |row| row.get::<_, u32>(0));
+        count.map(|count| count as usize).map_err(self.database.failed("count the keys"))
     }
 
     fn count_ending(&self, time: i64) -> Result<i64, StoreError> {
@@ -290,6 +297,7 @@ pub(crate) mod tests {
             (DEAD_BEFORE.to_owned(), "SEARCH api_key USING INDEX api_key_dead (dead<?)"),
             (CHANGED_AFTER.to_owned(), "SEARCH api_key USING INDEX api_key_version (version>?)"),
             (ALL.to_owned(), "SCAN api_key"),
+            (COUNT.to_owned(), "SCAN api_key USING COVERING INDEX api_key_version"),
             (row::UPDATE.to_owned(), "SEARCH api_key USING INDEX api_key_id (key_id=?)"),
             (REMOVE.to_owned(), "SEARCH api_key USING INDEX api_key_digest (digest=?)"),
             (LAST.to_owned(), "SCAN api_key_history"),

@@ -60,7 +60,7 @@ pub(crate) fn check(database: &Database, connection: &Connection) -> Result<u32,
     let Some(version) = read(database, connection)? else {
         return Err(database.error(
             StoreErrorKind::UnsupportedVersion,
-            "the database has no tables of keys. Create them with `Sqlite::migrate`",
+            "the database has no tables of keys. Create them with `apikey migrate` or `Sqlite::migrate`",
         ));
     };
     check_newer(database, version)?;
@@ -74,7 +74,8 @@ pub(crate) fn require(database: &Database, version: u32, oldest: u32) -> Result<
         return Ok(());
     }
     let text = format!(
-        "the tables have version {version}, and this program requires {oldest}. Call `Sqlite::migrate`"
+        "the tables have version {version}, and this program requires {oldest}. Run `apikey migrate`, or \
+         call `Sqlite::migrate`"
     );
     Err(database.error(StoreErrorKind::UnsupportedVersion, &text))
 }

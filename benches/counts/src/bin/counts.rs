@@ -9,18 +9,21 @@ use std::{
 
 use http::{StatusCode, Uri};
 use tower_api_key::{
-    ApiKeyLayer, Keyring,
+    ApiKeyLayer, Client, Keyring,
     extract::{Extract, bearer, cookie, header, query, scheme},
+    limit::{ClientLimitLayer, Limit, Limiter, Limits, RateLimitHeaders},
     usage::Usage,
 };
 use tower_api_key_counts::{
     Inner,
     callgrind::{self, Count},
     client_request, count,
-    floor::{self, BY_HAND, BY_HAND_REFUSED, FLOOR, FLOOR_WITHOUT_KEY},
+    floor::{self, BY_HAND, BY_HAND_REFUSED, FLOOR, FLOOR_WITHOUT_KEY, FLOOR_WITHOUT_LIMIT},
     key, keyring, request, with_key, wrong_key,
 };
 use tower_layer::Layer;
+
+static PLAN: Limits = Limits::new(&[Limit::per_second("second", 1_000_000_000)]);
 
 /// A case may grow by as many without being accepted anew.
 const TOLERANCE: i64 = 20;
@@ -80,6 +83,17 @@ fn cases() {
         with_key(&key(number * 1000))
     });
     count("refused, 100,000 keys", StatusCode::UNAUTHORIZED, many.layer(Inner), wrong);
+
+    let of_client = |_| {
+        let mut request = request("x-other", "nothing");
+        request.extensions_mut().insert(Client::new("client"));
+        request
+    };
+    let limit = ClientLimitLayer::new(Limiter::in_process(), |_: &Client| &PLAN);
+    count(FLOOR_WITHOUT_LIMIT, StatusCode::OK, Inner, of_client);
+    count("client limit", StatusCode::OK, limit.layer(Inner), of_client);
+    let headers = limit.headers(RateLimitHeaders::Always).layer(Inner);
+    count("client limit, headers", StatusCode::OK, headers, of_client);
 }
 
 fn ours<E: Extract>(extract: E, keys: &Keyring) -> ApiKeyLayer<E, Keyring> {
@@ -90,9 +104,14 @@ fn ours<E: Extract>(extract: E, keys: &Keyring) -> ApiKeyLayer<E, Keyring> {
 fn differences(counts: &[Count]) -> impl Iterator<Item = (&str, i64)> {
     let of = |name: &str| counts.iter().find(|it| it.case == name).expect("a floor").least;
     let (floor, without_key) = (of(FLOOR), of(FLOOR_WITHOUT_KEY));
+    let without_limit = of(FLOOR_WITHOUT_LIMIT);
     let cases = counts.iter().filter(|it| !it.case.starts_with(FLOOR));
     cases.map(move |it| {
-        let floor = if it.case == "no key" { without_key } else { floor };
+        let floor = match &*it.case {
+            "no key" => without_key,
+            case if case.starts_with("client limit") => without_limit,
+            _ => floor,
+        };
         (&*it.case, it.least - floor)
     })
 }

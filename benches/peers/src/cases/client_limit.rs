@@ -11,7 +11,7 @@ use std::{
 
 use axum::body::Body;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tower::{Layer, Service};
 use tower_api_key::{
     Client,
@@ -22,6 +22,7 @@ use tower_governor::{
 };
 
 use crate::{
+    added::{GOVERNOR_BY_HAND, NO_LIMIT, TOWER_GOVERNOR, WITH_FIELDS},
     harness::Bench,
     row::{
         Asked::{Hot, Random},
@@ -35,14 +36,14 @@ const QUOTA: u32 = 1_000_000_000;
 static PLAN: Limits = Limits::new(&[Limit::per_second("second", QUOTA)]);
 
 pub fn cases(bench: &mut Bench) {
-    for (clients, asked) in [(1, Hot), (100_000, Random)] {
-        let row = |who| Row::new(STACK, who).keys(clients).asked(asked);
-        bench.add(row("no limit"), || Inner, of_client);
+    for (clients, asked, threads) in [(1, Hot, 1), (100_000, Random, 1), (1, Hot, 2)] {
+        let row = |who| Row::new(STACK, who).keys(clients).asked(asked).threads(threads);
+        bench.add(row(NO_LIMIT), || Inner, of_client);
         bench.add(row(OURS), || ours().layer(Inner), of_client);
         let headers = || ours().headers(RateLimitHeaders::Always).layer(Inner);
-        bench.add(row("ours, with headers"), headers, of_client);
-        bench.add(row("governor in a service"), governor_by_hand, of_client);
-        bench.add(row("tower_governor"), tower_governor, of_client);
+        bench.add(row(WITH_FIELDS), headers, of_client);
+        bench.add(row(GOVERNOR_BY_HAND), governor_by_hand, of_client);
+        bench.add(row(TOWER_GOVERNOR), tower_governor, of_client);
     }
 }
 
@@ -113,6 +114,7 @@ impl Service<Request<()>> for ByHand {
     }
 }
 
+/// Its response has a header, as most responses have. Otherwise `RateLimit` would also pay for the map.
 #[derive(Clone, Copy)]
 struct Inner;
 
@@ -126,6 +128,8 @@ impl Service<Request<()>> for Inner {
     }
 
     fn call(&mut self, _: Request<()>) -> Self::Future {
-        ready(Ok(Response::new(Body::empty())))
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        ready(Ok(response))
     }
 }

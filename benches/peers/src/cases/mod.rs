@@ -3,6 +3,7 @@
 mod axum;
 mod by_hand;
 mod client_limit;
+mod failure_limit;
 mod limit;
 mod requests;
 mod tonic;
@@ -27,6 +28,7 @@ pub fn all(bench: &mut Bench, stores: &Stores) {
     usage::cases(bench, stores);
     limit::cases(bench);
     client_limit::cases(bench);
+    failure_limit::cases(bench, stores);
 }
 
 /// In a header, and with as little done to the response as the peers do.

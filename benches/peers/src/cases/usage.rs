@@ -7,6 +7,7 @@ use tower_api_key::{observe::Decision, usage::Usage};
 
 use super::{ours, requests::in_header, tower::Inner};
 use crate::{
+    added::{BOTH, CLOSURE, NO_OBSERVER, USAGE},
     harness::Bench,
     keys::Stores,
     row::{
@@ -19,11 +20,11 @@ pub fn cases(bench: &mut Bench, stores: &Stores) {
     for (keys, asked, threads) in [(1, Hot, 1), (100_000, Random, 1), (1, Hot, 2)] {
         let row = |who| Row::new("usage", who).keys(keys).asked(asked).threads(threads);
         let layer = ours(stores.ring(keys));
-        bench.add(row("no observer"), || layer.layer(Inner), in_header);
-        bench.add(row("a closure"), || layer.clone().observe(look).layer(Inner), in_header);
-        bench.add(row("usage"), || layer.clone().observe(Usage::new()).layer(Inner), in_header);
+        bench.add(row(NO_OBSERVER), || layer.layer(Inner), in_header);
+        bench.add(row(CLOSURE), || layer.clone().observe(look).layer(Inner), in_header);
+        bench.add(row(USAGE), || layer.clone().observe(Usage::new()).layer(Inner), in_header);
         let both = || layer.clone().observe((look, Usage::new())).layer(Inner);
-        bench.add(row("a closure and usage"), both, in_header);
+        bench.add(row(BOTH), both, in_header);
     }
 }
 

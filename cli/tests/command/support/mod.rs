@@ -2,6 +2,7 @@
 
 pub(crate) mod fixtures;
 mod folder;
+pub(crate) mod stores;
 mod terminal;
 
 use std::{

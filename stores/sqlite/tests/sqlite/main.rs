@@ -2,6 +2,7 @@
 
 mod access;
 mod as_root;
+mod cached;
 mod changes;
 mod corrupt;
 

@@ -127,3 +127,48 @@ fn tables_of_an_older_program_are_upgraded() {
     assert_eq!(Sqlite::migrate(folder.file()).unwrap().from(), Some(0));
     assert_eq!(Sqlite::migrate(folder.file()).unwrap().from(), Some(newest));
 }
+
+/// Statements of programs that know the first version of the tables. They never change here, so that a later
+/// migration cannot break these programs unnoticed.
+const STATEMENTS_OF_VERSION_1: [&str; 13] = [
+    "SELECT version, compatible FROM api_key_schema",
+    "INSERT INTO api_key (digest, key_id, client, name, scopes, metadata, prefix, note, created, issued_by, not_before,
+        expires, rotated, retires, replaced_by, rotated_reason, paused, revoked, revoked_by, revoked_reason)
+        VALUES (zeroblob(32), '0000000a', 'ci', 'CI', 'a b', '{\"plan\":\"pro\"}', 'sk', 'note', 1, 'alice', 2, 9, 3, 4,
+        '0000000b', 'yearly', 5, NULL, NULL, NULL)",
+    "UPDATE api_key SET client = 'ci', name = NULL, scopes = '', metadata = NULL, prefix = NULL, note = NULL, created = 1,
+        issued_by = NULL, not_before = NULL, expires = 9, rotated = NULL, retires = NULL, replaced_by = NULL,
+        rotated_reason = NULL, paused = NULL, revoked = 6, revoked_by = 'bob', revoked_reason = 'leaked'
+        WHERE digest = zeroblob(32) AND key_id = '0000000a'",
+    "SELECT version, digest, key_id, client, name, scopes, metadata, prefix, note, created, issued_by, not_before, expires,
+        rotated, retires, replaced_by, rotated_reason, paused, revoked, revoked_by, revoked_reason FROM api_key
+        INDEXED BY api_key_digest WHERE digest = zeroblob(32)",
+    "SELECT key_id FROM api_key INDEXED BY api_key_id WHERE key_id > '' ORDER BY key_id",
+    "SELECT key_id FROM api_key INDEXED BY api_key_client WHERE client = 'ci' ORDER BY key_id",
+    "SELECT key_id FROM api_key INDEXED BY api_key_version WHERE version > 0 ORDER BY version",
+    "SELECT key_id FROM api_key INDEXED BY api_key_ends WHERE ends < 10 AND ends < 9223372036854775807",
+    "SELECT key_id FROM api_key INDEXED BY api_key_dead WHERE dead < 10 AND dead < 9223372036854775807",
+    "SELECT version, mark FROM api_key_history ORDER BY version DESC LIMIT 1",
+    "SELECT mark FROM api_key_history WHERE version = 1",
+    "DELETE FROM api_key WHERE digest = zeroblob(32)",
+    "SELECT version, removed FROM api_key_history WHERE version > 0 AND removed = zeroblob(32)",
+];
+
+#[test]
+fn programs_of_the_first_version_work_on_the_newest_tables() {
+    let folder = Folder::migrated();
+    let connection = folder.connect();
+    let sql = "SELECT compatible FROM api_key_schema";
+    let compatible: u32 = connection.query_row(sql, (), |row| row.get(0)).unwrap();
+    assert_eq!(compatible, 1, "it would refuse these tables");
+    for sql in STATEMENTS_OF_VERSION_1 {
+        let mut statement =
+            connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let rows = if statement.column_count() == 0 {
+            statement.execute(()).unwrap()
+        } else {
+            statement.query_map((), |_| Ok(())).unwrap().count()
+        };
+        assert_eq!(rows, 1, "{sql}");
+    }
+}

@@ -8,10 +8,14 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tokio::net::TcpListener;
-use tower_api_key::{ApiKeyLayer, extract::header, store::Mirrored};
+use tower_api_key::{ApiKeyLayer, Client, extract::header, verify::Verify};
 
-/// Serves a handler that accepts the keys of a mirror. Returns the address.
-pub(crate) async fn serve(keys: Mirrored) -> SocketAddr {
+/// Serves a handler that accepts the keys of a verifier. Returns the address.
+pub(crate) async fn serve<V>(keys: V) -> SocketAddr
+where
+    V: Verify<Client = Client> + Clone + Send + Sync + 'static,
+    V::Future: Send,
+{
     let app = Router::new()
         .route("/", get(async || "accepted"))
         .layer(ApiKeyLayer::new(header("x-api-key"), keys));

@@ -2,8 +2,6 @@ use std::{sync::Once, time::SystemTime};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::MirroredEvent;
-
 /// The number of keys that are not revoked.
 const KEYS: &str = "api_key_store_keys";
 
@@ -19,15 +17,23 @@ const CHANGES: &str = "api_key_store_changes_total";
 /// The number of other events, by name.
 const EVENTS: &str = "api_key_store_events_total";
 
-pub(super) fn count(store: &str, event: &MirroredEvent) {
+/// The number of lookups by a cache, by result.
+const LOOKUPS: &str = "api_key_store_lookups_total";
+
+pub(super) fn change(store: &str, kind: &'static str) {
     describe();
-    let store = store.to_owned();
-    match event {
-        MirroredEvent::Changed(change) => {
-            counter!(CHANGES, "store" => store, "kind" => change.kind().as_str()).increment(1);
-        }
-        event => counter!(EVENTS, "store" => store, "event" => event.as_str()).increment(1),
-    }
+    counter!(CHANGES, "store" => store.to_owned(), "kind" => kind).increment(1);
+}
+
+pub(super) fn event(store: &str, name: &'static str) {
+    describe();
+    counter!(EVENTS, "store" => store.to_owned(), "event" => name).increment(1);
+}
+
+/// Counts a lookup of a key outside of memory.
+pub(super) fn lookup(store: &str, result: &'static str) {
+    describe();
+    counter!(LOOKUPS, "store" => store.to_owned(), "result" => result).increment(1);
 }
 
 /// Records that the store was reached.
@@ -53,5 +59,10 @@ fn describe() {
         describe_gauge!(LAST_CONTACT, Unit::Seconds, "When memory last had every change.");
         describe_counter!(CHANGES, Unit::Count, "Changes of keys, by kind.");
         describe_counter!(EVENTS, Unit::Count, "Other events of a store of keys, by name.");
+        describe_counter!(
+            LOOKUPS,
+            Unit::Count,
+            "Lookups of keys that were not in memory, by result."
+        );
     });
 }

@@ -59,14 +59,47 @@ impl KeyChange {
             (None, KeyChangeKind::Revoked) => (record.revoked_by(), record.revoked_reason()),
             (None, _) => (None, None),
         };
-        Some(Self {
+        Some(Self::new(kind, record, by, reason, own.is_some()))
+    }
+
+    /// Returns a change whose kind is known, although the old record is not.
+    pub(super) fn of(kind: KeyChangeKind, record: &Record, own: Own<'_>) -> Self {
+        Self::new(kind, record, own.by, own.reason, true)
+    }
+
+    fn new(
+        kind: KeyChangeKind,
+        record: &Record,
+        by: Option<&str>,
+        reason: Option<&str>,
+        is_own: bool,
+    ) -> Self {
+        Self {
             kind,
             key_id: record.id().unwrap_or_default().to_owned(),
             client: record.client().id().to_owned(),
             by: by.map(str::to_owned),
             reason: reason.map(str::to_owned),
-            is_own: own.is_some(),
-        })
+            is_own,
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn count(&self, store: &str) {
+        super::metrics::change(store, self.kind.as_str());
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(super) fn log(&self, store: &str) {
+        tracing::info!(
+            target: super::LOG_TARGET, store,
+            change = self.kind.as_str(),
+            api_key.id = self.key_id,
+            api_key.client = ?self.client,
+            by = self.by().map(tracing::field::debug),
+            reason = self.reason().map(tracing::field::debug),
+            "key changed"
+        );
     }
 
     /// Returns the kind of change. If several fields have changed, it is the most important one.

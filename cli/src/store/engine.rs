@@ -1,0 +1,100 @@
+//! The kinds of stores, and their addresses.
+
+use std::{
+    ffi::OsStr,
+    future::{Future, ready},
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::SystemTime,
+};
+
+use tower_api_key::{
+    store::{KeyStore, StoreFuture},
+    usage::UsageHistory,
+};
+
+use super::{key_file::KeyFileEngine, sqlite::SqliteEngine};
+use crate::Failure;
+
+/// A store that is not open yet.
+pub(crate) trait Engine: Sync {
+    /// Opens the store and prints its warnings. With `create`, a change can create a key file.
+    fn open(&self, create: bool, json: bool) -> StoreFuture<'_, Box<dyn Opened>>;
+
+    fn is_database(&self) -> bool;
+
+    /// Creates or upgrades the tables. A key file has none.
+    fn migrate(&self) -> Option<StoreFuture<'_, Migrated>> {
+        None
+    }
+}
+
+/// An open store, with abilities that the library's trait does not have.
+pub(crate) trait Opened: Send {
+    fn keys(&self) -> &dyn KeyStore;
+
+    /// Returns the path of a key file.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Reads the usage rows of a database.
+    fn usage(&self, _since: SystemTime) -> Option<StoreFuture<'_, UsageHistory>> {
+        None
+    }
+
+    /// Completes the files of the store after the last change.
+    fn finish(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
+    }
+}
+
+/// The versions of the tables before and after a migration.
+#[derive(Clone, Copy)]
+pub(crate) struct Migrated {
+    pub(crate) from: Option<u32>,
+    pub(crate) to: u32,
+}
+
+const FORMS: &str = "expected a key file such as keys.jsonl, or a database such as sqlite:keys.db";
+
+/// Finds the engine of an address, such as `sqlite:keys.db` or the path of a key file.
+///
+/// An error names the option and never the address, because the URL of a database can hold a password.
+pub(crate) fn find_engine(option: &str, address: &OsStr) -> Result<Box<dyn Engine>, Failure> {
+    let fail = |why: &str| Err(Failure::usage(format!("{option} {why}")));
+    let text = address.to_string_lossy();
+    let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+        return match Path::new(address).extension().and_then(OsStr::to_str) {
+            _ if address.is_empty() => fail(&format!("is empty: {FORMS}")),
+            Some("db" | "sqlite" | "sqlite3") => fail(
+                "lacks the scheme of a database: write sqlite:keys.db. If it is a key file, use `--file`",
+            ),
+            _ => Ok(key_file(address)),
+        };
+    };
+    if rest.trim_start_matches('/').is_empty() {
+        return fail(&format!("names no database: {FORMS}"));
+    }
+    if address.to_str().is_none() {
+        return fail("is not UTF-8, which the address of a database must be");
+    }
+    match &*scheme.to_ascii_lowercase() {
+        "sqlite" => Ok(Box::new(SqliteEngine::new(rest))),
+        _ => fail(&format!(
+            "has an unknown scheme: {FORMS}. If a key file has a colon in its name, write ./ before it"
+        )),
+    }
+}
+
+/// Returns the engine of a key file, whatever its name.
+pub(crate) fn key_file(path: &OsStr) -> Box<dyn Engine> {
+    Box::new(KeyFileEngine { path: PathBuf::from(path) })
+}
+
+/// Returns whether a text is the scheme of a URL. One letter is the drive of a path.
+fn is_scheme(text: &str) -> bool {
+    text.len() > 1
+        && text.starts_with(|char: char| char.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
