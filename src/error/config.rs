@@ -58,6 +58,8 @@ kinds! {
         LimitBurst = "limit_burst", "the burst of a limit is at least 1";
         /// The burst of a limit takes more than 366 days to refill.
         LimitRefill = "limit_refill", "the burst of a limit refills within 366 days";
+        /// The limit is for each day or month, and such a limit has no burst.
+        CalendarBurst = "calendar_burst", "a limit for each day or month has no burst";
         /// The list of limits is empty.
         NoLimit = "no_limit", "no limit is named";
         /// Two limits of one list have the same name.

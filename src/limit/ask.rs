@@ -113,16 +113,26 @@ impl<'a> Ask<'a> {
         Self { taken: Some((taken, age)), ..self }
     }
 
+    /// Returns the time since the take that a refund gives back, or zero if it is unknown.
+    ///
+    /// A calendar window gets its cost back only if the take was in the same window.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        gcra::duration_down(self.taken.map_or(0, |(_, age)| age))
+    }
+
     /// Returns the time by which a refund moves the counter of the limit with this index back.
     ///
-    /// Without [`with_taken`](Self::with_taken) it is the time that the whole cost takes to refill.
+    /// Without [`with_taken`](Self::with_taken) it is the time that the whole cost takes to refill. A calendar
+    /// window counts requests, so that its counter goes down by the cost instead.
     #[must_use]
     pub fn refund_of(&self, limit: usize) -> Duration {
         gcra::duration_down(self.refund_units(limit))
     }
 
     pub(super) fn refund_units(&self, index: usize) -> u64 {
-        let Some(limit) = self.limits.as_slice().get(index) else { return 0 };
+        let limit = self.limits.as_slice().get(index).filter(|limit| limit.calendar().is_none());
+        let Some(limit) = limit else { return 0 };
         let cost = gcra::of_cost(self.cost, limit);
         match self.taken {
             // The debt was at least the cost after the take.

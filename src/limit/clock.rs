@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::monotonic::Start;
 use super::gcra::units;
@@ -52,6 +52,27 @@ impl Clock {
                 }
             }
         }
+    }
+}
+
+/// A clock that tells the date.
+pub(super) enum WallClock {
+    System,
+    Custom(Box<dyn Fn() -> SystemTime + Send + Sync>),
+}
+
+impl WallClock {
+    pub(super) fn custom(read: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self::Custom(Box::new(read))
+    }
+
+    /// Returns the time since 1970.
+    pub(super) fn now(&self) -> Duration {
+        let now = match self {
+            Self::System => SystemTime::now(),
+            Self::Custom(read) => read(),
+        };
+        now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }
 

@@ -1,5 +1,8 @@
+mod calendar;
+
 use std::{
     array,
+    cell::LazyCell,
     hash::{BuildHasher, Hasher},
     hint::spin_loop,
     sync::{
@@ -12,7 +15,8 @@ use foldhash::fast::RandomState;
 
 use super::{
     Ask, Limit, Limits, Subject,
-    clock::Clock,
+    calendar::Used,
+    clock::{Clock, WallClock},
     gcra::{self, UNITS_PER_SECOND},
     subject::{Kind, OwnedSubject},
     table::{Counter, Table},
@@ -43,10 +47,14 @@ const SWEEP_INTERVAL: u64 = UNITS_PER_SECOND / 500;
 /// earlier time makes the first thread stricter.
 pub(super) struct InProcess {
     clock: Clock,
+    wall: WallClock,
     seed: RandomState,
     shards: Box<[Shard; 1 << SHARD_BITS]>,
     last_sweep: AtomicU64,
     next_shard: AtomicUsize,
+    /// The log line about calendar windows.
+    #[cfg(feature = "tracing")]
+    warned: std::sync::Once,
 }
 
 /// The counter of one limit, while its table is locked.
@@ -97,11 +105,20 @@ pub(super) struct One {
 struct Shard(Mutex<Table>);
 
 impl InProcess {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, wall: WallClock) -> Self {
         let last_sweep = AtomicU64::new(clock.recent());
         let shards = Box::new(array::from_fn(|_| Shard(Mutex::new(Table::new()))));
         let seed = RandomState::default();
-        Self { clock, seed, shards, last_sweep, next_shard: AtomicUsize::new(0) }
+        Self {
+            clock,
+            wall,
+            seed,
+            shards,
+            last_sweep,
+            next_shard: AtomicUsize::new(0),
+            #[cfg(feature = "tracing")]
+            warned: std::sync::Once::new(),
+        }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -185,15 +202,26 @@ impl InProcess {
         let now = self.clock.now();
         for (limit, found) in ask.limits().iter().zip(counters) {
             if found.at == NEW {
-                let (subject, name) = (OwnedSubject::new(ask.subject()), limit.name_hash());
                 let full_at = now.saturating_add(gcra::of_cost(ask.cost(), limit));
-                if subject.kind() == Kind::Peer {
-                    table.make_room_for_peer(MAX_PEERS_OF_SHARD, self.hasher());
-                }
-                table.insert(hash_of_counter(hash, name), Counter { subject, name, full_at });
-                table.sweep(now, SWEPT_BY_INSERT, self.hasher());
+                self.insert_one(table, hash, ask.subject(), limit, full_at);
+                table.sweep(self.is_full(now), SWEPT_BY_INSERT, self.hasher());
             }
         }
+    }
+
+    fn insert_one(
+        &self,
+        table: &mut Table,
+        hash: u64,
+        subject: Subject<'_>,
+        limit: &Limit,
+        full_at: u64,
+    ) {
+        let (subject, name) = (OwnedSubject::new(subject), limit.name_hash());
+        if subject.kind() == Kind::Peer {
+            table.make_room_for_peer(MAX_PEERS_OF_SHARD, self.hasher());
+        }
+        table.insert(hash_of_counter(hash, name), Counter { subject, name, full_at });
     }
 
     /// Lowers each counter to the full refill of its limit.
@@ -215,6 +243,10 @@ impl InProcess {
         let mut table = self.lock(hash);
         let now = self.clock.now();
         for (index, limit) in ask.limits().iter().enumerate() {
+            if let Some(window) = limit.calendar() {
+                self.refund_window(&mut table, hash, ask, limit, window);
+                continue;
+            }
             let found = Counted::find(&table, hash, subject, limit, now);
             let debt = found.debt.saturating_sub(ask.refund_units(index));
             table.set(found.at, now.saturating_add(debt));
@@ -238,7 +270,16 @@ impl InProcess {
         }
         let next = self.next_shard.fetch_add(1, Relaxed) % self.shards.len();
         if let Some(mut table) = self.shards.get(next).and_then(|shard| try_lock(&shard.0)) {
-            table.sweep(now, SWEPT_BY_REQUEST, self.hasher());
+            table.sweep(self.is_full(now), SWEPT_BY_REQUEST, self.hasher());
+        }
+    }
+
+    /// Reads the wall clock only if a counter is that of a calendar window.
+    fn is_full(&self, now: u64) -> impl Fn(&Counter) -> bool {
+        let wall = LazyCell::new(|| self.wall.now());
+        move |counter| match counter.is_calendar() {
+            true => Used::from_bits(counter.full_at).is_over(*wall),
+            false => counter.full_at <= now,
         }
     }
 

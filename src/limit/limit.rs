@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::gcra::UNITS_PER_SECOND;
+use super::{calendar::CalendarWindow, gcra::UNITS_PER_SECOND};
 use crate::error::{ConfigError, ConfigErrorKind};
 
 /// The longest name of a limit, in bytes.
@@ -16,11 +16,23 @@ const MAX_REFILL: u64 = 366 * 86_400 * UNITS_PER_SECOND;
 
 /// A quota of requests in a window, with a name and a burst.
 ///
-/// A limit refills evenly. `per_minute("burst", 60)` gives one request back each second, and 60 requests can
-/// follow each other at once. Use [`burst`](Self::burst) to change the second number.
+/// A limit for each second, minute or hour refills evenly. `per_minute("burst", 60)` gives one request back each
+/// second, and 60 requests can follow each other at once. Use [`burst`](Self::burst) to change the second number.
+///
+/// A limit for each day or month is a calendar window in UTC. `per_day("day", 1_000)` allows 1,000 requests until
+/// midnight, and then 1,000 again.
 ///
 /// The name is in `RateLimit` headers and in metrics. A client's counter belongs to the name. If a limit gets
-/// another quota and keeps its name, the count continues, and the client waits at most for the new full refill.
+/// another quota and keeps its name, the count continues, and the client waits at most for the new full refill or
+/// the end of the window. If it gets another kind of window, it begins a new count.
+///
+/// # Calendar windows
+///
+/// - They need a store that outlives the process, such as Redis. [`Limiter::in_process`](super::Limiter::in_process)
+///   counts from the start of the process, and the log warns once.
+/// - If a client is over the limit, `Retry-After` is the time until the end of the window.
+/// - If the wall clock steps back by at most five minutes across the end of a window, requests go on to count in the
+///   later window. After a larger step the count begins again.
 ///
 /// # How exact is a quota?
 ///
@@ -57,13 +69,14 @@ const MAX_REFILL: u64 = 366 * 86_400 * UNITS_PER_SECOND;
 #[must_use]
 pub struct Limit {
     name: &'static str,
-    /// A counter belongs to this hash, because comparing names takes longer.
+    /// A counter belongs to this hash, because comparing names takes longer. The two lowest bits are the kind.
     name_hash: u64,
     /// The time that one request takes to refill.
     interval: u64,
     window_secs: u32,
     quota: u32,
     burst: u32,
+    calendar: Option<CalendarWindow>,
 }
 
 impl Limit {
@@ -74,7 +87,7 @@ impl Limit {
     /// If [`try_per_second`](Self::try_per_second) returns an error. In a constant this is a compile error.
     #[track_caller]
     pub const fn per_second(name: &'static str, quota: u32) -> Self {
-        expect(Self::new(name, quota, 1))
+        expect(Self::new(name, quota, Every::SECOND))
     }
 
     /// Limits to a number of requests each minute, and to the same number at once.
@@ -84,7 +97,7 @@ impl Limit {
     /// If [`try_per_minute`](Self::try_per_minute) returns an error. In a constant this is a compile error.
     #[track_caller]
     pub const fn per_minute(name: &'static str, quota: u32) -> Self {
-        expect(Self::new(name, quota, 60))
+        expect(Self::new(name, quota, Every::MINUTE))
     }
 
     /// Limits to a number of requests each hour, and to the same number at once.
@@ -94,7 +107,29 @@ impl Limit {
     /// If [`try_per_hour`](Self::try_per_hour) returns an error. In a constant this is a compile error.
     #[track_caller]
     pub const fn per_hour(name: &'static str, quota: u32) -> Self {
-        expect(Self::new(name, quota, 3_600))
+        expect(Self::new(name, quota, Every::HOUR))
+    }
+
+    /// Limits to a number of requests each day in UTC.
+    ///
+    /// # Panics
+    ///
+    /// If [`try_per_day`](Self::try_per_day) returns an error. In a constant this is a compile error.
+    #[track_caller]
+    pub const fn per_day(name: &'static str, quota: u32) -> Self {
+        expect(Self::new(name, quota, Every::DAY))
+    }
+
+    /// Limits to a number of requests each calendar month in UTC.
+    ///
+    /// `RateLimit-Policy` has a window of 31 days, because its text is the same in all months.
+    ///
+    /// # Panics
+    ///
+    /// If [`try_per_month`](Self::try_per_month) returns an error. In a constant this is a compile error.
+    #[track_caller]
+    pub const fn per_month(name: &'static str, quota: u32) -> Self {
+        expect(Self::new(name, quota, Every::MONTH))
     }
 
     /// Sets the number of requests that can follow each other at once.
@@ -119,7 +154,7 @@ impl Limit {
     ///
     /// If the name is not 1 to 64 visible ASCII characters without `"` and `\`. If the quota is 0.
     pub fn try_per_second(name: &str, quota: u32) -> Result<Self, ConfigError> {
-        Self::interned(name, quota, 1)
+        Self::interned(name, quota, Every::SECOND)
     }
 
     /// Limits to a number of requests each minute, from configuration.
@@ -128,7 +163,7 @@ impl Limit {
     ///
     /// As [`try_per_second`](Self::try_per_second), which says more about names.
     pub fn try_per_minute(name: &str, quota: u32) -> Result<Self, ConfigError> {
-        Self::interned(name, quota, 60)
+        Self::interned(name, quota, Every::MINUTE)
     }
 
     /// Limits to a number of requests each hour, from configuration.
@@ -137,14 +172,32 @@ impl Limit {
     ///
     /// As [`try_per_second`](Self::try_per_second), which says more about names.
     pub fn try_per_hour(name: &str, quota: u32) -> Result<Self, ConfigError> {
-        Self::interned(name, quota, 3_600)
+        Self::interned(name, quota, Every::HOUR)
+    }
+
+    /// Limits to a number of requests each day in UTC, from configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_per_second`](Self::try_per_second), which says more about names.
+    pub fn try_per_day(name: &str, quota: u32) -> Result<Self, ConfigError> {
+        Self::interned(name, quota, Every::DAY)
+    }
+
+    /// Limits to a number of requests each calendar month in UTC, from configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_per_second`](Self::try_per_second), which says more about names.
+    pub fn try_per_month(name: &str, quota: u32) -> Result<Self, ConfigError> {
+        Self::interned(name, quota, Every::MONTH)
     }
 
     /// Sets the number of requests that can follow each other at once, from configuration.
     ///
     /// # Errors
     ///
-    /// If the burst is 0. If it takes more than 366 days to refill.
+    /// If the burst is 0. If it takes more than 366 days to refill. If the limit is for each day or month.
     pub fn try_burst(self, burst: u32) -> Result<Self, ConfigError> {
         Ok(self.with_burst(burst)?)
     }
@@ -155,13 +208,13 @@ impl Limit {
         self.name
     }
 
-    /// Returns the number of requests that refill in one window.
+    /// Returns the number of requests of one window.
     #[must_use]
     pub const fn quota(&self) -> u32 {
         self.quota
     }
 
-    /// Returns the time in which the quota refills.
+    /// Returns the length of the window, in which the quota refills. A month has 31 days here.
     #[must_use]
     pub const fn window(&self) -> Duration {
         Duration::from_secs(self.window_secs as u64)
@@ -173,6 +226,12 @@ impl Limit {
         self.burst
     }
 
+    /// Returns the calendar window, or `None` if the limit refills evenly.
+    #[must_use]
+    pub const fn calendar(&self) -> Option<CalendarWindow> {
+        self.calendar
+    }
+
     pub(super) const fn name_hash(&self) -> u64 {
         self.name_hash
     }
@@ -181,23 +240,23 @@ impl Limit {
         self.interval
     }
 
-    const fn new(
-        name: &'static str,
-        quota: u32,
-        window_secs: u32,
-    ) -> Result<Self, ConfigErrorKind> {
+    const fn new(name: &'static str, quota: u32, every: Every) -> Result<Self, ConfigErrorKind> {
         if let Err(kind) = check(name, quota) {
             return Err(kind);
         }
+        let Every { window_secs, calendar } = every;
         let window = window_secs as u64 * UNITS_PER_SECOND;
         let interval = window.div_ceil(quota as u64);
-        let name_hash = hash(name.as_bytes());
-        Ok(Self { name, name_hash, interval, window_secs, quota, burst: quota })
+        let name_hash = hash(name.as_bytes()) & !KIND | kind(calendar);
+        Ok(Self { name, name_hash, interval, window_secs, quota, burst: quota, calendar })
     }
 
     const fn with_burst(self, burst: u32) -> Result<Self, ConfigErrorKind> {
         if burst == 0 {
             return Err(ConfigErrorKind::LimitBurst);
+        }
+        if self.calendar.is_some() {
+            return Err(ConfigErrorKind::CalendarBurst);
         }
         match self.interval.checked_mul(burst as u64) {
             Some(refill) if refill <= MAX_REFILL => Ok(Self { burst, ..self }),
@@ -205,10 +264,47 @@ impl Limit {
         }
     }
 
-    fn interned(name: &str, quota: u32, window_secs: u32) -> Result<Self, ConfigError> {
+    fn interned(name: &str, quota: u32, every: Every) -> Result<Self, ConfigError> {
         check(name, quota)?;
-        Ok(Self::new(intern(name), quota, window_secs)?)
+        Ok(Self::new(intern(name), quota, every)?)
     }
+}
+
+/// The window of a limit.
+#[derive(Clone, Copy)]
+struct Every {
+    window_secs: u32,
+    calendar: Option<CalendarWindow>,
+}
+
+impl Every {
+    const SECOND: Self = Self { window_secs: 1, calendar: None };
+    const MINUTE: Self = Self { window_secs: 60, calendar: None };
+    const HOUR: Self = Self { window_secs: 3_600, calendar: None };
+    const DAY: Self = Self { window_secs: 86_400, calendar: Some(CalendarWindow::Day) };
+    const MONTH: Self = Self { window_secs: 31 * 86_400, calendar: Some(CalendarWindow::Month) };
+}
+
+/// The bits of a counter's name that are its kind.
+const KIND: u64 = 3;
+
+const fn kind(calendar: Option<CalendarWindow>) -> u64 {
+    match calendar {
+        None => 0,
+        Some(CalendarWindow::Day) => 1,
+        Some(CalendarWindow::Month) => 2,
+    }
+}
+
+/// Returns whether the counter of this name is that of a calendar window.
+#[inline]
+pub(super) const fn is_calendar(name_hash: u64) -> bool {
+    name_hash & KIND != 0
+}
+
+/// Returns whether two limits have one name.
+pub(super) const fn have_one_name(one: &Limit, other: &Limit) -> bool {
+    one.name_hash | KIND == other.name_hash | KIND
 }
 
 const fn check(name: &str, quota: u32) -> Result<(), ConfigErrorKind> {

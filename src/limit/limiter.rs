@@ -1,12 +1,12 @@
 use std::{
     fmt,
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
     Ask, LimitStore, Limits, Subject, Taken, Taking,
-    clock::Clock,
+    clock::{Clock, WallClock},
     gcra,
     in_process::{InProcess, One, Verdict},
 };
@@ -31,6 +31,8 @@ use super::{
 /// - Callers choose their addresses. So at most 65,536 counters of peers are kept, and further peers replace
 ///   those of peers that are full again soon. Counters of clients and keys stay.
 /// - Takes, peeks and refunds of a known subject allocate no memory.
+/// - A [calendar window](super::Limit#calendar-windows) begins at zero, and the log warns once, because a restart forgets it.
+///   Its counters stay until the window ends.
 ///
 /// # Examples
 ///
@@ -60,7 +62,7 @@ enum Store {
 impl Limiter {
     /// Creates a limiter with counters in the memory of this process, and with the monotonic clock.
     pub fn in_process() -> Self {
-        Self(Store::InProcess(Arc::new(InProcess::new(Clock::monotonic()))))
+        Self::counting(Clock::monotonic(), WallClock::System)
     }
 
     /// Creates a limiter in the process with a clock of your own, for tests.
@@ -87,7 +89,38 @@ impl Limiter {
     /// assert!(passed());
     /// ```
     pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self(Store::InProcess(Arc::new(InProcess::new(Clock::custom(clock)))))
+        Self::counting(Clock::custom(clock), WallClock::System)
+    }
+
+    /// Creates a limiter in the process with clocks of your own, for tests of calendar windows.
+    ///
+    /// The second clock tells the date. [`with_clock`](Self::with_clock) says more about the first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use tower_api_key::limit::{Ask, Limit, Limiter, Limits, Outcome, Subject};
+    ///
+    /// static LIMITS: Limits = Limits::new(&[Limit::per_day("day", 1)]);
+    /// // One hour before the end of 1 January 1970.
+    /// let date = || SystemTime::UNIX_EPOCH + Duration::from_secs(23 * 3_600);
+    /// let limiter = Limiter::with_clocks(|| Duration::ZERO, date);
+    ///
+    /// let ask = Ask::new(Subject::Client("ci"), &LIMITS);
+    /// let take = || limiter.take(&ask).ready().map(|taken| taken.outcome());
+    /// assert_eq!(take(), Some(Outcome::Passed));
+    /// assert_eq!(take(), Some(Outcome::Limited { limit: 0, wait: Duration::from_secs(3_600) }));
+    /// ```
+    pub fn with_clocks(
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+        date: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        Self::counting(Clock::custom(clock), WallClock::custom(date))
+    }
+
+    fn counting(clock: Clock, wall: WallClock) -> Self {
+        Self(Store::InProcess(Arc::new(InProcess::new(clock, wall))))
     }
 
     /// Creates a limiter with a store of your own. [`LimitStore`] has an example.
@@ -99,6 +132,9 @@ impl Limiter {
     #[inline]
     pub fn take(&self, ask: &Ask<'_>) -> Taking {
         match &self.0 {
+            Store::InProcess(store) if ask.limits().has_calendar() => {
+                Taking::Ready(store.take_with_windows(ask))
+            }
             // Inlined, so that the result of most requests is not copied.
             Store::InProcess(store) => Taking::Ready(if let [limit] = ask.limits().as_slice() {
                 let One { wait, debt } = store.take_one(ask, limit);

@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use super::{
     client_limit::headers,
-    limit::{Limit, expect},
+    limit::{Limit, expect, have_one_name},
 };
 use crate::error::{ConfigError, ConfigErrorKind};
 
@@ -35,6 +35,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 #[must_use]
 pub struct Limits {
     list: List,
+    has_calendar: bool,
     /// The `RateLimit-Policy`, from the first response that has it.
     policy: OnceLock<HeaderValue>,
 }
@@ -43,6 +44,15 @@ pub struct Limits {
 enum List {
     Static(&'static [Limit]),
     Owned(Box<[Limit]>),
+}
+
+impl List {
+    const fn as_slice(&self) -> &[Limit] {
+        match self {
+            Self::Static(limits) => limits,
+            Self::Owned(limits) => limits,
+        }
+    }
 }
 
 impl Limits {
@@ -78,7 +88,19 @@ impl Limits {
     }
 
     const fn of(list: List) -> Self {
-        Self { list, policy: OnceLock::new() }
+        let mut has_calendar = false;
+        let mut rest = list.as_slice();
+        while let [limit, tail @ ..] = rest {
+            has_calendar |= limit.calendar().is_some();
+            rest = tail;
+        }
+        Self { list, has_calendar, policy: OnceLock::new() }
+    }
+
+    /// Returns whether one of the limits is a calendar window.
+    #[inline]
+    pub(super) fn has_calendar(&self) -> bool {
+        self.has_calendar
     }
 
     pub(super) fn policy(&self) -> &HeaderValue {
@@ -87,10 +109,7 @@ impl Limits {
 
     /// Returns the limits in the order in which they were named.
     pub const fn as_slice(&self) -> &[Limit] {
-        match &self.list {
-            List::Static(limits) => limits,
-            List::Owned(limits) => limits,
-        }
+        self.list.as_slice()
     }
 
     /// Returns an iterator over the limits.
@@ -112,7 +131,7 @@ const fn check(limits: &[Limit]) -> Result<(), (ConfigErrorKind, usize)> {
         at -= 1;
         let mut others = before;
         while let [head, tail @ ..] = others {
-            if head.name_hash() == last.name_hash() {
+            if have_one_name(head, last) {
                 return Err((ConfigErrorKind::DuplicateLimit, at));
             }
             others = tail;

@@ -4,8 +4,8 @@
 //! each peer. Both have a page of their own: [`client_limit`] and [`failure_limit`]. To limit anything else, ask
 //! a limiter yourself.
 //!
-//! A [`Limiter`] counts requests for each subject. A [`Limit`] is a quota for a second, a minute or an hour, and
-//! [`Limits`] are the limits of one plan. A request takes all limits of its plan together or not at all.
+//! A [`Limiter`] counts requests for each subject. A [`Limit`] is a quota for a second, a minute or an hour, or for
+//! a day or a month of the calendar. [`Limits`] are the limits of one plan. A request takes all limits of its plan together or not at all.
 //!
 //! # Examples
 //!
@@ -24,6 +24,7 @@
 //! ```
 
 mod ask;
+mod calendar;
 pub mod client_limit;
 mod clock;
 pub mod failure_limit;
@@ -41,6 +42,7 @@ mod taken;
 
 pub use self::{
     ask::{Ask, Subject},
+    calendar::CalendarWindow,
     client_limit::{ClientLimitLayer, RateLimitHeaders},
     failure_limit::FailureLimitLayer,
     limit::Limit,

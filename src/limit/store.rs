@@ -2,8 +2,8 @@ use super::{Ask, Taking};
 
 /// A store of counters, for a limit that several processes share.
 ///
-/// A counter belongs to the kind and the id of the subject and to the name of the limit. Give a store to
-/// [`Limiter::new`](super::Limiter::new).
+/// A counter belongs to the kind and the id of the subject, to the name of the limit, and to its kind of window. Give
+/// a store to [`Limiter::new`](super::Limiter::new).
 ///
 /// # Example: a store that is always down
 ///
@@ -35,7 +35,12 @@ pub trait LimitStore: Send + Sync + 'static {
     ///
     /// A counter is the time at which its limit is full again. Move it back by
     /// [`ask.refund_of(index)`](Ask::refund_of), so that a part that time returned is not returned twice. A limit
-    /// never holds more than its burst. This must not wait. If the store is remote, send the refund in the
+    /// never holds more than its burst.
+    ///
+    /// If the limit is a [calendar window](super::Limit::calendar), subtract the cost from its count, unless the
+    /// take was [so long ago](Ask::age) that it was in an earlier window.
+    ///
+    /// This must not wait. If the store is remote, send the refund in the
     /// background.
     fn refund(&self, ask: &Ask<'_>);
 }

@@ -5,6 +5,7 @@
 
 use super::{
     Subject,
+    limit::is_calendar,
     subject::{Kind, OwnedSubject},
 };
 
@@ -31,10 +32,17 @@ struct Link {
 /// One limit of one subject.
 pub(super) struct Counter {
     pub(super) subject: OwnedSubject,
-    /// The hash of the limit's name.
+    /// The hash of the limit's name and kind.
     pub(super) name: u64,
-    /// The time at which the limit is full again.
+    /// The time at which the limit is full again. In a calendar window it is a [`Used`](super::calendar::Used).
     pub(super) full_at: u64,
+}
+
+impl Counter {
+    #[inline]
+    pub(super) fn is_calendar(&self) -> bool {
+        is_calendar(self.name)
+    }
 }
 
 impl Link {
@@ -101,20 +109,21 @@ impl Table {
         self.link(Link { hash, at });
     }
 
-    /// Removes a peer if there are too many. Of the next few peers it is the one that is full again first.
+    /// Removes a peer if there are too many. Of the next few peers it is the one that is full again first, and a
+    /// calendar window comes last.
     pub(super) fn make_room_for_peer(&mut self, max: usize, hash: impl Fn(&Counter) -> u32) {
         if self.peers < max {
             return;
         }
         let len = self.counters.len();
-        let mut evicted: Option<(u64, usize)> = None;
+        let mut evicted: Option<(bool, u64, usize)> = None;
         let mut compared = 0;
         // A sweep continues behind the compared peers.
         for _ in 0..len {
             self.cursor = if self.cursor + 1 < len { self.cursor + 1 } else { 0 };
             let Some(counter) = self.counters.get(self.cursor) else { break };
             if counter.subject.kind() == Kind::Peer {
-                let candidate = (counter.full_at, self.cursor);
+                let candidate = (counter.is_calendar(), counter.full_at, self.cursor);
                 evicted = Some(evicted.map_or(candidate, |it| it.min(candidate)));
                 compared += 1;
                 if compared == COMPARED {
@@ -122,20 +131,25 @@ impl Table {
                 }
             }
         }
-        if let Some((_, at)) = evicted {
+        if let Some((_, _, at)) = evicted {
             self.remove(at, hash);
         }
     }
 
     /// Inspects so many counters, and removes those whose limit is full.
-    pub(super) fn sweep(&mut self, now: u64, count: usize, hash: impl Fn(&Counter) -> u32) {
+    pub(super) fn sweep(
+        &mut self,
+        is_full: impl Fn(&Counter) -> bool,
+        count: usize,
+        hash: impl Fn(&Counter) -> u32,
+    ) {
         for _ in 0..count.min(self.counters.len()) {
             if self.cursor >= self.counters.len() {
                 self.cursor = 0;
             }
-            match self.counters.get(self.cursor).map(|counter| counter.full_at) {
-                Some(full_at) if full_at <= now => self.remove(self.cursor, &hash),
-                Some(_) => self.cursor += 1,
+            match self.counters.get(self.cursor).map(&is_full) {
+                Some(true) => self.remove(self.cursor, &hash),
+                Some(false) => self.cursor += 1,
                 None => break,
             }
         }
@@ -255,6 +269,10 @@ mod tests {
         ((sum % 7 + 1) << 29).wrapping_sub(1) as u32
     }
 
+    fn is_full(now: u64) -> impl Fn(&Counter) -> bool {
+        move |counter| counter.full_at <= now
+    }
+
     fn hash(counter: &Counter) -> u32 {
         let id = std::str::from_utf8(counter.subject.bytes()).unwrap();
         hash_of(id, counter.name)
@@ -298,13 +316,13 @@ mod tests {
             if now % 3 == 0 {
                 // From the start, so that it inspects every counter.
                 table.cursor = 0;
-                table.sweep(now, usize::MAX, hash);
+                table.sweep(is_full(now), usize::MAX, hash);
                 model.retain(|_, full_at| *full_at > now);
                 check(&table, &model);
             }
         }
         assert!(largest > 300, "{largest}");
-        table.sweep(u64::MAX, usize::MAX, hash);
+        table.sweep(is_full(u64::MAX), usize::MAX, hash);
         model.clear();
         check(&table, &model);
     }
@@ -334,7 +352,7 @@ mod tests {
         assert!(known(Subject::Peer("late")) && known(Subject::Peer("stranger-999")));
         assert_eq!((table.peers, table.counters.len()), (16, 116));
         assert!((0..100).all(|number| known(Subject::Client(&format!("client-{number}")))));
-        table.sweep(u64::MAX, usize::MAX, hash);
+        table.sweep(is_full(u64::MAX), usize::MAX, hash);
         assert_eq!((table.peers, table.counters.len()), (0, 0));
     }
 
@@ -358,12 +376,12 @@ mod tests {
         }
         for now in 0..10_000 {
             let before = table.counters.len();
-            table.sweep(now, 64, spread);
+            table.sweep(is_full(now), 64, spread);
             assert!(before - table.counters.len() <= 64);
             let len = table.counters.len();
             assert!(bytes(&table) <= len * 112 + 1_024, "{len}: {}", bytes(&table));
         }
-        table.sweep(10_000, usize::MAX, spread);
+        table.sweep(is_full(10_000), usize::MAX, spread);
         assert!(table.counters.is_empty() && bytes(&table) <= 512, "{}", bytes(&table));
     }
 

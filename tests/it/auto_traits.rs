@@ -40,8 +40,8 @@ use tower_api_key::{
         KeyFileStatus,
     },
     limit::{
-        self, Ask, Limit, LimitState, LimitStore, Limiter, Limits, Peer, RateLimitHeaders, Subject,
-        Taken, Taking,
+        self, Ask, CalendarWindow, Limit, LimitState, LimitStore, Limiter, Limits, Peer,
+        RateLimitHeaders, Subject, Taken, Taking,
         client_limit::{self, ClientLimitLayer, ClientLimitService, LimitStatusService},
         failure_limit::{self, FailureLimitLayer, FailureLimitService},
     },
@@ -104,7 +104,7 @@ are! {
     // Enums, and a digest.
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Eq, Hash, Debug]
         ConfigErrorKind, KeyringErrorKind, ParseKeyErrorKind, KeyFileErrorKind, Outcome, LocationKind, Reason, RejectionKind, KeyDigest, Peer,
-        RateLimitHeaders, Subject<'static>, UsageFileErrorKind, Counts, KeyChangeKind, StoreErrorKind;
+        CalendarWindow, RateLimitHeaders, Subject<'static>, UsageFileErrorKind, Counts, KeyChangeKind, StoreErrorKind;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug, Default] Tracing, Counts;
     [Send, Sync, Unpin, UnwindSafe, RefUnwindSafe] [Copy, Debug] Exempt;
 

@@ -260,7 +260,7 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
         ClientOf, PropagateClientLayer, RequireScopeLayer, SetClientHeaderLayer,
         key_file::{KeyFile, KeyFileErrorKind},
         limit::{
-            Ask, ClientLimitLayer, FailureLimitLayer, Limit, Limiter, Limits, Peer,
+            Ask, CalendarWindow, ClientLimitLayer, FailureLimitLayer, Limit, Limiter, Limits, Peer,
             RateLimitHeaders, Subject,
         },
         location::LocationKind,
@@ -395,6 +395,7 @@ fn r26_every_public_type_is_printed_and_shows_neither_key_nor_digest() {
     sweep.print(&limited);
     sweep.print(&limited.call(full("GET").body(()).unwrap()));
     sweep.print(&RateLimitHeaders::Always);
+    sweep.print(&CalendarWindow::Day);
     let peer = Peer::from(std::net::Ipv4Addr::LOCALHOST);
     sweep.print(&peer);
     let per_hour = Limit::per_hour("failures", 1);

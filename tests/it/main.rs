@@ -8,6 +8,7 @@ mod auto_traits;
 mod axum_feature;
 mod bypass;
 mod caching;
+mod calendar_limits;
 mod challenges;
 mod client_limit;
 mod composition;

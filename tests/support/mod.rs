@@ -4,6 +4,8 @@
 
 #[cfg(feature = "file")]
 pub(crate) mod key_file;
+#[cfg(feature = "limit")]
+pub(crate) mod limit_list;
 pub(crate) mod log;
 pub(crate) mod oracle;
 pub(crate) mod public_types;

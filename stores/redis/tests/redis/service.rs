@@ -1,0 +1,62 @@
+//! Two instances of a service on sockets, which share a limit.
+
+use std::net::SocketAddr;
+
+use axum::{Router, body::Body, http::Request, routing::get};
+use hyper_util::{client::legacy::Client as HyperClient, rt::TokioExecutor};
+use tokio::net::TcpListener;
+use tower_api_key::{
+    ApiKeyLayer, Client, Keyring,
+    extract::header,
+    limit::{ClientLimitLayer, Limit, Limits, RateLimitHeaders},
+};
+use tower_api_key_test_servers::RedisServer;
+
+use crate::support::limiter;
+
+static PLAN: Limits = Limits::new(&[Limit::per_minute("burst", 600), Limit::per_month("month", 5)]);
+
+async fn instance(url: &str) -> SocketAddr {
+    let keys = Keyring::single("12345abcde").unwrap();
+    let limits = ClientLimitLayer::new(limiter(url), |_: &Client| &PLAN)
+        .headers(RateLimitHeaders::Always)
+        .refund_if(|status| status.is_server_error());
+    let app = Router::new()
+        .route("/", get(async || "accepted"))
+        .route("/broken", get(async || axum::http::StatusCode::INTERNAL_SERVER_ERROR))
+        .layer(limits)
+        .layer(ApiKeyLayer::new(header("x-api-key"), keys));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_share_a_month_and_give_it_back_after_an_error() {
+    let server = RedisServer::start();
+    let instances = [instance(&server.url()).await, instance(&server.url()).await];
+    let client = HyperClient::builder(TokioExecutor::new()).build_http::<Body>();
+    let send = async |number: usize, path: &str| {
+        let uri = format!("http://{}{path}", instances[number % 2]);
+        let request = Request::get(uri).header("x-api-key", "12345abcde").body(Body::empty());
+        client.request(request.unwrap()).await.unwrap()
+    };
+    for number in 0..12 {
+        let response = send(number, "/broken").await;
+        assert_eq!(response.status(), 500, "{number}");
+    }
+    let mut statuses = Vec::new();
+    for number in 0..8 {
+        let response = send(number, "/").await;
+        let state = response.headers()["ratelimit"].to_str().unwrap().to_owned();
+        let left = 4_usize.saturating_sub(number);
+        assert!(state.contains(&format!("\"month\";r={left};t=")), "{number}: {state}");
+        statuses.push(response.status().as_u16());
+        if number >= 5 {
+            let after = response.headers()["retry-after"].to_str().unwrap();
+            assert!((1..=31 * 86_400).contains(&after.parse::<u64>().unwrap()), "{after}");
+        }
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429]);
+}
