@@ -43,23 +43,22 @@
 //! For example, a request to a layer with [`require_secure`](crate::ApiKeyLayer::require_secure) must have
 //! the content that the predicate reads.
 
+mod request;
 #[cfg(feature = "store")]
 mod store;
+mod unprotected;
 
-use std::{fmt, future::poll_fn};
+use std::future::poll_fn;
 
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{AUTHORIZATION, COOKIE, HeaderName},
-    request,
-};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use http::{Request, Response};
 use tower_service::Service;
 
+use self::request::put_wrong_key;
 #[cfg(feature = "store")]
 pub use self::store::{StoreBehaviour, store_behaviours, store_conforms};
+pub use self::{request::IntoTestRequest, unprotected::Unprotected};
 use crate::{
-    location::{KeyLocation, LocationKind},
+    location::KeyLocation,
     rejection::{Reason, Rejection},
     respond::GuardMark,
 };
@@ -223,120 +222,4 @@ fn unless_rejected(request: Unprotected, reason: Reason, is_outside: bool) -> Op
         Reason::TooLong => "send a wrong key within `max_key_len` with `unprotected`",
     };
     panic!("{request} proves nothing, because it was rejected as {}: {fix}", reason.as_str())
-}
-
-fn put_wrong_key(head: &mut request::Parts, location: &KeyLocation) {
-    const WRONG: &str = "a-key-of-no-client";
-    let name = location.name();
-    let (header, line) = match location.kind() {
-        LocationKind::Header => (name.parse().ok(), WRONG.to_owned()),
-        LocationKind::Cookie => (Some(COOKIE), format!("{name}={WRONG}")),
-        LocationKind::Scheme => (Some(AUTHORIZATION), format!("{name} {WRONG}")),
-        LocationKind::Query => {
-            let uri = head.uri.to_string();
-            let separator = if uri.contains('?') { '&' } else { '?' };
-            let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
-            head.uri = uri_of(format!("{uri}{separator}{name}={WRONG}"));
-            return;
-        }
-    };
-    // The name of a location is valid in a header, because it was checked.
-    if let (Some::<HeaderName>(header), Ok(line)) = (header, HeaderValue::try_from(line)) {
-        if header == COOKIE {
-            head.headers.append(header, line);
-        } else {
-            head.headers.insert(header, line);
-        }
-    }
-}
-
-/// Converts into the request of a test: a method and a path, or a whole [`Request`].
-pub trait IntoTestRequest {
-    /// The body of the request.
-    type Body;
-
-    /// Returns the request.
-    fn into_test_request(self) -> Request<Self::Body>;
-}
-
-impl<B> IntoTestRequest for Request<B> {
-    type Body = B;
-
-    fn into_test_request(self) -> Self {
-        self
-    }
-}
-
-#[allow(clippy::panic, reason = "a mistake in the test")]
-impl<M, P> IntoTestRequest for (M, P)
-where
-    Method: TryFrom<M>,
-    P: AsRef<str>,
-{
-    type Body = String;
-
-    fn into_test_request(self) -> Request<String> {
-        let (method, path) = self;
-        let mut request = Request::new(String::new());
-        match Method::try_from(method) {
-            Ok(method) => *request.method_mut() = method,
-            Err(_) => panic!("the method for {} is invalid", path.as_ref()),
-        }
-        *request.uri_mut() = uri_of(path.as_ref().to_owned());
-        request
-    }
-}
-
-#[allow(clippy::panic, reason = "a mistake in the test")]
-fn uri_of(text: String) -> Uri {
-    Uri::try_from(text).unwrap_or_else(|error| panic!("the path of a request is invalid: {error}"))
-}
-
-/// A request that no key layer rejected. It equals the text of its method and path, such as `"GET /health"`.
-#[derive(Clone)]
-pub struct Unprotected {
-    text: String,
-    wrong_key: Option<KeyLocation>,
-    status: Option<StatusCode>,
-}
-
-impl Unprotected {
-    /// Returns the status of the response. An error of the service has no status.
-    #[must_use]
-    pub fn status(&self) -> Option<StatusCode> {
-        self.status
-    }
-
-    /// Returns the location of the wrong key, if the request had one.
-    #[must_use]
-    pub fn wrong_key(&self) -> Option<&KeyLocation> {
-        self.wrong_key.as_ref()
-    }
-}
-
-impl PartialEq<&str> for Unprotected {
-    fn eq(&self, text: &&str) -> bool {
-        self.text == *text
-    }
-}
-
-/// Shows the request, such as ``GET /health (200)``, or ``GET /health with a wrong key in header `x-api-key` (200)``.
-impl fmt::Display for Unprotected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
-        if let Some(location) = &self.wrong_key {
-            write!(f, " with a wrong key in {location}")?;
-        }
-        match self.status {
-            Some(status) => write!(f, " ({})", status.as_u16()),
-            None => f.write_str(" (an error)"),
-        }
-    }
-}
-
-/// Shows the same text, because a failed assertion prints it.
-impl fmt::Debug for Unprotected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }

@@ -58,12 +58,12 @@ fn most(act: impl FnOnce()) -> usize {
 const MIB: usize = 1 << 20;
 
 /// The allowance for a line of 64 KiB and for allocations that do not depend on the size of the file.
-const BESIDE: usize = 2 * MIB;
+const BESIDE: usize = MIB;
 
 /// Returns a file with many valid keys.
 fn many(more: &str) -> String {
     let mut text = HEADER.to_owned();
-    for number in 0..20_000 {
+    for number in 0..10_000 {
         let line = line(number, "c", &format!("key-{number}"));
         let open = line.strip_suffix('}').unwrap();
         writeln!(text, "{open}{more}}}").unwrap();
@@ -81,36 +81,36 @@ fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
     let scopes = format!(",\"scopes\":[{}\"a\"]", "\"a\",".repeat(100));
     let good = many("");
     for (case, text, line) in [
-        ("line breaks", "\n".repeat(6 * MIB), Some(1)),
+        ("line breaks", "\n".repeat(3 * MIB), Some(1)),
         (
             "comments, then a cut-off line",
-            format!("{HEADER}{}{{", "\n#".repeat(3 * MIB)),
-            Some(3 * MIB + 2),
+            format!("{HEADER}{}{{", "\n#".repeat(3 * MIB / 2)),
+            Some(3 * MIB / 2 + 2),
         ),
-        ("one long line", format!("{HEADER}{}\n", "[0,".repeat(2 * MIB)), Some(2)),
-        ("one long string", format!("{HEADER}{{\"id\":\"{}\"}}\n", "x".repeat(6 * MIB)), Some(2)),
+        ("one long line", format!("{HEADER}{}\n", "[0,".repeat(MIB)), Some(2)),
+        ("one long string", format!("{HEADER}{{\"id\":\"{}\"}}\n", "x".repeat(3 * MIB)), Some(2)),
         (
             "lines of small values",
-            format!("{HEADER}{}", format!("[{}0]\n", "0,".repeat(30_000)).repeat(100)),
+            format!("{HEADER}{}", format!("[{}0]\n", "0,".repeat(30_000)).repeat(50)),
             Some(2),
         ),
-        ("many keys, then a bad line", format!("{good}{{}}\n"), Some(20_002)),
+        ("many keys, then a bad line", format!("{good}{{}}\n"), Some(10_002)),
         (
             "many keys, then one of them again",
             format!("{good}{}\n", self::line(0, "c", "key-0")),
-            Some(20_002),
+            Some(10_002),
         ),
         (
             "many keys, then an id again",
             format!("{good}{}\n", self::line(0, "c", "another")),
-            Some(20_002),
+            Some(10_002),
         ),
         (
             "many keys with scopes, then a bad line",
             format!("{}{{}}\n", many(&scopes)),
-            Some(20_002),
+            Some(10_002),
         ),
-        ("many keys, cut off", good.trim_end().to_owned(), Some(20_001)),
+        ("many keys, cut off", good.trim_end().to_owned(), Some(10_001)),
     ] {
         folder.put(text_of(KEY));
         let file = KeyFile::options().follow(false).open(folder.file()).unwrap();
@@ -131,7 +131,7 @@ fn a_broken_file_takes_at_most_twice_its_size_in_memory() {
     }
 
     // A file without keys is valid. A change holds the old and the new text.
-    let text = format!("{HEADER}{}", "\n".repeat(6 * MIB));
+    let text = format!("{HEADER}{}", "\n".repeat(3 * MIB));
     folder.put(&text);
     let opened = most(|| {
         let file = KeyFile::options().follow(false).open(folder.file()).unwrap();

@@ -29,10 +29,12 @@ step() { # "name" command…
     fi
 }
 
-# Runs the steps of a function while the next steps run. `finish` prints their output. Both need target folders of their own.
+# Runs the steps of a function while the next steps run, on the cores that those leave idle. `finish` prints their output.
+# Both need target folders of their own.
 beside() { # function
     mkdir -p "${beside_log%/*}"
     (
+        renice -n 19 -p "$BASHPID" >/dev/null
         ran=0 failed=()
         "$1"
         printf '%s\n' "$ran" "${failed[@]}" >"$beside_log.result"

@@ -129,6 +129,7 @@ mod file_stamp;
 mod follower;
 mod handle;
 mod line;
+mod line_fault;
 mod options;
 #[cfg(unix)]
 mod path_walk;

@@ -703,6 +703,8 @@ fn after_revoke_client_returns_no_request_is_accepted() {
             if outcome(&keys, &key(round + 1)) == "200 ci" {
                 used.fetch_max(round + 1, SeqCst);
             }
+            // With more threads than cores, a reader would otherwise hold up the next change for milliseconds.
+            thread::yield_now();
         }
         late + usize::from(outcome(&keys, &key(ROUNDS)) != "401 revoked")
     };
@@ -715,7 +717,7 @@ fn after_revoke_client_returns_no_request_is_accepted() {
             // A reader uses each key before its revocation, so that a cached result would be found.
             while used.load(SeqCst) < round {
                 assert!(
-                    started.elapsed() < Duration::from_secs(20),
+                    started.elapsed() < Duration::from_secs(60),
                     "no request with the new key was accepted"
                 );
                 thread::yield_now();

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
@@ -52,6 +52,17 @@ impl Folder {
             entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// Waits until so many locks are held. A process that another test starts inherits all locks until its program runs.
+    fn settle(&self, held: usize) {
+        let entries = fs::read_dir(&self.0).unwrap().map(|it| it.unwrap());
+        let locks = entries.filter(|it| it.file_name().to_str().unwrap().ends_with(".lock"));
+        let locks: Vec<_> = locks.map(|it| format!(":{} ", it.metadata().unwrap().ino())).collect();
+        let is_held = |all: &str| locks.iter().filter(|lock| all.contains(*lock)).count() > held;
+        while fs::read_to_string("/proc/locks").is_ok_and(|all| is_held(&all)) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -209,6 +220,7 @@ fn every_process_writes_a_file_of_its_own_and_a_restart_continues_it() {
     }
     assert_eq!(total(&folder.file()), 4);
     drop(second);
+    folder.settle(2);
     let again = open();
     assert_eq!(names(&again), "usage.2.jsonl");
     write(&again, vec![row("a", 0)]).unwrap();
@@ -239,6 +251,7 @@ fn a_line_that_a_crash_cut_off_is_reported_and_then_removed() {
             assert_eq!(history.cut_off(), [folder.file()]);
             assert_eq!(history.rows().len(), 1);
         }
+        folder.settle(0);
         let sink = JsonLines::open(folder.file()).unwrap();
         write(&sink, vec![row("c", 0)]).unwrap();
         let history = read(&folder.file());
@@ -247,6 +260,7 @@ fn a_line_that_a_crash_cut_off_is_reported_and_then_removed() {
     // The rest of a large batch that is one line.
     let long = format!("{}{{\"key\":\"{}", String::from_utf8_lossy(&whole), "k".repeat(20_000));
     fs::write(folder.file(), long).unwrap();
+    folder.settle(0);
     drop(JsonLines::open(folder.file()).unwrap());
     assert_eq!(fs::read(folder.file()).unwrap(), whole);
     // A header that is cut off.
@@ -304,6 +318,7 @@ fn a_full_file_keeps_every_count_that_has_room_and_every_last_use() {
 
     // A restart and another rotation keep them as well.
     drop(sink);
+    folder.settle(0);
     let sink = JsonLines::options().max_size(1000).open(folder.file()).unwrap();
     (400..1400).for_each(|hour| write(&sink, vec![row("a", hour)]).unwrap());
     let history = read(&folder.file());
@@ -467,6 +482,7 @@ fn a_new_process_knows_as_many_uses_as_the_others() {
     write(&third, vec![row("d", 0)]).unwrap();
     assert_eq!((read(&folder.file()).since(), read(&folder.file()).last_uses().len()), (since, 4));
     drop((sinks, third));
+    folder.settle(0);
     let again: Vec<_> = (0..3).map(|_| JsonLines::open(folder.file()).unwrap()).collect();
     assert_eq!((again.len(), read(&folder.file()).since()), (3, since));
 }
@@ -481,6 +497,7 @@ fn a_file_that_is_deleted_while_its_process_is_stopped_has_lost_its_uses() {
     ] {
         let folder = Folder::new();
         drop(create_two_files(&folder));
+        folder.settle(0);
         let deleted = SystemTime::now() - Duration::from_secs(1);
         fs::remove_file(folder.path(name)).unwrap();
         if deletes_lock {
@@ -492,6 +509,7 @@ fn a_file_that_is_deleted_while_its_process_is_stopped_has_lost_its_uses() {
             assert!(read(&folder.file()).since() >= Some(deleted), "{name}");
         }
         for _ in 0..2 {
+            folder.settle(0);
             let _sinks = [0, 1].map(|_| JsonLines::open(folder.file()).unwrap());
             assert!(read(&folder.file()).since() >= Some(deleted), "{name} {deletes_lock}");
         }

@@ -12,16 +12,24 @@ pub(crate) mod public_types;
 pub(crate) mod services;
 pub(crate) mod traces;
 
-use std::{convert::Infallible, fmt::Write, future::ready, io};
+use std::{
+    convert::Infallible,
+    fmt::Write,
+    future::ready,
+    io,
+    pin::{Pin, pin},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header::COOKIE, request, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use proptest::test_runner::Config as ProptestConfig;
-use tower::{Layer, ServiceExt, service_fn};
+use tokio::runtime::{Builder, Runtime};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_api_key::{
     ApiKeyLayer, Client, KeyDigest, KeyLocation, Keyring, Rejection,
+    body::ResponseBody,
     extract::{self, Extract, bearer, cookie, header, query, scheme},
     observe::Observe,
     record::Record,
@@ -185,24 +193,32 @@ where
     V: Verify,
     O: Observe<V::Client>,
 {
-    #[derive(Clone)]
-    struct Seen(request::Parts);
+    let service = layer.layer(service_of(&inner));
+    reply_of(block_on(service.oneshot(request.body(()).unwrap())).unwrap())
+}
 
-    let inner = &inner;
-    let service = layer.layer(service_fn(move |request: Request<()>| {
+/// The request that the inner service received.
+#[derive(Clone)]
+struct Seen(request::Parts);
+
+/// Returns the inner service of a test. All tests have one type, because each type is compiled anew.
+fn service_of<'a>(
+    inner: &'a dyn Fn(&request::Parts) -> Response<Full<Bytes>>,
+) -> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone + 'a {
+    service_fn(move |request: Request<()>| {
         let (seen, ()) = request.into_parts();
         let mut response = inner(&seen);
         response.extensions_mut().insert(Seen(seen));
-        ready(Ok::<_, Infallible>(response))
-    }));
-    block_on(async {
-        let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
-        let (mut head, body) = response.into_parts();
-        let ended = body.is_end_stream();
-        let body = body.collect().await.unwrap().to_bytes();
-        let seen = head.extensions.remove::<Seen>().map(|seen| seen.0);
-        Reply { head, body, ended, seen }
+        ready(Ok(response))
     })
+}
+
+fn reply_of(response: Response<ResponseBody<Full<Bytes>>>) -> Reply {
+    let (mut head, body) = response.into_parts();
+    let ended = body.is_end_stream();
+    let body = block_on(body.collect()).unwrap().to_bytes();
+    let seen = head.extensions.remove::<Seen>().map(|seen| seen.0);
+    Reply { head, body, ended, seen }
 }
 
 /// Returns a configuration with this number of cases and without a file of failures.
@@ -210,8 +226,18 @@ pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..Default::default() }
 }
 
+/// Runs a future in the runtime of this thread, because a new runtime takes longer than a request.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    thread_local! {
+        static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    }
+    let mut output = None;
+    {
+        // The runtime's code is compiled once, and not for each future.
+        let future: Pin<&mut dyn Future<Output = ()>> = pin!(async { output = Some(future.await) });
+        RUNTIME.with(|runtime| runtime.block_on(future));
+    }
+    output.unwrap()
 }
 
 /// Any extractor. A table can hold several.

@@ -96,7 +96,7 @@ impl InProcess {
             self.insert_new(&mut table, hash, ask, &counters);
         }
         drop(table);
-        self.sweep(now.clock);
+        self.sweep(self.clock.recent());
 
         let mut taken = match longest {
             0 => Taken::passed(),

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    net::Shutdown,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::Stdio,
     time::{Duration, SystemTime},
 };
 
@@ -32,13 +34,12 @@ pub(crate) fn find_created(folder: &Folder, id: &str) -> String {
     key["created"].as_str().unwrap().to_owned()
 }
 
-/// Returns a pipe without a reader.
+/// Returns an output without a reader.
 pub(crate) fn open_broken_pipe() -> Stdio {
-    // The reader is a process that ends without reading.
-    let mut reader = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
-    let pipe = reader.stdin.take().unwrap();
-    reader.wait().unwrap();
-    pipe.into()
+    // A process that another test starts can inherit the reader of a pipe, but not undo the end of a stream.
+    let (writer, reader) = UnixStream::pair().unwrap();
+    reader.shutdown(Shutdown::Both).unwrap();
+    OwnedFd::from(writer).into()
 }
 
 /// Returns outputs that fail, with the reason of each.
