@@ -1,0 +1,25 @@
+//! Keys in a PostgreSQL database.
+
+mod access;
+mod conforms;
+mod corrupt;
+mod faults;
+mod feed;
+mod listener;
+mod long;
+mod migrate;
+mod passwords;
+mod pooler;
+mod revocation;
+mod rights;
+mod service;
+mod support;
+mod tables;
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+mod tls;
+#[cfg(feature = "usage")]
+mod usage;
+
+/// The guarded server of the tests of all stores.
+#[path = "../../../sqlite/tests/sqlite/server.rs"]
+mod server;
