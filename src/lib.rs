@@ -90,7 +90,8 @@
 //!
 //! `limit::ClientLimitLayer` limits each client by its plan, and rejects with a 429 (feature `limit`).
 //! `limit::FailureLimitLayer` blocks callers that send wrong keys. `usage::Usage` counts the requests of each key
-//! (feature `usage`). [Page 11](guide::_11_limits_and_usage) says which limit to use.
+//! (feature `usage`). The package `tower-api-key-redis` shares limits between replicas.
+//! [Page 11](guide::_11_limits_and_usage) says which limit to use.
 //!
 //! # Secure defaults
 //!

@@ -107,7 +107,7 @@ where
 /// than the verifier rejects a request. Such a cause is `require_secure`, a guard outside, a verifier or guard
 /// that failed, a location that the layer does not read, an extractor, or
 /// [`max_key_len`](crate::ApiKeyLayer::max_key_len).
-/// Then pass a [`Request`] with a wrong key of your own to [`unprotected`].
+/// Then pass a [`Request`] with a wrong key of your own to [`unprotected()`].
 #[allow(clippy::panic, reason = "a mistake in the test")]
 #[must_use = "this returns the unprotected requests and does not fail for them"]
 pub async fn wrong_keys_get_in<S, R, B>(

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, global = true, env = "API_KEYS_FILE", value_name = "FILE")]
     pub(crate) file: Option<OsString>,
 
-    /// The store: a key file such as keys.jsonl, or a database such as sqlite:keys.db
+    /// The store: keys.jsonl, sqlite:keys.db, or postgres://user@host/database
     #[arg(
         long,
         global = true,
@@ -50,6 +50,10 @@ pub(crate) struct Args {
         value_name = "STORE"
     )]
     pub(crate) store: Option<OsString>,
+
+    /// A file that holds only the password of a PostgreSQL database
+    #[arg(long, global = true, env = "API_KEYS_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) password_file: Option<OsString>,
 
     /// Prints JSON for scripts, and errors as JSON on standard error
     #[arg(long, global = true)]
@@ -176,13 +180,14 @@ pub(crate) enum Command {
         /// The store to read, such as keys.jsonl
         #[arg(long, value_name = "STORE")]
         from: OsString,
-        /// The store to write, such as sqlite:keys.db
+        /// The store to write, such as sqlite:keys.db or postgres://user@host/database
         #[arg(long, value_name = "STORE")]
         to: OsString,
     },
-    /// Creates a database, or upgrades its tables. You can repeat it
+    /// Creates the tables of a database, or upgrades them. You can repeat it
     ///
-    /// No other subcommand creates a database. If the tables are up to date, nothing changes.
+    /// No other subcommand creates a database or a table. If the tables are up to date, nothing changes. A PostgreSQL
+    /// database itself must exist, and `createdb` creates it.
     Migrate,
     /// Prints a completion script for a shell
     Completions {

@@ -1,6 +1,6 @@
 //! Runs the subcommands.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, path::Path};
 
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -25,8 +25,9 @@ use crate::{
 };
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let Args { file, store, json, command } = args;
-    let engine = || choose_engine(file.as_deref(), store.as_deref());
+    let Args { file, store, password_file, json, command } = args;
+    let password_file = password_file.as_deref().filter(|path| !path.is_empty()).map(Path::new);
+    let engine = || choose_engine(file.as_deref(), store.as_deref(), password_file);
     let open = |create| Store::open(&*engine()?, create, json);
     match command {
         Command::Issue { client, prefix, key, author } => {
@@ -71,8 +72,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
         Command::Prune { confirm } => prune(&open(false)?, json, confirm.yes),
         Command::Copy { from, to } => {
-            let from = Store::open(&*find_engine("--from", &from)?, false, json)?;
-            let to = Store::open(&*find_engine("--to", &to)?, true, json)?;
+            let from = Store::open(&*find_engine("--from", &from, password_file)?, false, json)?;
+            let to = Store::open(&*find_engine("--to", &to, password_file)?, true, json)?;
             copy(&from, &to, json)
         }
         Command::Migrate => migrate(&*engine()?, json),
@@ -85,14 +86,18 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Chooses the store that the options or the environment name.
-fn choose_engine(file: Option<&OsStr>, store: Option<&OsStr>) -> Result<Box<dyn Engine>, Failure> {
+fn choose_engine(
+    file: Option<&OsStr>,
+    store: Option<&OsStr>,
+    password_file: Option<&Path>,
+) -> Result<Box<dyn Engine>, Failure> {
     match (file, store) {
         (Some(file), _) if file.is_empty() => Err(Failure::usage("--file needs a file name")),
         (Some(_), Some(_)) => Err(Failure::usage(
             "API_KEYS_FILE and API_KEYS_STORE are both set: unset one, or add --file or --store",
         )),
         (Some(file), None) => Ok(key_file(file)),
-        (None, Some(store)) => find_engine("--store", store),
+        (None, Some(store)) => find_engine("--store", store, password_file),
         (None, None) => Ok(key_file(DEFAULT_FILE.as_ref())),
     }
 }

@@ -21,7 +21,6 @@ pub(crate) fn list(
     let now = SystemTime::now();
     let FilterArgs { client, expiring, unused } = filter;
     let if_broken = if unused.is_some() { IfBroken::Fail } else { IfBroken::Warn };
-    let usage = UsageData::read(from, Some(store), now, json, if_broken)?;
     let end = expiring.map(|within| now + within);
     let mut page = Page::new();
     // To find the clients without keys, `--unused` needs all records.
@@ -30,6 +29,7 @@ pub(crate) fn list(
         page = end.into_iter().fold(page, Page::with_ends_before);
     }
     let mut records = sort_records(store.records(page)?);
+    let usage = UsageData::read(from, Some(store), now, json, if_broken)?;
     if let Some(unused) = unused {
         usage.require_since(unused)?;
         usage.require_names(unused)?;

@@ -94,7 +94,22 @@ fn parse_args(json: bool) -> Result<args::Args, Failure> {
         (true, false) => args.store = None,
         (false, true) => args.file = None,
     }
+    warn_of_password(&args, is_option("store"), json);
     Ok(args)
+}
+
+/// Warns of a password that other users of the machine can see in the list of processes.
+fn warn_of_password(args: &args::Args, is_store_argument: bool, json: bool) {
+    let store = args.store.as_deref().filter(|_| is_store_argument);
+    let addresses = match &args.command {
+        args::Command::Copy { from, to } => [Some(&**from), Some(&**to)],
+        _ => [store, None],
+    };
+    if addresses.into_iter().flatten().any(|it| store::has_password(&it.to_string_lossy())) {
+        let why = "other users of this machine can see the password in the arguments of this process: \
+            set API_KEYS_STORE, PGPASSFILE or --password-file instead";
+        output::warn(why, json);
+    }
 }
 
 /// Renders the help for a call without a subcommand. As in Clap and Git, the exit code is not 0.

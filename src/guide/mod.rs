@@ -4,7 +4,7 @@
 /// Makes a module of each page. The labels come first, because the first definition of a label wins in Markdown. In
 /// rustdoc a link then leads to an item. On GitHub a page has only its own definitions, which lead to files.
 ///
-/// The package `tower-api-key-sqlite` compiles the code of a page `if not(doctest)`, because the page uses that package.
+/// A page `if not(doctest)` uses the package of a store, which compiles the code of the page.
 ///
 /// If a doctest fails, rustdoc names `labels.txt` and counts its lines as well. The module tells the page.
 macro_rules! pages {
@@ -26,6 +26,7 @@ macro_rules! pages {
             doc = "[`last_error`]: crate::usage::UsageWriter::last_error"
         )]
         #[cfg_attr(feature = "usage", doc = "[usage]: crate::usage")]
+        #[cfg_attr(feature = "store", doc = "[`Cached`]: crate::store::Cached")]
         #[cfg_attr(feature = "store", doc = "[`Change::apply`]: crate::store::Change::apply")]
         #[cfg_attr(feature = "store", doc = "[`KeyStore`]: crate::store::KeyStore")]
         #[cfg_attr(feature = "store", doc = "[`Mirrored`]: crate::store::Mirrored")]
@@ -54,4 +55,5 @@ pages! {
     _16_in_production = "16-in-production.md";
     _17_guards = "17-guards.md";
     _18_lookups = "18-lookups.md";
+    _19_replicas = "19-replicas.md" if not(doctest);
 }

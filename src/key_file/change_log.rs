@@ -41,7 +41,8 @@ impl Polled {
     pub(super) fn new(path: &Path) -> Self {
         // A path can contain line breaks.
         let name = path.display().to_string().escape_debug().to_string();
-        Self { name, last: watch::Sender::default(), instance: RandomState::default().hash_one(0) }
+        let last = watch::Sender::new(Poll::default());
+        Self { name, last, instance: RandomState::default().hash_one(0) }
     }
 
     pub(super) fn cursor(&self, version: u64) -> Cursor {

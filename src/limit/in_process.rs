@@ -121,8 +121,8 @@ impl InProcess {
         }
     }
 
-    pub(super) fn now(&self) -> u64 {
-        self.clock.now()
+    pub(super) fn recent(&self) -> u64 {
+        self.clock.recent()
     }
 
     /// Takes the cost of an ask that has one limit, if it passes.
@@ -198,8 +198,9 @@ impl InProcess {
     /// Inserts the counters that are not in the table, and evicts some others.
     #[cold]
     fn insert(&self, table: &mut Table, hash: u64, ask: &Ask<'_>, counters: &[Counted]) {
-        // Another thread with a later time may have evicted one of them. So the time is read under the lock.
-        let now = self.clock.now();
+        // Another thread with a later time may have evicted one of them. So the time is read under the lock. It is the
+        // recent time, because a later request of the same tick would find more debt than there is.
+        let now = self.clock.recent();
         for (limit, found) in ask.limits().iter().zip(counters) {
             if found.at == NEW {
                 let full_at = now.saturating_add(gcra::of_cost(ask.cost(), limit));
@@ -241,7 +242,8 @@ impl InProcess {
         let subject = ask.subject();
         let hash = self.hash(subject);
         let mut table = self.lock(hash);
-        let now = self.clock.now();
+        // The time of takes, so that a refund in the same tick leaves no debt.
+        let now = self.clock.recent();
         for (index, limit) in ask.limits().iter().enumerate() {
             if let Some(window) = limit.calendar() {
                 self.refund_window(&mut table, hash, ask, limit, window);

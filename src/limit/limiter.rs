@@ -165,13 +165,13 @@ impl Limiter {
         }
     }
 
-    /// Returns the time of the counters, or of this process.
-    pub(super) fn now(&self) -> u64 {
+    /// Returns the recent time of the counters, or of this process.
+    pub(super) fn recent(&self) -> u64 {
         static PROCESS: LazyLock<Clock> = LazyLock::new(Clock::monotonic);
 
         match &self.0 {
-            Store::InProcess(store) => store.now(),
-            Store::Other(_) => PROCESS.now(),
+            Store::InProcess(store) => store.recent(),
+            Store::Other(_) => PROCESS.recent(),
         }
     }
 

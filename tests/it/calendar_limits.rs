@@ -116,7 +116,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 proptest! {
-    #![proptest_config(support::cases(400))]
+    #![proptest_config(support::cases(120))]
 
     #[test]
     fn the_limiter_agrees_with_a_list_through_days_months_and_steps_of_the_clock(

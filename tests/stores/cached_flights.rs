@@ -61,13 +61,14 @@ async fn a_lookup_goes_on_if_its_caller_hangs_up() {
 async fn r46_all_callers_see_an_error_and_the_next_caller_asks_again() {
     for find in [Find::Fails, Find::Panics, Find::Corrupt] {
         let store = one_key().await;
-        let keys = Cached::open(store.clone()).await.unwrap();
+        let (keys, events) = observe(Cached::options(), store.clone()).await;
         store.set(find);
         let callers: Vec<_> = (0..100).map(|_| ask_later(&keys, KEY)).collect();
         for caller in callers {
             assert_eq!(caller.await.unwrap().unwrap_err(), Reason::Failed);
         }
         assert_eq!(store.finds(), 1);
+        assert_eq!(names(&events).len(), 2, "it is opened and reports the failure");
         assert_eq!(ask(&keys, KEY).await.unwrap_err(), Reason::Failed);
         assert_eq!(store.finds(), 2, "the error was not remembered");
         store.set(Find::Honest);

@@ -17,11 +17,10 @@ use crate::{
     mirrored_observed::Log,
 };
 
-#[tokio::test]
-async fn log_and_metrics_have_each_event_and_no_secret() {
+/// Causes each event. Returns the log, the metrics, the `Debug` text of the cache, and the key.
+async fn each_event() -> (String, String, String, String) {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let _subscriber = tracing::subscriber::set_default(subscriber);
+    let _subscriber = log.capture();
     let recorder = PrometheusBuilder::new().build_recorder();
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let scrape = || recorder.handle().render();
@@ -47,7 +46,13 @@ async fn log_and_metrics_have_each_event_and_no_secret() {
     store.set(Fault::None);
     assert!(ask(&keys, &key).await.is_err());
 
-    let text = log.text();
+    let debug = format!("{keys:?} {:?}", keys.status());
+    (log.text(), scrape(), debug, key)
+}
+
+#[tokio::test]
+async fn log_and_metrics_have_each_event_and_no_secret() {
+    let (text, scraped, debug, key) = each_event().await;
     for line in [
         "the store is followed store=\"gate\"",
         "key changed store=\"gate\" change=\"issued\"",
@@ -61,7 +66,6 @@ async fn log_and_metrics_have_each_event_and_no_secret() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
-    let scraped = scrape();
     for line in [
         r#"api_key_store_changes_total{store="gate",kind="issued"} 1"#,
         r#"api_key_store_events_total{store="gate",event="opened"} 1"#,
@@ -75,7 +79,7 @@ async fn log_and_metrics_have_each_event_and_no_secret() {
     }
     let secret = key.rsplit_once('_').unwrap().1;
     let digest = KeyDigest::of(&key).encode();
-    for text in [text, scraped, format!("{keys:?} {:?}", keys.status())] {
+    for text in [text, scraped, debug] {
         assert!(!text.contains(&secret[..12]) && !text.contains(&digest[7..19]), "{text}");
     }
 }

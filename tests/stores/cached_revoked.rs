@@ -6,7 +6,7 @@ use tower_api_key::{
     Client,
     key::KeyFormat,
     rejection::Reason,
-    store::{Cached, CachedOptions, Change, StoreErrorKind},
+    store::{Cached, CachedEvent, CachedOptions, Change, StoreErrorKind},
 };
 
 use crate::{
@@ -113,7 +113,8 @@ async fn a_revocation_whose_answer_is_lost_rejects_the_keys_here() {
         };
         let error = keys.change(change.clone()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::OutcomeUnknown);
-        eventually(async || keys.status().problem().is_some()).await;
+        let broken = |event: &CachedEvent| matches!(event, CachedEvent::Broken(_));
+        eventually(async || events.lock().unwrap().iter().any(broken)).await;
         store.set(Fault::None);
         eventually(async || keys.status().problem().is_none()).await;
         assert_eq!(ask(&keys, KEY).await.unwrap_err(), Reason::Revoked, "{fault:?}");

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::SystemTime,
 };
 
@@ -14,6 +14,7 @@ use tower_api_key::{
     key::KeyFormat,
     store::{Change, Mirrored, StoreError, StoreErrorKind},
 };
+use tracing::subscriber::{self, DefaultGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
@@ -45,16 +46,27 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 impl Log {
+    /// Writes every event of this thread to this log until the guard is dropped.
+    pub(crate) fn capture(&self) -> DefaultGuard {
+        static OTHERS: Once = Once::new();
+        // If another thread without a subscriber is the first at a place in the code, `tracing` skips the place.
+        OTHERS.call_once(|| {
+            let sink = tracing_subscriber::fmt().with_writer(io::sink).finish();
+            subscriber::set_global_default(sink).unwrap();
+        });
+        let subscriber = tracing_subscriber::fmt().with_writer(self.clone()).with_ansi(false);
+        subscriber::set_default(subscriber.finish())
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-#[tokio::test]
-async fn log_and_metrics_have_each_event_and_no_secret() {
+/// Causes most events. Returns the log, the metrics and the key.
+async fn most_events() -> (String, String, String) {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let _subscriber = tracing::subscriber::set_default(subscriber);
+    let _subscriber = log.capture();
     let recorder = PrometheusBuilder::new().build_recorder();
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let scrape = || recorder.handle().render();
@@ -77,7 +89,12 @@ async fn log_and_metrics_have_each_event_and_no_secret() {
     Change::update(&key_id, |record| record.with_note("n")).commit(&store).await.unwrap();
     eventually(async || keys.record(&key_id).unwrap().note().is_some()).await;
 
-    let text = log.text();
+    (log.text(), scrape(), key)
+}
+
+#[tokio::test]
+async fn log_and_metrics_have_each_event_and_no_secret() {
+    let (text, scraped, key) = most_events().await;
     for line in [
         "keys loaded store=\"faulty\" keys=0",
         "key changed store=\"faulty\" change=\"issued\"",
@@ -89,7 +106,6 @@ async fn log_and_metrics_have_each_event_and_no_secret() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
-    let scraped = scrape();
     for line in [
         r#"api_key_store_changes_total{store="faulty",kind="issued"} 1"#,
         r#"api_key_store_changes_total{store="faulty",kind="revoked"} 1"#,
@@ -115,11 +131,10 @@ async fn log_and_metrics_have_each_event_and_no_secret() {
     }
 }
 
-#[tokio::test]
-async fn corrupt_rows_and_an_empty_store_are_errors_in_the_log() {
+/// Delivers a corrupt row and then no row. Returns the log.
+async fn corrupt_and_emptied() -> String {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let _subscriber = tracing::subscriber::set_default(subscriber);
+    let _subscriber = log.capture();
     let store = Scripted::new(vec![record("key-of-the-client-a-0123456789", "0000000a")]);
     let _keys = Mirrored::open(store.clone()).await.unwrap();
     store
@@ -130,7 +145,12 @@ async fn corrupt_rows_and_an_empty_store_are_errors_in_the_log() {
             listener.ready(None);
         })
         .await;
-    let text = log.text();
+    log.text()
+}
+
+#[tokio::test]
+async fn corrupt_rows_and_an_empty_store_are_errors_in_the_log() {
+    let text = corrupt_and_emptied().await;
     assert!(
         text.contains("ERROR tower_api_key::store: a record of the store is corrupt"),
         "{text}"

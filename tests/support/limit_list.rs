@@ -68,7 +68,8 @@ impl Lists {
     pub(crate) fn states(&self, now: Now) -> Vec<(&'static str, u32, Duration, bool)> {
         let state = |(limit, list): &(Limit, List)| {
             let wait = |cost: u32| list.wait(limit, now, cost.into());
-            let remaining = (0..=limit.capacity()).rev().find(|cost| wait(*cost) == 0).unwrap();
+            let remaining =
+                (1..=limit.capacity()).take_while(|cost| wait(*cost) == 0).count() as u32;
             let is_full = remaining == limit.capacity();
             let until_more = if is_full { 0 } else { wait(remaining + 1).div_ceil(1_000_000) };
             (limit.name(), remaining, Duration::from_secs(until_more), is_full)
@@ -103,7 +104,11 @@ impl List {
                 // The last requests of the same window, because a window that the clock left begins anew.
                 let last = passed.iter().rev().take_while(|(date, _)| *date == current);
                 let all = last.map(|(_, cost)| cost).sum::<u64>() + cost;
-                if all <= limit.quota().into() { 0 } else { end(window, current) - now.wall }
+                if all <= limit.quota().into() {
+                    0
+                } else {
+                    end(window, current, now.wall) - now.wall
+                }
             }
         }
     }
@@ -138,10 +143,9 @@ fn date(window: CalendarWindow, at: u64) -> Date {
     (year, month, (window == CalendarWindow::Day).then_some(day))
 }
 
-/// Looks for the first day of another window.
-fn end(window: CalendarWindow, current: Date) -> u64 {
-    let start = (current.0 - 1970) * 365 * DAY;
-    let mut day = start / DAY;
+/// Looks for the first day after a window, which began before now or begins soon.
+fn end(window: CalendarWindow, current: Date, now: u64) -> u64 {
+    let mut day = now / DAY;
     while date(window, day * DAY) != current {
         day += 1;
     }

@@ -1,9 +1,10 @@
 //! What a shared limit costs: requests on one connection, beside a script that only returns 1. Prints each ratio with its
-//! bar, and exits with 1 if a bar is missed.
+//! bar and the processor time of each side, and exits with 1 if a bar is missed.
 //!
 //! `cargo run --release --manifest-path benches/redis/Cargo.toml`. It starts a Redis of its own.
 
 use std::{
+    fs,
     process::ExitCode,
     sync::{
         LazyLock,
@@ -37,13 +38,13 @@ const BARS: [(&str, &Limits, usize, f64); 4] = [
 ];
 
 fn main() -> ExitCode {
-    let server = RedisServer::start();
+    let mut server = RedisServer::start();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let are_met = runtime.block_on(run(&server.url()));
+    let are_met = runtime.block_on(run(&server.url(), server.program().id()));
     if are_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn run(url: &str) -> bool {
+async fn run(url: &str, server: u32) -> bool {
     let client = redis::Client::open(url).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut load = redis::cmd("SCRIPT");
@@ -54,44 +55,71 @@ async fn run(url: &str) -> bool {
 
     let mut are_met = true;
     for (name, limits, in_flight, bar) in BARS {
-        let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+        let (mut ratios, mut costs) = (Vec::new(), [const { Vec::new() }; 4]);
         for _ in 0..ROUNDS {
-            let script = rate(in_flight, || call_script(connection.clone())).await;
-            let taken = rate(in_flight, || take(limiter.clone(), limits)).await;
-            ratios.push(taken / script);
-            rates.push(taken);
+            let script = measure(server, in_flight, || call_script(connection.clone())).await;
+            let taken = measure(server, in_flight, || take(limiter.clone(), limits)).await;
+            ratios.push(script.time / taken.time);
+            for (costs, cost) in
+                costs.iter_mut().zip([script.client, script.server, taken.client, taken.server])
+            {
+                costs.push(cost);
+            }
         }
-        let (ratio, rate) = (median(ratios), median(rates));
+        let ratio = median(ratios);
         are_met &= ratio >= bar;
         let mark = if ratio >= bar { "ok" } else { "MISSED" };
-        println!("{name:24} {rate:8.0}/s  {ratio:.2} of the script, at least {bar:.2}  {mark}");
+        let [script_client, script_server, client, server] = costs.map(median);
+        println!(
+            "{name:24} {ratio:.2} of the script, at least {bar:.2}  {mark:6}  \
+             client {client:.1} µs, of {script_client:.1}, server {server:.1} µs, of {script_server:.1}"
+        );
     }
     are_met
 }
 
-/// Returns the number of calls in a second.
-async fn rate<F: Future<Output = ()> + Send + 'static>(
+/// The time of a call and the processor time of this process and of the server, in microseconds.
+struct Cost {
+    time: f64,
+    client: f64,
+    server: f64,
+}
+
+async fn measure<F: Future<Output = ()> + Send + 'static>(
+    server: u32,
     in_flight: usize,
     call: impl Fn() -> F,
-) -> f64 {
+) -> Cost {
+    let (own, its) = (processor_time("self"), processor_time(&server.to_string()));
     let (start, mut count, mut tasks) = (Instant::now(), 0, JoinSet::new());
     if in_flight == 1 {
         while start.elapsed() < ROUND {
             call().await;
             count += 1;
         }
-        return f64::from(count) / start.elapsed().as_secs_f64();
-    }
-    for _ in 0..in_flight {
-        tasks.spawn(call());
-    }
-    while tasks.join_next().await.is_some() {
-        count += 1;
-        if start.elapsed() < ROUND {
+    } else {
+        for _ in 0..in_flight {
             tasks.spawn(call());
         }
+        while tasks.join_next().await.is_some() {
+            count += 1;
+            if start.elapsed() < ROUND {
+                tasks.spawn(call());
+            }
+        }
     }
-    f64::from(count) / start.elapsed().as_secs_f64()
+    let per_call = |nanos: f64| nanos / 1_000.0 / f64::from(count);
+    Cost {
+        time: per_call(start.elapsed().as_nanos() as f64),
+        client: per_call(processor_time("self") - own),
+        server: per_call(processor_time(&server.to_string()) - its),
+    }
+}
+
+/// Returns the nanoseconds that the first thread of a process ran. Both processes work in their first thread.
+fn processor_time(process: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
 }
 
 async fn call_script(mut connection: MultiplexedConnection) {

@@ -60,6 +60,18 @@ fn time(run: &mut impl FnMut()) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
+/// Prints times in ms.
+pub fn histogram(times: &[f64]) {
+    for from in (0..200).step_by(10) {
+        let to = from + 10;
+        let count =
+            times.iter().filter(|time| (f64::from(from)..f64::from(to)).contains(*time)).count();
+        if count > 0 {
+            println!("{from:4} to {to:3} ms {count:6} {}", "#".repeat(count * 200 / times.len()));
+        }
+    }
+}
+
 pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

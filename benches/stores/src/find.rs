@@ -56,7 +56,12 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
         },
     );
     let micros = |ns: f64| ns / 1000.0 / FINDS as f64;
-    println!("a find {:.1} µs, the fastest {:.1} µs, a bare hop {:.1} µs", micros(find), fastest, micros(bare));
+    println!(
+        "a find {:.1} µs, the fastest {:.1} µs, a bare hop {:.1} µs",
+        micros(find),
+        fastest,
+        micros(bare)
+    );
     figures.add("SQLite: a find ÷ a bare thread hop", ratio, 1.6, "");
     figures.add("SQLite: … a find in the thread of its caller (instead)", micros(find), 5.0, "µs");
 }

@@ -17,7 +17,10 @@ use tower_api_key::{
 };
 use tower_api_key_sqlite::Sqlite;
 
-use crate::{Folder, figures::Figures};
+use crate::{
+    Folder,
+    figures::{Figures, histogram},
+};
 
 const PROCESSES: usize = 10;
 
@@ -74,17 +77,6 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
     let percentile = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     println!("median {:.1} ms, longest {:.1} ms", percentile(50), percentile(100));
     figures.add("SQLite: commit to rejection in 10 processes, p99", percentile(99), 120.0, "ms");
-}
-
-fn histogram(times: &[f64]) {
-    for from in (0..200).step_by(10) {
-        let to = from + 10;
-        let count =
-            times.iter().filter(|time| (f64::from(from)..f64::from(to)).contains(*time)).count();
-        if count > 0 {
-            println!("{from:4} to {to:3} ms {count:6} {}", "#".repeat(count * 200 / times.len()));
-        }
-    }
 }
 
 /// Follows a database and prints the time at which each key is rejected, until the input ends.

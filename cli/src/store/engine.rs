@@ -56,12 +56,16 @@ pub(crate) struct Migrated {
     pub(crate) to: u32,
 }
 
-const FORMS: &str = "expected a key file such as keys.jsonl, or a database such as sqlite:keys.db";
+const FORMS: &str = "expected a key file such as keys.jsonl, or a database such as sqlite:keys.db or postgres://user@host/keys";
 
 /// Finds the engine of an address, such as `sqlite:keys.db` or the path of a key file.
 ///
 /// An error names the option and never the address, because the URL of a database can hold a password.
-pub(crate) fn find_engine(option: &str, address: &OsStr) -> Result<Box<dyn Engine>, Failure> {
+pub(crate) fn find_engine(
+    option: &str,
+    address: &OsStr,
+    password_file: Option<&Path>,
+) -> Result<Box<dyn Engine>, Failure> {
     let fail = |why: &str| Err(Failure::usage(format!("{option} {why}")));
     let text = address.to_string_lossy();
     let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
@@ -76,15 +80,29 @@ pub(crate) fn find_engine(option: &str, address: &OsStr) -> Result<Box<dyn Engin
     if rest.trim_start_matches('/').is_empty() {
         return fail(&format!("names no database: {FORMS}"));
     }
-    if address.to_str().is_none() {
+    let Some(url) = address.to_str() else {
         return fail("is not UTF-8, which the address of a database must be");
-    }
+    };
     match &*scheme.to_ascii_lowercase() {
         "sqlite" => Ok(Box::new(SqliteEngine::new(rest))),
+        "postgres" | "postgresql" => postgres(url, password_file).or_else(|why| fail(&why)),
         _ => fail(&format!(
             "has an unknown scheme: {FORMS}. If a key file has a colon in its name, write ./ before it"
         )),
     }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &str, password_file: Option<&Path>) -> Result<Box<dyn Engine>, String> {
+    let engine = super::postgres::PostgresEngine::new(url, password_file);
+    engine.map(|it| Box::new(it) as _).map_err(|error| format!("is not usable: {error}"))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str, _: Option<&Path>) -> Result<Box<dyn Engine>, String> {
+    Err("needs PostgreSQL, and this command was built without it: install it again with \
+        `--features postgres`"
+        .to_owned())
 }
 
 /// Returns the engine of a key file, whatever its name.

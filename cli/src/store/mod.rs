@@ -2,11 +2,15 @@
 
 mod engine;
 mod key_file;
+mod password;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use std::{
     cell::Cell,
     collections::{HashMap, HashSet},
+    io,
     path::Path,
     time::SystemTime,
 };
@@ -20,7 +24,10 @@ use tower_api_key::{
     usage::UsageHistory,
 };
 
-pub(crate) use self::engine::{Engine, Migrated, Opened, find_engine, key_file};
+pub(crate) use self::{
+    engine::{Engine, Migrated, Opened, find_engine, key_file},
+    password::has_password,
+};
 use crate::{Failure, output};
 
 /// An open store.
@@ -36,21 +43,20 @@ const BATCH: usize = 10_000;
 impl Store {
     /// Opens a store. Only a key file can be created by a change.
     pub(crate) fn open(engine: &dyn Engine, create: bool, json: bool) -> Result<Self, Failure> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = build_runtime()?;
         let opened = runtime.block_on(engine.open(create, json))?;
         Ok(Self { runtime, opened, is_changed: Cell::default() })
     }
 
     /// Creates or upgrades the tables of a database.
     pub(crate) fn migrate(engine: &dyn Engine) -> Result<Migrated, Failure> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
         let Some(migration) = engine.migrate() else {
             return Err(Failure::usage(
                 "a key file has no tables: `apikey issue` creates it. For a database, add --store \
-                 sqlite:keys.db",
+                 sqlite:keys.db or --store postgres://user@host/keys",
             ));
         };
-        Ok(runtime.block_on(migration)?)
+        Ok(build_runtime()?.block_on(migration)?)
     }
 
     /// Returns the path of a key file.
@@ -154,6 +160,10 @@ impl Store {
         let usage = self.opened.usage(since)?;
         Some(self.runtime.block_on(usage).map_err(Failure::from))
     }
+}
+
+fn build_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Completes the files after a change, because the process ends soon.

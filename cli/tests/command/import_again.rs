@@ -104,16 +104,15 @@ fn an_imported_key_gets_another_id_if_its_own_is_taken() {
             &minted.id, "taken", OTHER, "",
         )]);
         let to = match store.is_database() {
-            true => format!("sqlite:{}", folder.path().join("keys.db").display()),
-            false => folder.file().display().to_string(),
+            true => TestStore::database(folder),
+            false => TestStore::file(folder),
         };
-        if store.is_database() {
-            folder.apikey("migrate --store sqlite:keys.db").exits(0);
-            folder.apikey("copy --from keys.jsonl --to sqlite:keys.db").exits(0);
+        if to.is_database() {
+            to.copy_file().exits(0);
         }
         let lines = format!("x\t{}\ny\t{OWN}\n", minted.text);
-        store.folder.apikey("import --bulk --store").arg(&to).stdin(lines).exits(0);
-        let listed = folder.apikey("list --json --store").arg(&to).exits(0).json();
+        to.apikey("import --bulk").stdin(lines).exits(0);
+        let listed = to.apikey("list --json").exits(0).json();
         let id = |client: &str| {
             let key = listed.as_array().unwrap().iter().find(|key| key["client"] == client);
             key.unwrap()["id"].as_str().unwrap().to_owned()

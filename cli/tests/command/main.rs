@@ -5,6 +5,7 @@
 
 #![cfg(unix)]
 
+mod database;
 mod support;
 
 mod broken_files;

@@ -6,10 +6,11 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::{
+    database::DATABASE,
     support::{
         Folder,
         fixtures::{OTHER, OWN, create_every_state, list_clients, parse_error},
-        stores::{DATABASE, TestStore},
+        stores::TestStore,
     },
     write_errors::unprivileged_user,
 };
@@ -163,7 +164,8 @@ fn a_read_only_database_can_be_read_and_keeps_its_keys() {
 #[test]
 fn a_wrong_address_lists_the_right_forms_and_is_not_repeated() {
     let folder = create_every_state();
-    let forms = "expected a key file such as keys.jsonl, or a database such as sqlite:keys.db";
+    let forms = "expected a key file such as keys.jsonl, or a database such as sqlite:keys.db or \
+                 postgres://user@host/keys";
     for (store, why) in [
         ("oracle:keys", &*format!("--store has an unknown scheme: {forms}")),
         ("mysql://root:Pass-w0rd@host/db", "has an unknown scheme"),

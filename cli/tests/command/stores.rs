@@ -26,7 +26,7 @@ fn issue_sets_every_field_and_names_the_store() {
             .exits(0);
         let (key, noun) = (outcome.key(), store.choose("file", "database"));
         let place = store.folder.file().display().to_string();
-        let place = store.choose(&place, "sqlite:keys.db");
+        let place = store.choose(&place, &store.name()).to_owned();
         assert_eq!(
             outcome.err,
             format!(
@@ -253,7 +253,7 @@ fn a_reader_that_closes_the_pipe_is_no_error() {
 fn a_service_follows_the_changes_of_the_command() {
     on_both_stores(|store| {
         let key = store.issue("ci");
-        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let keys = runtime.block_on(Mirrored::open(store.open_followed())).unwrap();
         let wait = |state: Result<(), Reason>| {
             let started = Instant::now();

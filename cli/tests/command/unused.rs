@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
+use crate::support::usage::{format, line, today, write_usage};
 use crate::support::{Folder, Outcome, record_line};
-use crate::usage::{format, line, today, write_usage};
 
 const DAY: u64 = 86_400;
 

@@ -106,7 +106,7 @@ impl Settings {
             Taking::Ready(taken) => {
                 match self.conclude(plan.limits(), cost, &taken, RequestHead::of(request)) {
                     Ok(fields) if self.refunds(&taken) => {
-                        let taken = Some((taken, self.limiter.now()));
+                        let taken = Some((taken, self.limiter.recent()));
                         let refund = self.refund(plan, subject, cost);
                         let refund = Box::new(Refund { taken, fields, ..refund });
                         Step::PassWith(After::Refund(refund))

@@ -151,7 +151,7 @@ where
         let (settings, head) = (&counted.settings, RequestHead::of(&request));
         Poll::Ready(match settings.conclude(counted.plan.limits(), counted.cost, &taken, head) {
             Ok(fields) if settings.refunds(&taken) => {
-                counted.taken = Some((taken, settings.limiter.now()));
+                counted.taken = Some((taken, settings.limiter.recent()));
                 counted.fields = fields;
                 State::inner(inner.call(request), After::Refund(counted))
             }

@@ -71,7 +71,7 @@ impl<P: Deref<Target = Limits>> Refund<P> {
             limiter.refund(&match &self.taken {
                 // If the clock stepped back, no time has passed.
                 Some((taken, since)) => {
-                    ask.with_taken_units(taken, limiter.now().saturating_sub(*since))
+                    ask.with_taken_units(taken, limiter.recent().saturating_sub(*since))
                 }
                 None => ask,
             });

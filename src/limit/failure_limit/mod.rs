@@ -134,7 +134,8 @@ struct Failures {
 impl<F> FailureLimitLayer<F> {
     /// Creates a layer with a limit, the peer of a request, and the style of the 429.
     ///
-    /// If the closure returns `None`, the request passes uncounted, and the log has one warning. The writer of
+    /// If the closure returns `None`, the request passes uncounted, and the log has one warning. A limit for each day
+    /// or month refills evenly here. The writer of
     /// [`ApiKeyLayer::rejection_writer`](crate::ApiKeyLayer::rejection_writer) has the style of that layer.
     ///
     /// # Example: a peer of your own

@@ -276,7 +276,9 @@ mod tests {
         assert!(table.wait(peer(1)).is_some());
         let known = |peer: Peer| table.set(table.hash(peer)).unwrap().full_at(key(peer)).is_some();
         let remembered = (1..1_000_000).filter(|number| known(peer(*number))).count();
-        assert_eq!((remembered, MAX_PEERS), (65_536, 65_536));
+        // With some seeds of the hash, consecutive addresses miss a few sets.
+        assert_eq!(MAX_PEERS, 65_536);
+        assert!((60_000..=MAX_PEERS).contains(&remembered), "{remembered}");
         // A newcomer is counted even if a set holds only peers with more failures.
         let newcomer = Peer::from(Ipv6Addr::LOCALHOST);
         for number in (1_000_000..2_000_000).filter(|number| {

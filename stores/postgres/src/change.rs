@@ -47,7 +47,7 @@ async fn transaction(
 
 /// Begins a transaction. If this process is gone, the server ends the transaction after the same time.
 pub(crate) fn begin(endpoint: &Endpoint) -> String {
-    let millis = endpoint.deadline().as_millis().max(10);
+    let millis = endpoint.deadline().as_millis().clamp(10, 1_000_000_000);
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = {millis}; \
          SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {millis}",

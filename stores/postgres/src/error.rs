@@ -13,8 +13,22 @@ struct Reason {
 pub(crate) const MIGRATE: &str =
     "Create or upgrade them with `apikey migrate --store postgres://…` or `Postgres::migrate`";
 
-/// The begin of the driver's text about TLS.
-const TLS: &str = "error performing TLS handshake";
+/// The begins of the driver's texts about a connection, and the next steps.
+const CONNECTING: [(&str, &str); 3] = [
+    (
+        "error connecting to server",
+        "Check the host and the port of the URL, and that the server runs",
+    ),
+    (
+        "error performing TLS handshake",
+        "Check the name of the host, and add `sslrootcert` with the certificate of the authority to the URL. On a \
+            trusted network, `sslmode=disable` does without TLS",
+    ),
+    (
+        "invalid configuration: password missing",
+        "Write it into a file that PGPASSFILE names, or into a password file",
+    ),
+];
 
 impl Reason {
     fn of(error: &Error) -> Self {
@@ -26,9 +40,8 @@ impl Reason {
                 Some(cause) => format!("{error}: {cause}"),
                 None => error.to_string(),
             };
-            if text.starts_with(TLS) {
-                text += ". Check the name of the host, and add `sslrootcert` with the certificate of the authority \
-                    to the URL";
+            if let Some((_, step)) = CONNECTING.iter().find(|(begin, _)| text.starts_with(begin)) {
+                text += &format!(". {step}");
             }
             return Self { kind: Unavailable, text };
         };
@@ -37,12 +50,17 @@ impl Reason {
         let shown = ["08", "25", "28", "3D", "42", "53", "55", "57"];
         // A message of another class can quote a value, and so can a detail.
         let message = match shown.iter().any(|class| code.code().starts_with(class)) {
-            true => format!("{} ", database.message().escape_debug()),
+            true => format!("{} ", escape(database.message())),
             false => String::new(),
         };
         let text = format!("{message}(SQLSTATE {}){hint}", code.code());
         Self { kind, text }
     }
+}
+
+/// Escapes characters that control a terminal.
+fn escape(message: &str) -> String {
+    message.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// Returns the kind of an error and the next step.

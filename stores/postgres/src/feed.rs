@@ -31,17 +31,25 @@ use crate::{
 /// The longest time between two reads of the database.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// The shortest time between two reads, so that many changes in a row need few reads.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// The longest time of a read without an answer. So a lost connection is noticed within seven seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The shortest time after which every record is read again, because an administrator can disable the triggers.
-const RELOAD: Duration = Duration::from_secs(20 * 60 * 60);
+/// The seconds after which every record is read again, because an administrator can disable the triggers. It is far less
+/// than the 30 days for which a removal is known.
+const RELOAD: f64 = 20.0 * 60.0 * 60.0;
 
 /// The largest addition to it, so that replicas do not read all records at once.
-const JITTER: Duration = Duration::from_secs(8 * 60 * 60);
+const JITTER: f64 = 8.0 * 60.0 * 60.0;
 
 /// The number of records after which other tasks of the runtime can run.
 const BATCH: usize = 512;
+
+/// A slow listener takes longer to read all records than other statements of this role may take.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
+    SET LOCAL idle_in_transaction_session_timeout = 0";
 
 const DOING: &str = "follow the changes";
 
@@ -55,7 +63,8 @@ pub(crate) struct Feed<'a> {
     /// The last delivered position.
     seen: Option<Position>,
     durable: Durable,
-    reload: Duration,
+    /// The seconds after which every record is read again.
+    reload: i64,
 }
 
 /// Follows until an error.
@@ -65,8 +74,8 @@ pub(crate) async fn follow(
     listener: &dyn Listener,
 ) -> Result<Infallible, StoreError> {
     let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-    let reload = RELOAD + JITTER.mul_f64(random);
-    Feed::open(endpoint, from, listener, reload).await?.run().await
+    let reload = RELOAD + JITTER * random;
+    Feed::open(endpoint, from, listener, reload as i64).await?.run().await
 }
 
 impl<'a> Feed<'a> {
@@ -74,7 +83,7 @@ impl<'a> Feed<'a> {
         endpoint: &'a Arc<Endpoint>,
         from: &Start,
         listener: &'a dyn Listener,
-        reload: Duration,
+        reload: i64,
     ) -> Result<Self, StoreError> {
         let seen = match from {
             Start::After(cursor) => Position::parse(cursor),
@@ -91,39 +100,46 @@ impl<'a> Feed<'a> {
         let listen = self.connection.client.batch_execute("LISTEN api_keys");
         self.connection.within(PATIENCE, DOING, listen).await?;
         let is_new = self.seen.is_none();
-        if is_new || !self.catch_up().await? {
+        // After a long gap there can be many changes.
+        if is_new || !self.catch_up(self.endpoint.deadline()).await? {
             if self.wants_records {
                 self.listener.restart();
             }
             self.load().await?;
         }
-        let mut loaded = Instant::now();
         loop {
+            let next = Instant::now() + PAUSE;
             _ = time::timeout(HEARTBEAT, self.connection.notified()).await;
-            if loaded.elapsed() >= self.reload || !self.catch_up().await? {
+            time::sleep_until(next).await;
+            if !self.catch_up(PATIENCE).await? {
                 self.listener.restart();
                 self.load().await?;
-                loaded = Instant::now();
             }
         }
     }
 
-    /// Delivers the changes since the last position. Returns `false` if some may not be known any more.
-    async fn catch_up(&mut self) -> Result<bool, StoreError> {
-        let server = self.begin().await?;
-        let Some(seen) = self.seen.as_ref().filter(|seen| seen.leads_to(&server.position)) else {
+    /// Delivers the changes since the last position. Returns `false` if it is time to read every record, or if some
+    /// changes may not be known any more.
+    async fn catch_up(&mut self, patience: Duration) -> Result<bool, StoreError> {
+        let mut server = self.begin().await?;
+        let (now, reload) = (server.position.loaded, self.reload);
+        let is_known = |seen: &&Position| {
+            seen.leads_to(&server.position) && now.saturating_sub(seen.loaded) < reload
+        };
+        let Some(seen) = self.seen.as_ref().filter(is_known) else {
             self.end().await?;
             return Ok(false);
         };
+        server.position.loaded = seen.loaded;
         let parameters: &[Parameter<'_>] = &[(&seen.snapshot(), Type::TEXT)];
         // Both statements are sent at once.
         let removed = self.connection.client.query_typed(query::REMOVED, parameters);
         let changed = self.connection.client.query_typed_raw(query::CHANGED, borrowed(parameters));
         let read = future::try_join(removed, changed);
-        let (removed, changed) = self.connection.within(PATIENCE, DOING, read).await?;
+        let (removed, changed) = self.connection.within(patience, DOING, read).await?;
         // Removals come first, because a new key can have the id of a removed one.
         self.deliver_removed(&removed);
-        self.deliver(changed, PATIENCE).await?;
+        self.deliver(changed, patience).await?;
         self.end().await?;
         self.ready(server);
         Ok(true)
@@ -147,8 +163,7 @@ impl<'a> Feed<'a> {
     /// Begins a transaction that sees one state of the database.
     async fn begin(&self) -> Result<Server, StoreError> {
         let client = &self.connection.client;
-        let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-        let read = future::try_join(begin, client.query_typed(SERVER, &[]));
+        let read = future::try_join(client.batch_execute(BEGIN), client.query_typed(SERVER, &[]));
         let ((), rows) = self.connection.within(PATIENCE, DOING, read).await?;
         let row = rows.first().ok_or_else(|| schema::missing(self.endpoint))?;
         let server = Server::read(row).map_err(|error| self.connection.failed(DOING, &error))?;

@@ -50,6 +50,11 @@
     )
 )]
 
+/// The code of the manual that uses this package.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/guide/19-replicas.md")]
+mod manual {}
+
 mod change;
 mod clients;
 mod connection;

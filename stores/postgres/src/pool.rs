@@ -54,7 +54,7 @@ impl Pool {
     }
 
     /// Waits for a connection until the deadline.
-    pub(crate) async fn get(&self) -> Result<Lease, StoreError> {
+    async fn get(&self) -> Result<Lease, StoreError> {
         let endpoint = self.endpoint();
         match time::timeout(endpoint.deadline(), self.0.get()).await {
             Ok(Ok(connection)) => Ok(Lease { connection, is_released: false }),
@@ -63,11 +63,17 @@ impl Pool {
                 Err(endpoint.error(StoreErrorKind::Unavailable, &format!("no connection: {error}")))
             }
             Err(_) => {
-                let text = "all connections are in use. Raise `PostgresOptions::max_connections`, or look for slow \
-                    statements";
+                let text = "no connection in time. The server does not answer, or all connections are in use \
+                    (`PostgresOptions::max_connections`)";
                 Err(endpoint.error(StoreErrorKind::Unavailable, text))
             }
         }
+    }
+
+    /// Waits for a connection in place of one that the server had closed while it was idle.
+    async fn replace(&self, closed: Lease) -> Result<Lease, StoreError> {
+        drop(closed);
+        self.get().await
     }
 
     /// Reads rows within the deadline.
@@ -78,20 +84,15 @@ impl Pool {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
         let read = async {
-            let lease = self.get().await?;
-            match lease.query(doing, sql, parameters).await {
-                // The server had closed an idle connection.
-                Err(_) if lease.is_closed() => {
-                    let lease = self.get().await?;
-                    let rows = lease.query(doing, sql, parameters).await?;
-                    lease.release();
-                    Ok(rows)
-                }
-                result => {
-                    lease.release();
-                    result
-                }
+            let mut lease = self.get().await?;
+            let mut result = lease.query(doing, sql, parameters).await;
+            if result.is_err() && lease.is_closed() {
+                lease = self.replace(lease).await?;
+                result = lease.query(doing, sql, parameters).await;
             }
+            let rows = result?;
+            lease.release();
+            Ok(rows)
         };
         let endpoint = self.endpoint();
         time::timeout(endpoint.deadline(), read)
@@ -100,18 +101,23 @@ impl Pool {
             .inspect_err(|error| self.forget_idle(error))
     }
 
-    /// Begins a transaction. [`end`](Self::end) ends it.
+    /// Begins a transaction within the deadline. [`end`](Self::end) ends it.
     pub(crate) async fn begin(&self, sql: &str) -> Result<Lease, StoreError> {
-        let lease = self.get().await?;
-        match lease.run("begin a transaction", sql).await {
-            // The server had closed an idle connection.
-            Err(_) if lease.is_closed() => {
-                let lease = self.get().await?;
-                lease.run("begin a transaction", sql).await?;
-                Ok(lease)
+        let doing = "begin a transaction";
+        let begin = async {
+            let mut lease = self.get().await?;
+            let mut result = lease.run(doing, sql).await;
+            if result.is_err() && lease.is_closed() {
+                lease = self.replace(lease).await?;
+                result = lease.run(doing, sql).await;
             }
-            result => result.inspect_err(|error| self.forget_idle(error)).map(|()| lease),
-        }
+            result.map(|()| lease)
+        };
+        let endpoint = self.endpoint();
+        time::timeout(endpoint.deadline(), begin)
+            .await
+            .unwrap_or_else(|_| Err(endpoint.timed_out(doing)))
+            .inspect_err(|error| self.forget_idle(error))
     }
 
     /// Ends a transaction with its result. After an error the transaction is rolled back.

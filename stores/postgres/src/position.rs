@@ -13,16 +13,13 @@ pub(crate) const SERVER: &str = "SELECT s.version, s.compatible, pg_is_in_recove
     CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint END \
     FROM api_keys_schema s, pg_control_system() c, pg_database d WHERE d.datname = current_database()";
 
-/// A removed key is in the table `api_keys_gone` for 30 days. A transaction may be open for some of them.
-const MAX_AGE_IN_SECONDS: i64 = 7 * 24 * 60 * 60;
-
 /// A point in the history of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     /// The cluster, its timeline, its last start, and the tables. Numbers of transactions are comparable only within.
     epoch: String,
-    /// Seconds since 1970 by the clock of the server.
-    at: i64,
+    /// When every record was last read, in seconds since 1970 by the clock of the server.
+    pub(crate) loaded: i64,
     /// The transactions that were visible.
     snapshot: String,
 }
@@ -30,15 +27,15 @@ pub(crate) struct Position {
 impl Position {
     pub(crate) fn parse(cursor: &Cursor) -> Option<Self> {
         let mut parts = cursor.as_str().split(' ');
-        let [epoch, at, snapshot] = [parts.next()?, parts.next()?, parts.next()?];
-        let at = at.parse().ok()?;
-        let position = Self { epoch: epoch.to_owned(), at, snapshot: snapshot.to_owned() };
+        let [epoch, loaded, snapshot] = [parts.next()?, parts.next()?, parts.next()?];
+        let loaded = loaded.parse().ok()?;
+        let position = Self { epoch: epoch.to_owned(), loaded, snapshot: snapshot.to_owned() };
         let is_snapshot = snapshot.bytes().all(|it| it.is_ascii_digit() || b":,".contains(&it));
         (is_snapshot && position.xmax() > 0 && parts.next().is_none()).then_some(position)
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
-        Cursor::new(format!("{} {} {}", self.epoch, self.at, self.snapshot))
+        Cursor::new(format!("{} {} {}", self.epoch, self.loaded, self.snapshot))
     }
 
     pub(crate) fn snapshot(&self) -> &str {
@@ -47,9 +44,7 @@ impl Position {
 
     /// Returns whether all changes between the two are known.
     pub(crate) fn leads_to(&self, later: &Self) -> bool {
-        self.epoch == later.epoch
-            && self.xmax() <= later.xmax()
-            && later.at.saturating_sub(self.at) <= MAX_AGE_IN_SECONDS
+        self.epoch == later.epoch && self.xmax() <= later.xmax()
     }
 
     /// Returns the first number that no transaction had. A snapshot is `xmin:xmax:` and the numbers in progress.
@@ -62,6 +57,7 @@ impl Position {
 pub(crate) struct Server {
     pub(crate) version: Version,
     pub(crate) is_standby: bool,
+    /// The current position. Its `loaded` is the current time.
     pub(crate) position: Position,
     /// The end of the log, which has each commit before the position.
     inserted: i64,
@@ -73,8 +69,8 @@ impl Server {
     /// Reads a row of [`SERVER`].
     pub(crate) fn read(row: &Row) -> Result<Self, Error> {
         let version = Version { version: row.try_get(0)?, compatible: row.try_get(1)? };
-        let (snapshot, epoch, at) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
-        let position = Position { epoch, at, snapshot };
+        let (snapshot, epoch, loaded) = (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        let position = Position { epoch, loaded, snapshot };
         let (inserted, flushed) = (row.try_get(6)?, row.try_get(7)?);
         Ok(Self { version, is_standby: row.try_get(2)?, position, inserted, flushed })
     }
@@ -116,11 +112,8 @@ mod tests {
     use super::*;
 
     fn position(snapshot: &str) -> Position {
-        Position {
-            epoch: "1/00000001/2/3".to_owned(),
-            at: 1_000_000,
-            snapshot: snapshot.to_owned(),
-        }
+        let epoch = "1/00000001/2/3".to_owned();
+        Position { epoch, loaded: 1_000_000, snapshot: snapshot.to_owned() }
     }
 
     fn server(snapshot: &str, inserted: i64, flushed: i64) -> Server {
@@ -138,16 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn a_position_leads_only_to_a_later_one_of_the_same_epoch_within_a_week() {
+    fn a_position_leads_only_to_a_later_one_of_the_same_epoch() {
         let one = position("10:20:10");
         assert!(one.leads_to(&one) && one.leads_to(&position("10:21:10")));
         assert!(!position("10:21:10").leads_to(&one), "the numbers of transactions went back");
         let other = Position { epoch: "1/00000002/2/3".to_owned(), ..one.clone() };
         assert!(!one.leads_to(&other), "another timeline");
-        let late = |seconds| Position { at: one.at + seconds, ..one.clone() };
-        assert!(
-            one.leads_to(&late(MAX_AGE_IN_SECONDS)) && !one.leads_to(&late(MAX_AGE_IN_SECONDS + 1))
-        );
     }
 
     #[test]

@@ -21,13 +21,13 @@ pub(crate) const BY_DIGEST: &str = select!("WHERE digest = $1");
 pub(crate) const ALL: &str = select!("");
 pub(crate) const CHANGED: &str = select!(
     "WHERE w >= pg_snapshot_xmin($1::text::pg_snapshot) AND w < pg_snapshot_xmax(pg_current_snapshot()) \
-     AND NOT pg_visible_in_snapshot(w, $1::text::pg_snapshot) ORDER BY version"
+     AND NOT pg_visible_in_snapshot(w, $1::text::pg_snapshot)"
 );
 /// A key that is there with the same id was removed and inserted again. So its removal is no news.
 pub(crate) const REMOVED: &str = "SELECT version, digest FROM api_keys_gone g \
     WHERE w >= pg_snapshot_xmin($1::text::pg_snapshot) AND w < pg_snapshot_xmax(pg_current_snapshot()) \
     AND NOT pg_visible_in_snapshot(w, $1::text::pg_snapshot) \
-    AND NOT EXISTS (SELECT FROM api_keys k WHERE k.digest = g.digest AND k.key_id = g.key_id) ORDER BY version";
+    AND NOT EXISTS (SELECT FROM api_keys k WHERE k.digest = g.digest AND k.key_id = g.key_id)";
 
 /// Statements that lock rows. All lock in the same order, so that two changes do not wait for each other.
 pub(crate) const LOCK_DIGESTS: &str = select!("WHERE digest = ANY($1) ORDER BY key_id FOR UPDATE");

@@ -4,10 +4,11 @@
 const READ: &str = "SELECT ON api_keys, api_keys_gone, api_keys_schema";
 
 /// The triggers run with the rights of the writer.
-const CHANGE: [&str; 4] = [
+const CHANGE: [&str; 5] = [
     "INSERT, UPDATE, DELETE ON api_keys",
     "INSERT, UPDATE, DELETE ON api_keys_gone",
     "SELECT, USAGE ON SEQUENCE api_keys_version",
+    "EXECUTE ON FUNCTION api_keys_tell()",
     "SELECT ON api_key_usage, api_key_last_use, api_key_usage_since",
 ];
 

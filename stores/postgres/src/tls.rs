@@ -1,6 +1,9 @@
 //! Encrypted connections. A certificate is always verified, with the name of the server.
 
 use tokio_postgres::config::SslMode;
+// With both features, rustls is used.
+#[cfg(all(feature = "rustls", feature = "native-tls"))]
+use {native_tls as _, postgres_native_tls as _};
 
 /// How connections are encrypted.
 pub(crate) enum Tls {

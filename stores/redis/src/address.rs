@@ -1,6 +1,9 @@
 use redis::{Client, ConnectionAddr};
 use tower_api_key::store::{StoreError, StoreErrorKind};
 
+#[cfg(feature = "rustls")]
+use crate::tls;
+
 /// The server of a URL.
 #[derive(Clone)]
 pub(crate) struct Address {
@@ -22,15 +25,17 @@ impl Address {
                  `%3F` and `%23`",
             ));
         }
-        let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
-        if matches!(scheme, "rediss" | "valkeys") && !has_tls {
+        let wants_tls = matches!(scheme, "rediss" | "valkeys");
+        if wants_tls && cfg!(not(any(feature = "rustls", feature = "native-tls"))) {
             return Err(invalid(
                 "the URL of Redis wants TLS. Enable the feature `rustls` or `native-tls` of `tower-api-key-redis`",
             ));
         }
         #[cfg(feature = "rustls")]
-        install_provider();
-        let client = Client::open(url).map_err(|_| invalid(FORM))?;
+        let client = if wants_tls { tls::client(url) } else { Client::open(url) };
+        #[cfg(not(feature = "rustls"))]
+        let client = Client::open(url);
+        let client = client.map_err(|_| invalid(FORM))?;
         let text = match client.get_connection_info().addr() {
             ConnectionAddr::Unix(path) => path.display().to_string(),
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
@@ -44,9 +49,3 @@ impl Address {
 
 const FORM: &str = "the URL of Redis is not valid. Use `redis://user:password@host:6379/0`, `rediss://…` for TLS, or \
      `redis+unix:///path`";
-
-/// If the program installed a provider, that one stays.
-#[cfg(feature = "rustls")]
-fn install_provider() {
-    _ = rustls::crypto::ring::default_provider().install_default();
-}

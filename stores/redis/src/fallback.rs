@@ -34,7 +34,7 @@ impl Fallback {
         match self.on_failure {
             // A limiter in the process answers at once.
             OnFailure::Locally => self.local.take(ask).ready().unwrap_or_else(Taken::failed),
-            // Without a state, because nothing was counted.
+            // Without a state, because the request was not counted.
             OnFailure::Accept => Taken::passed(),
             OnFailure::Reject => Taken::failed(),
         }

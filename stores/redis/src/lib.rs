@@ -16,7 +16,7 @@
 //! One script takes all limits of a request in Redis, with the clock of Redis. So the limits are exact for any number of
 //! replicas. A limit for each day or month survives a restart of the service.
 //!
-//! The README of the package says what Redis needs, and what happens if Redis fails.
+//! The README of the package lists the requirements of Redis, and describes failures of Redis.
 //!
 //! # Features
 //!
@@ -56,5 +56,7 @@ mod redis;
 mod script;
 mod server;
 mod shared;
+#[cfg(feature = "rustls")]
+mod tls;
 
 pub use self::{fallback::OnFailure, redis::Redis};

@@ -21,10 +21,10 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(50);
 const MOST_DOUBLINGS: u32 = 5;
 
-/// A connection that fails sooner doubles the first pause, so that a slow server does not fill the log.
+/// If a connection fails sooner, the first pause doubles, because a slow server would otherwise fill the log.
 const STABLE: Duration = Duration::from_secs(10);
 
-/// An attempt to connect has at least this time, because no request waits for it.
+/// The shortest deadline of an attempt to connect, because no request waits for it.
 const LEAST_DEADLINE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Link {
@@ -162,7 +162,7 @@ impl Link {
     }
 }
 
-/// The task that connects. It ends if nothing else uses the link.
+/// The task that connects. It ends with the last user of the link.
 struct Connects(Weak<Link>);
 
 impl Connects {

@@ -17,7 +17,7 @@ const CAPACITY: usize = 16_384;
 /// Redis is asked again after this time, because another replica may have given a request back.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// The subjects that are over a limit, so that their requests cost Redis nothing.
+/// The subjects over a limit, whose requests need no answer of Redis.
 pub(crate) struct Over(Cache<OwnedSubject, Arc<Entry>>);
 
 /// The counters of a subject when a request was over a limit.

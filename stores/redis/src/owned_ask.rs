@@ -1,6 +1,6 @@
 use tower_api_key::limit::{Ask, Limits, Subject};
 
-/// A subject that outlives its request.
+/// A subject with an id of its own.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct OwnedSubject {
     kind: &'static str,
@@ -21,7 +21,7 @@ impl OwnedSubject {
     }
 }
 
-/// An ask that outlives its request.
+/// An ask without borrowed parts.
 pub(crate) struct OwnedAsk {
     pub(crate) subject: OwnedSubject,
     pub(crate) limits: Limits,

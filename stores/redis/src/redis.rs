@@ -7,7 +7,7 @@ use tower_api_key::{
 
 use crate::{address::Address, config::Config, fallback::OnFailure, key, shared::Shared};
 
-/// Counters in Redis, which all replicas of a service share.
+/// Counters in Redis that all replicas of a service share.
 ///
 /// Give it to [`Limiter::new`](tower_api_key::limit::Limiter::new). It connects at the first request, and connects again
 /// after a failure.

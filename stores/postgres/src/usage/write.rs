@@ -74,8 +74,10 @@ async fn add(
     let mut rows: Vec<_> = batch.rows().iter().collect();
     rows.sort_by_key(|row| (row.hour(), subject(row)));
     for rows in rows.chunks(BATCH) {
-        let texts = [0, 1, 2].map(|at| rows.iter().map(|row| subject(row)[at]).collect::<Vec<_>>());
-        let [key_ids, clients, kinds] = &texts;
+        let subjects: Vec<_> = rows.iter().map(|row| subject(row)).collect();
+        let key_ids: Vec<_> = subjects.iter().map(|[key_id, _, _]| *key_id).collect();
+        let clients: Vec<_> = subjects.iter().map(|[_, client, _]| *client).collect();
+        let kinds: Vec<_> = subjects.iter().map(|[_, _, kind]| *kind).collect();
         let hours: Vec<_> = rows.iter().map(|row| row.hour()).collect();
         let last_used: Vec<_> = rows.iter().map(|row| row.last_used()).collect();
         let counts: [fn(Counts) -> u64; 4] =
@@ -87,9 +89,9 @@ async fn add(
             ADD,
             &[
                 (&hours, Type::TIMESTAMPTZ_ARRAY),
-                (key_ids, Type::TEXT_ARRAY),
-                (clients, Type::TEXT_ARRAY),
-                (kinds, Type::TEXT_ARRAY),
+                (&key_ids, Type::TEXT_ARRAY),
+                (&clients, Type::TEXT_ARRAY),
+                (&kinds, Type::TEXT_ARRAY),
                 (accepted, Type::INT8_ARRAY),
                 (rejected, Type::INT8_ARRAY),
                 (limited, Type::INT8_ARRAY),

@@ -66,8 +66,10 @@ async fn a_standby_is_refused_until_it_is_promoted() {
     standby.sql("postgres", "SELECT pg_promote()");
     standby.sql(&name, "UPDATE api_keys SET revoked = now()");
     // The timeline is another, so that everything is read again.
-    wait_at_most(std::time::Duration::from_secs(40), async || both.status().keys() == 0).await;
-    assert!(both.status().problem().is_none());
+    wait_at_most(std::time::Duration::from_secs(40), async || {
+        both.status().keys() == 0 && both.status().problem().is_none()
+    })
+    .await;
 }
 
 #[tokio::test]

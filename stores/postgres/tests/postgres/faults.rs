@@ -31,9 +31,10 @@ async fn behind_a_proxy() -> (Proxy, Service) {
 async fn a_stalled_network_is_noticed_and_no_revocation_is_lost() {
     let (proxy, service) = behind_a_proxy().await;
     let key = service.issue("bad").await;
+    let before = service.faults();
     proxy.set(Mode::Stall);
     service.begin_to_revoke(&key).await;
-    let noticed = service.notice().await;
+    let noticed = service.notice(before).await;
     println!("noticed after {noticed:?}");
     assert!(noticed < NOTICED, "{noticed:?}");
     proxy.set(Mode::Pass);
@@ -46,9 +47,10 @@ async fn a_stalled_network_is_noticed_and_no_revocation_is_lost() {
 async fn a_half_open_connection_is_noticed_and_no_revocation_is_lost() {
     let (proxy, service) = behind_a_proxy().await;
     let key = service.issue("bad").await;
+    let before = service.faults();
     proxy.half_open();
     service.begin_to_revoke(&key).await;
-    let noticed = service.notice().await;
+    let noticed = service.notice(before).await;
     println!("noticed after {noticed:?}");
     assert!(noticed < NOTICED, "{noticed:?}");
     service.is_revoked(&key).await;
@@ -60,10 +62,11 @@ async fn cut_refused_and_slow_connections_lose_no_revocation() {
     let (proxy, service) = behind_a_proxy().await;
     for _ in 0..3 {
         let key = service.issue("bad").await;
+        let before = service.faults();
         proxy.set(Mode::Refuse);
         proxy.cut();
         service.begin_to_revoke(&key).await;
-        service.notice().await;
+        service.notice(before).await;
         service.go_on(3).await;
         proxy.set(Mode::Slow(Duration::from_millis(30)));
         service.is_revoked(&key).await;
@@ -82,8 +85,9 @@ async fn a_server_that_hangs_is_killed_and_restarts_loses_no_revocation() {
 
     let key = service.issue("bad").await;
     service.begin_to_revoke(&key).await;
+    let before = service.faults();
     server.program().pause();
-    let noticed = service.notice().await;
+    let noticed = service.notice(before).await;
     println!("noticed after {noticed:?}");
     assert!(noticed < NOTICED, "{noticed:?}");
     server.program().resume();
@@ -92,16 +96,18 @@ async fn a_server_that_hangs_is_killed_and_restarts_loses_no_revocation() {
 
     let key = service.issue("bad").await;
     service.begin_to_revoke(&key).await;
+    let before = service.faults();
     server.kill();
-    service.notice().await;
+    service.notice(before).await;
     service.go_on(3).await;
     server.start_again();
     service.is_revoked(&key).await;
     service.follow().await;
 
     let key = service.issue("bad").await;
+    let before = service.faults();
     server.stop("INT");
-    service.notice().await;
+    service.notice(before).await;
     server.start_again();
     service.begin_to_revoke(&key).await;
     service.is_revoked(&key).await;

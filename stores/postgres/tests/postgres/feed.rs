@@ -12,14 +12,13 @@ use tower_api_key::{
     record::Record,
     store::{Change, KeyStore as _, Page, Start},
 };
-use tower_api_key_test_servers as servers;
 
 use crate::{
     listener::Log,
-    support::{Database, add_template, eventually, issue, wait_at_most},
+    support::{Database, SERVER, eventually, issue, wait_at_most},
 };
 
-fn keys(count: u32) -> Vec<Record> {
+pub(crate) fn keys(count: u32) -> Vec<Record> {
     let key = |number: u32| {
         let record = Record::new(KeyDigest::of(format!("key {number}")), Client::new("ci"));
         record.with_id(&format!("{number:08}")).unwrap()
@@ -45,19 +44,35 @@ async fn a_commit_long_after_its_statement_is_not_missed_by_readers_that_passed_
     let keys = database.mirror().await;
     let (id, key) = issue(&keys, "late").await;
     let digest = KeyDigest::of(&key);
-    let late = database.clone();
-    let late = thread::spawn(move || {
-        let sql = format!("UPDATE api_keys SET revoked = now() WHERE key_id = '{id}'");
-        late.sql(&format!("BEGIN; {sql}; SELECT pg_sleep(4); COMMIT"))
-    });
+    // It waits for a lock before its commit.
+    let run = |sql: String| {
+        let database = database.clone();
+        thread::spawn(move || SERVER.try_sql(&database.name, &sql))
+    };
+    let waits = async |event: &'static str| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event = '{event}'",
+            database.name
+        );
+        wait_at_most(Duration::from_secs(30), async || database.sql(&sql) == "1").await;
+    };
+    let holder = run("SELECT pg_advisory_lock(1), pg_sleep(1000)".to_owned());
+    waits("PgSleep").await;
+    let update = format!("UPDATE api_keys SET revoked = now() WHERE key_id = '{id}'");
+    let late = run(format!("BEGIN; {update}; SELECT pg_advisory_xact_lock(1); COMMIT"));
+    waits("advisory").await;
     // Readers pass the open transaction many times.
     for _ in 0..30 {
         issue(&keys, "other").await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let is_revoked = || keys.records().any(|it| it.digest() == digest && it.revoked().is_some());
     assert!(!is_revoked());
-    tokio::task::spawn_blocking(|| late.join().unwrap()).await.unwrap();
+    database.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+         AND query LIKE '%pg_advisory_lock(1)%'",
+    );
+    late.join().unwrap().unwrap();
+    assert!(holder.join().unwrap().is_err());
     // Before the next heartbeat.
     wait_at_most(Duration::from_secs(3), async || is_revoked()).await;
 }
@@ -207,7 +222,10 @@ async fn after_a_terminated_connection_no_change_is_missing() {
     for client in &others {
         issue(&keys, client).await;
     }
+    let options = tower_api_key_postgres::Postgres::options().max_connections(1);
+    let single = options.open(&database.url()).unwrap();
     for client in &others {
+        assert!(single.list(&Page::new()).await.is_ok());
         let name = &database.name;
         database.sql(&format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid(); \
@@ -217,53 +235,7 @@ async fn after_a_terminated_connection_no_change_is_missing() {
             keys.records().all(|it| it.client().id() != client || it.revoked().is_some())
         })
         .await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_restore_or_a_restart_everything_is_read_again() {
-    let mut server = servers::Postgres::start();
-    add_template(&server);
-    let name = server.create_database("tables");
-    let url = server.url(&name);
-    let open = || tower_api_key_postgres::Postgres::open(&url).unwrap();
-    _ = Change::insert_if_absent(keys(3)).commit(&open()).await.unwrap();
-    let log = Log::default();
-    let following = log.follow(open(), Start::Everything);
-    wait_at_most(Duration::from_secs(30), async || log.heard().cursor.is_some()).await;
-    following.abort();
-    let cursor = || log.heard().cursor.clone().unwrap();
-
-    let mut dump = server.command("pg_dump");
-    let dump = dump.args(["--clean", "--dbname", &url]).output().unwrap();
-    let file = server.folder().join("dump.sql");
-    std::fs::write(&file, dump.stdout).unwrap();
-    server.sql(&name, "UPDATE api_keys SET note = 'lost' WHERE key_id = '00000001'");
-    server.sql(&name, "DELETE FROM api_keys WHERE key_id = '00000002'");
-    // A process that runs meanwhile begins again by itself.
-    let running = Log::default();
-    let following = running.follow(open(), Start::Everything);
-    eventually(async || running.count("ready") > 0).await;
-    let mut psql = server.command("psql");
-    let restored =
-        psql.args(["-Xq", "--single-transaction", "-d", &url, "-f"]).arg(&file).output().unwrap();
-    assert!(restored.status.success(), "{restored:?}");
-    wait_at_most(Duration::from_secs(15), async || running.heard().records.len() == 3).await;
-    assert!(running.count("restart") > 1 || following.is_finished());
-    following.abort();
-
-    for (what, server) in [("a restore", None), ("a restart", Some(&mut server))] {
-        if let Some(server) = server {
-            server.stop("INT");
-            server.start_again();
-        }
-        log.heard().calls.clear();
-        let following = log.follow(open(), Start::After(cursor()));
-        wait_at_most(Duration::from_secs(30), async || {
-            log.count("ready") > 0 && log.heard().cursor.is_some()
-        })
-        .await;
-        assert_eq!(log.heard().calls.first(), Some(&"restart"), "after {what}");
-        following.abort();
+        // A closed connection of the pool is replaced.
+        assert_eq!(Change::revoke_client(client).commit(&single).await.unwrap().count(), 0);
     }
 }

@@ -10,6 +10,7 @@ mod long;
 mod migrate;
 mod passwords;
 mod pooler;
+mod restores;
 mod revocation;
 mod rights;
 mod service;

@@ -17,8 +17,8 @@ use crate::support::Database;
 const REPLICAS: usize = 20;
 const ROUNDS: usize = 60;
 
-/// The bound is 100 ms on an idle machine.
-const BOUND: Duration = Duration::from_secs(1);
+/// It is 100 ms on an idle machine. Without notifications, it would be five seconds.
+const BOUND: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_replicas_reject_a_revoked_key_soon() {

@@ -1,7 +1,10 @@
 //! Two services on one database. A task asks both all the time, and another program changes the keys.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,7 +12,7 @@ use tokio::task::JoinHandle;
 use tower_api_key::{
     Client,
     key::KeyFormat,
-    store::{Change, Mirrored},
+    store::{Change, Mirrored, MirroredEvent},
 };
 use tower_api_key_postgres::Postgres;
 
@@ -29,6 +32,8 @@ pub(crate) struct Service {
     callers: Arc<[Caller; 2]>,
     known: Arc<Mutex<Known>>,
     checks: JoinHandle<()>,
+    /// The number of faults that each service has noticed.
+    faults: [Arc<AtomicUsize>; 2],
 }
 
 #[derive(Default)]
@@ -43,10 +48,16 @@ impl Service {
     /// Starts services with two good keys and two revoked ones. Another program connects by another URL.
     pub(crate) async fn start(urls: [&str; 2], admin: &str) -> Self {
         let start = Instant::now();
+        let faults = <[Arc<AtomicUsize>; 2]>::default();
         let open = async |number: usize| {
             let store = Postgres::open(urls[number]).unwrap();
-            let observe =
-                move |event: &_| println!("{:?} service {number}: {event:?}", start.elapsed());
+            let count = Arc::clone(&faults[number]);
+            let observe = move |event: &MirroredEvent| {
+                println!("{:?} service {number}: {event:?}", start.elapsed());
+                if matches!(event, MirroredEvent::Broken(_)) {
+                    count.fetch_add(1, SeqCst);
+                }
+            };
             Mirrored::options().observe(observe).open(store).await.unwrap()
         };
         let mirrors = [open(0).await, open(1).await];
@@ -56,7 +67,7 @@ impl Service {
         let known = Arc::<Mutex<Known>>::default();
         let checks = tokio::spawn(check(Arc::clone(&callers), Arc::clone(&known)));
         let admin = Postgres::open(admin).unwrap();
-        let service = Self { mirrors, admin, callers, known, checks };
+        let service = Self { mirrors, admin, callers, known, checks, faults };
         for _ in 0..2 {
             service.issue("good").await;
             service.revoke().await;
@@ -100,12 +111,19 @@ impl Service {
         }
     }
 
-    /// Waits until both services have noticed a fault. Returns the time that it took.
-    pub(crate) async fn notice(&self) -> Duration {
+    /// Returns the number of faults that each service has noticed.
+    pub(crate) fn faults(&self) -> [usize; 2] {
+        self.faults.each_ref().map(|count| count.load(SeqCst))
+    }
+
+    /// Waits until both services have noticed a further fault. Returns the time that it took.
+    pub(crate) async fn notice(&self, before: [usize; 2]) -> Duration {
         let start = Instant::now();
-        for keys in &self.mirrors {
-            wait_at_most(LONG, async || keys.status().problem().is_some()).await;
-        }
+        wait_at_most(LONG, async || {
+            let now = self.faults();
+            now[0] > before[0] && now[1] > before[1]
+        })
+        .await;
         start.elapsed()
     }
 

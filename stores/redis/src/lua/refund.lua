@@ -16,8 +16,8 @@ for i = 1, #KEYS do
         end
     elseif value then
         local last, count = window_at(kind, value, second)
-        if last == window_end(kind, second - tonumber(ARGV[1])) then
-            set(KEYS[i], last * 4294967296 + math.max(count - back, 0), window_expiry(last, second))
+        if last == window_at(kind, nil, second - ARGV[1]) then
+            set(KEYS[i], last * 4294967296 + math.max(count - back, 0), (last * 86400 - second + 300) * 1000)
         end
     end
 end

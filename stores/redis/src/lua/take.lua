@@ -22,11 +22,12 @@ for i = 1, #KEYS do
         found[#found + 1] = debt
         counters[i], expiries[i] = now + after, after / 16000
     else
+        -- It expires five minutes after the end of the window, because the clock may step back.
         local last, count = window_at(ARGV[2 * i + 1], value, second)
         passes = passes and (cost == 0 or count + cost <= size)
         found[#found + 1] = count
         found[#found + 1] = (last * 86400 - second) * 1000000 - time[2]
-        counters[i], expiries[i] = last * 4294967296 + count + cost, window_expiry(last, second)
+        counters[i], expiries[i] = last * 4294967296 + count + cost, (last * 86400 - second + 300) * 1000
     end
 end
 if passes and cost > 0 then

@@ -1,15 +1,16 @@
-//! Limits are exact, whatever many processes and tasks take.
+//! Limits are exact, even if many processes and tasks take at once.
 
 use std::{
     env,
+    path::Path,
     process::{Command, Stdio},
 };
 
 use tokio::task::JoinSet;
-use tower_api_key::limit::{Limit, Limits};
+use tower_api_key::limit::{Limit, Limiter, Limits};
 use tower_api_key_test_servers::RedisServer;
 
-use crate::support::{burst, ci, limiter, passes, remaining};
+use crate::support::{burst, ci, limiter, passes, patient, remaining};
 
 static HOUR: Limits = Limits::new(&[Limit::per_hour("hour", 30)]);
 
@@ -19,25 +20,44 @@ const URL: &str = "TOWER_API_KEY_REDIS_URL";
 #[tokio::test]
 async fn child() {
     if let Ok(url) = env::var(URL) {
-        println!("> {}", burst(&limiter(&url), &ci(&HOUR)).await);
+        let redis = patient(&url);
+        if let Err(error) = redis.connect().await {
+            eprintln!("{error}");
+        }
+        println!("> {}", burst(&Limiter::new(redis), &ci(&HOUR)).await);
     }
+}
+
+/// Returns the numbers of requests that passed in two processes.
+fn passed_in_two_processes(url: &str, variables: &[(&str, &Path)]) -> [u32; 2] {
+    let start = || {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["exact::child", "--exact", "--nocapture"]).env(URL, url);
+        child.envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    [start(), start()].map(|child| {
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let number = text.split("> ").nth(1).unwrap().lines().next().unwrap();
+        number.parse().unwrap()
+    })
 }
 
 #[test]
 fn two_processes_share_a_limit() {
     let server = RedisServer::start();
-    let start = || {
-        let mut child = Command::new(env::current_exe().unwrap());
-        child.args(["exact::child", "--exact", "--nocapture"]).env(URL, server.url());
-        child.stdout(Stdio::piped()).spawn().unwrap()
-    };
-    let children = [start(), start()];
-    let passed = children.map(|child| {
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let number = text.split("> ").nth(1).unwrap().lines().next().unwrap();
-        number.parse::<u32>().unwrap()
-    });
+    let passed = passed_in_two_processes(&server.url(), &[]);
+    assert_eq!(passed[0] + passed[1], 30, "{passed:?}");
+}
+
+#[cfg(any(feature = "rustls", feature = "native-tls"))]
+#[test]
+fn two_processes_share_a_limit_over_tls_if_they_trust_the_certificate() {
+    let server = RedisServer::start_with_tls();
+    let passed = passed_in_two_processes(&server.url(), &[]);
+    assert_eq!(passed, [30, 30], "each counts alone, because it does not trust the server");
+    let trusted = ("SSL_CERT_FILE", &*server.certificate());
+    let passed = passed_in_two_processes(&server.url(), &[trusted]);
     assert_eq!(passed[0] + passed[1], 30, "{passed:?}");
 }
 

@@ -54,9 +54,9 @@ async fn each_choice_is_kept_while_redis_is_away() {
 }
 
 #[tokio::test]
-async fn a_forgotten_script_and_a_killed_connection_are_not_noticed() {
+async fn a_forgotten_script_is_sent_again_and_a_killed_connection_is_replaced() {
     let server = RedisServer::start();
-    let redis = limiter(&server.url());
+    let redis = Limiter::new(patient(&server.url()).on_failure(OnFailure::Reject));
     assert!(passes(&redis, &ci(&HOUR)).await);
     server.command(&["SCRIPT", "FLUSH"]);
     assert!(passes(&redis, &ci(&HOUR)).await);
@@ -65,6 +65,9 @@ async fn a_forgotten_script_and_a_killed_connection_are_not_noticed() {
     assert_eq!(burst(&redis, &ci(&HOUR)).await, 4);
     server.command(&["FLUSHALL"]);
     assert!(passes(&redis, &Ask::new(Subject::Client("other"), &HOUR)).await);
+
+    let redis = limiter(&server.url());
+    assert!(passes(&redis, &ci(&HOUR)).await);
     server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     counts_again(&redis, &server).await;
 }
@@ -168,7 +171,7 @@ fn a_store_outlives_the_runtime_of_its_connection() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(counts_again(&redis, &server));
     }
-    // Without a runtime it counts in this process, and nothing panics.
+    // Without a runtime it counts in this process, without a panic.
     let mut taking = redis.take(&Ask::new(Subject::Client("x"), &HOUR));
     let polled = Pin::new(&mut taking).poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(polled, Poll::Ready(taken) if taken.is_passed()));

@@ -2,10 +2,13 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
-use tracing::subscriber::DefaultGuard;
+use tracing::{
+    Level,
+    subscriber::{self, DefaultGuard},
+};
 
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
@@ -13,12 +16,18 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Writes every event of this thread to this log until the guard is dropped.
     pub(crate) fn capture(&self) -> DefaultGuard {
+        static OTHERS: Once = Once::new();
+        // If another thread without a subscriber is the first at a place in the code, `tracing` skips the place.
+        OTHERS.call_once(|| {
+            let sink = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(io::sink);
+            subscriber::set_global_default(sink.finish()).unwrap();
+        });
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
+            .with_max_level(Level::TRACE)
             .with_ansi(false)
             .with_writer(move || log.clone());
-        tracing::subscriber::set_default(subscriber.finish())
+        subscriber::set_default(subscriber.finish())
     }
 
     pub(crate) fn text(&self) -> String {

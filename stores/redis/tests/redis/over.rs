@@ -1,4 +1,4 @@
-//! A client over its limit costs Redis nothing, until something changes.
+//! A client over its limit causes no call of Redis, until its plan or its counts change.
 
 use std::time::{Duration, Instant};
 

@@ -191,6 +191,36 @@ async fn the_log_has_one_line_for_each_change() {
     }
 }
 
+#[cfg(feature = "metrics")]
+#[test]
+fn a_gauge_and_a_counter_follow_the_server() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let figures = recorder.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut server = RedisServer::start();
+    let redis = limiter(&server.url());
+    let has = |line: &str| figures.render().lines().any(|it| it == line);
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            assert!(passes(&redis, &ci(&HOUR)).await);
+            assert!(has("api_key_limit_store_up{store=\"redis\"} 1"), "{}", figures.render());
+            server.kill();
+            for _ in 0..3 {
+                _ = take(&redis, &ci(&HOUR).with_cost(0).with_state()).await;
+            }
+            assert!(has("api_key_limit_store_up{store=\"redis\"} 0"), "{}", figures.render());
+            server.start_again();
+            eventually("the gauge rises", async || {
+                _ = take(&redis, &ci(&HOUR).with_cost(0).with_state()).await;
+                has("api_key_limit_store_up{store=\"redis\"} 1")
+            })
+            .await;
+        });
+    });
+    let failures = "api_key_limit_store_failures_total{store=\"redis\"} 1";
+    assert!(has(failures), "{}", figures.render());
+}
+
 #[tokio::test]
 async fn an_id_with_braces_quotes_and_other_characters_has_counters_of_its_own() {
     let server = RedisServer::start();
@@ -204,6 +234,11 @@ async fn an_id_with_braces_quotes_and_other_characters_has_counters_of_its_own()
     let other = Limiter::new(patient(&server.url()).with_prefix("other{1}"));
     assert_eq!(burst(&other, &ci(&HOUR)).await, 5);
     assert_eq!(server.command(&["DBSIZE"]), (ids.len() + 1).to_string());
+    // An id cannot end like the name of a limit begins.
+    static LONG: Limits = Limits::new(&[Limit::per_hour("b}:rate:c", 5)]);
+    static SHORT: Limits = Limits::new(&[Limit::per_hour("c", 5)]);
+    assert_eq!(burst(&redis, &Ask::new(Subject::Client("a"), &LONG)).await, 5);
+    assert_eq!(burst(&redis, &Ask::new(Subject::Client("a}:rate:b"), &SHORT)).await, 5);
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! Following the changes of a database, call by call.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -20,9 +23,9 @@ use crate::{
     support::{Folder, eventually},
 };
 
-/// A listener that notes its calls.
+/// A listener that notes its calls, and the number of records that it was told to expect.
 #[derive(Clone, Default)]
-pub(crate) struct Calls(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Calls(Arc<Mutex<Vec<String>>>, Arc<AtomicUsize>);
 
 impl Calls {
     fn add(&self, call: String) {
@@ -51,6 +54,10 @@ impl Calls {
 impl Listener for Calls {
     fn restart(&self) {
         self.add("restart".to_owned());
+    }
+
+    fn expect(&self, records: usize) {
+        self.1.fetch_add(records, Relaxed);
     }
 
     fn record(&self, version: u64, record: Record) {
@@ -92,6 +99,7 @@ async fn every_record_comes_first_and_then_each_change_with_its_version() {
     let calls = Calls::default();
     let follows = calls.follow(&store, Start::Everything);
     assert_eq!(without_marks(&calls.wait(4).await), ["restart", "1 a", "2 b", "ready 2"]);
+    assert_eq!(calls.1.load(Relaxed), 2);
     let changed = Change::revoke_client("a").commit(&store).await.unwrap();
     assert_eq!(changed.version(), 3);
     assert_eq!(without_marks(&calls.wait(6).await[4..]), ["3 a revoked", "ready 3"]);
@@ -165,6 +173,7 @@ async fn a_cache_receives_changes_alone() {
     assert_eq!(without_marks(&calls.wait(1).await), ["ready 1"]);
     insert(&store, "b", "0000000b").await;
     assert_eq!(without_marks(&calls.wait(3).await), ["ready 1", "2 b", "ready 2"]);
+    assert_eq!(calls.1.load(Relaxed), 0);
     follows.abort();
 }
 

@@ -1,13 +1,17 @@
 //! Several processes that share a database.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use tower_api_key::store::{Change, KeyStore as _};
+use tower_api_key::{
+    Client,
+    key::KeyFormat,
+    store::{Change, KeyStore as _, Mirrored, MirroredEvent},
+};
 
 use crate::{
     child::Child,
     server::Caller,
-    support::{Folder, eventually, issue},
+    support::{Folder, SOON, eventually, issue},
 };
 
 /// The promise of the manual, from the commit to the rejection in another process.
@@ -50,4 +54,46 @@ async fn this_process_follows_the_changes_of_another() {
     other.kill();
     let (_, key) = issue(&keys, "ci").await;
     assert_eq!(caller.status(&key).await, 200);
+}
+
+#[tokio::test]
+async fn the_audit_trail_has_the_changes_of_others_with_what_their_rows_tell() {
+    let folder = Folder::migrated();
+    let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
+    let observe = move |event: &MirroredEvent| {
+        if let MirroredEvent::Changed(change) = event {
+            sender.send(change.clone()).unwrap();
+        }
+    };
+    let _keys = Mirrored::options().observe(observe).open(folder.open()).await.unwrap();
+    let other = folder.open();
+    let mut next = async |change: Change| {
+        let minted = change.commit(&other).await.unwrap().into_minted();
+        let change = tokio::time::timeout(SOON, changes.recv()).await.unwrap().unwrap();
+        assert!(!change.is_own());
+        let (by, reason) = (change.by().unwrap_or("-"), change.reason().unwrap_or("-"));
+        (minted, format!("{} {by} {reason}", change.kind().as_str()))
+    };
+    let issue = Change::issue(&KeyFormat::default(), Client::new("ci")).with_by("alice");
+    let (minted, issued) = next(issue).await;
+    let id = minted.unwrap().id().to_owned();
+    let revoke = Change::revoke_key(&id).with_by("bob").with_reason("leaked");
+    let prune = Change::prune(SystemTime::now() + SOON).with_by("carol");
+    let all = [
+        issued,
+        next(Change::pause(&id).with_by("bob")).await.1,
+        next(Change::resume(&id)).await.1,
+        next(Change::update(&id, |record| record.with_note("x"))).await.1,
+        next(revoke).await.1,
+        next(prune).await.1,
+    ];
+    let expected = [
+        "issued alice -",
+        "paused - -",
+        "resumed - -",
+        "updated - -",
+        "revoked bob leaked",
+        "removed - -",
+    ];
+    assert_eq!(all, expected);
 }
