@@ -144,6 +144,7 @@ impl Database {
     fn stamp_after(&self, before: &FileStamp) -> Result<FileStamp, StoreError> {
         let stamp = self.stamp().map_err(|error| self.missing(&error))?;
         if stamp.since(before) == Difference::Replaced {
+            self.suspend_if_open();
             return Err(self.error(StoreErrorKind::Unavailable, REPLACED));
         }
         Ok(stamp)
@@ -191,6 +192,7 @@ impl Database {
     fn missing(&self, error: &io::Error) -> StoreError {
         let (kind, text) = match error.kind() {
             io::ErrorKind::NotFound => {
+                self.suspend_if_open();
                 let text = "no such database. Create it with `apikey migrate` or `Sqlite::migrate`"
                     .to_owned();
                 (StoreErrorKind::Unavailable, text)
@@ -209,6 +211,13 @@ impl Database {
     /// makes the index again. Otherwise an index of the old files could be used for the new ones.
     pub(crate) fn suspend(&self) {
         self.suspended().get_or_insert_with(Instant::now);
+    }
+
+    /// Suspends the database, if connections other than the one that opens now are open. They have the old files.
+    fn suspend_if_open(&self) {
+        if self.connections.load(SeqCst) > 1 {
+            self.suspend();
+        }
     }
 
     /// Returns whether a connection must close.
@@ -386,8 +395,28 @@ pub(crate) mod tests {
         let (one, other) =
             (database.open(Access::Read).unwrap(), database.open(Access::Write).unwrap());
         folder.replace(&other);
-        assert!(database.is_current(&one.stamp).is_err() && database.is_suspended());
+        assert!(database.is_current(&one.stamp).is_err());
         drop(one);
+        opens_without(other, &database);
+    }
+
+    #[test]
+    fn a_reader_that_finds_no_file_closes_the_connections_to_the_old_one() {
+        let folder = Folder::new("moved");
+        let database = folder.database();
+        let other = database.open(Access::Write).unwrap();
+        fs::rename(folder.path("keys.db"), folder.path("moved")).unwrap();
+        assert!(database.open(Access::Read).is_err());
+        fs::rename(folder.path("moved"), folder.path("keys.db")).unwrap();
+        opens_without(other, &database);
+        fs::rename(folder.path("keys.db"), folder.path("moved")).unwrap();
+        assert!(database.open(Access::Read).is_err());
+        assert!(!database.is_suspended(), "no connection is open");
+    }
+
+    /// Checks that the database opens again only after the last old connection has closed.
+    fn opens_without(other: Opened, database: &Database) {
+        assert!(database.is_suspended());
         std::thread::sleep(SUSPENSION);
         let error = database.open(Access::Read).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "one is still open");
