@@ -80,9 +80,9 @@ impl Used {
         counted.unwrap_or(Self { end_day, count: 0 })
     }
 
-    /// Returns whether the window has ended.
+    /// Returns whether the window has ended, and no small step of the clock leads back into it.
     pub(super) fn is_over(self, now: Duration) -> bool {
-        u64::from(self.end_day) * SECONDS_PER_DAY <= now.as_secs()
+        self.until_end(now.saturating_sub(MAX_STEP_BACK)) == 0
     }
 
     /// Returns the time to wait before a request of this cost passes.

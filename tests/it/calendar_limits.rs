@@ -78,6 +78,10 @@ fn take(limiter: &Limiter, ask: &Ask<'_>) -> Taken {
     limiter.take(ask).ready().unwrap()
 }
 
+fn peek(limiter: &Limiter, ask: &Ask<'_>) -> Taken {
+    limiter.peek(ask.subject(), ask.limits()).ready().unwrap()
+}
+
 fn passes(limiter: &Limiter, ask: &Ask<'_>) -> bool {
     take(limiter, ask).is_passed()
 }
@@ -95,8 +99,7 @@ fn wait(limiter: &Limiter, ask: &Ask<'_>) -> Duration {
 }
 
 fn remaining(limiter: &Limiter, limits: &Limits) -> Vec<u32> {
-    let peeked = limiter.peek(Subject::Client("ci"), limits).ready().unwrap();
-    peeked.states(limits).map(|state| state.remaining).collect()
+    peek(limiter, &ci(limits)).states(limits).map(|state| state.remaining).collect()
 }
 
 /// Their intervals are whole milliseconds, so that a history often meets the very instant.
@@ -135,18 +138,22 @@ proptest! {
         let hands = Hands::at(start * DAY + DAY - HOUR);
         let limiter = hands.limiter();
         let mut lists: HashMap<usize, Lists> = HashMap::new();
+        let mut latest = 0;
         for (later, step, client, cost) in steps {
             hands.advance(later * 1_000);
+            latest = latest.max(hands.now().wall);
             hands.set_wall(hands.now().wall.saturating_add_signed(step * 1_000));
+            latest = latest.max(hands.now().wall);
             let id = client.to_string();
             let ask = Ask::new(Subject::Client(&id), &plan).with_cost(cost).with_state();
             let list = lists.entry(client).or_insert_with(|| Lists::new(&plan));
+            let states: Vec<_> = peek(&limiter, &ask).states(&plan).map(state).collect();
+            list.forget_ended(hands.now(), latest.saturating_sub(5 * HOUR / 60), &states);
             let taken = take(&limiter, &ask);
             prop_assert_eq!(taken.outcome(), list.take(hands.now(), cost));
             let states: Vec<_> = taken.states(&plan).map(state).collect();
             prop_assert_eq!(&states, &list.states(hands.now()));
-            let peeked = limiter.peek(ask.subject(), &plan).ready().unwrap();
-            prop_assert!(peeked.states(&plan).map(state).eq(states));
+            prop_assert!(peek(&limiter, &ask).states(&plan).map(state).eq(states));
         }
     }
 }

@@ -18,6 +18,9 @@ enum List {
     Window(Vec<(Date, u64)>),
 }
 
+/// The name, the remaining requests, the time until more, and whether the limit is full.
+pub(crate) type State = (&'static str, u32, Duration, bool);
+
 /// A year, a month and a day. The window of a month has no day.
 type Date = (u64, u64, Option<u64>);
 
@@ -64,8 +67,23 @@ impl Lists {
         Outcome::Passed
     }
 
-    /// Returns the name, the remaining requests, the time until more, and whether the limit is full.
-    pub(crate) fn states(&self, now: Now) -> Vec<(&'static str, u32, Duration, bool)> {
+    /// Forgets the requests of windows that ended before a time, for each limit whose state is not this one.
+    ///
+    /// A limiter removes ended windows now and then, and a large step back of the clock shows which are left.
+    pub(crate) fn forget_ended(&mut self, now: Now, ended: u64, states: &[State]) {
+        let own = self.states(now);
+        for (((limit, list), own), state) in self.0.iter_mut().zip(own).zip(states) {
+            if let (List::Window(passed), true) = (list, own != *state) {
+                let window = limit.calendar().unwrap();
+                let last = passed.last().map(|(last, _)| *last);
+                if last.is_some_and(|last| last < date(window, ended)) {
+                    passed.clear();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn states(&self, now: Now) -> Vec<State> {
         let state = |(limit, list): &(Limit, List)| {
             let wait = |cost: u32| list.wait(limit, now, cost.into());
             let remaining =
@@ -79,7 +97,7 @@ impl Lists {
 }
 
 /// Returns a state in the form of [`Lists::states`].
-pub(crate) fn state(state: LimitState) -> (&'static str, u32, Duration, bool) {
+pub(crate) fn state(state: LimitState) -> State {
     (state.name, state.remaining, state.until_more, state.is_full)
 }
 
