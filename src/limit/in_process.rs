@@ -1,18 +1,23 @@
 mod calendar;
+mod counted;
+mod shard;
 
 use std::{
     array,
     cell::LazyCell,
     hash::{BuildHasher, Hasher},
-    hint::spin_loop,
     sync::{
-        Mutex, MutexGuard, PoisonError, TryLockError,
+        MutexGuard,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use foldhash::fast::RandomState;
 
+use self::{
+    counted::{Counted, NEW},
+    shard::Shard,
+};
 use super::{
     Ask, Limit, Limits, Subject,
     calendar::Used,
@@ -24,9 +29,6 @@ use super::{
 
 /// The number of shards, as a power of two. All shards together take 16 KiB.
 const SHARD_BITS: u32 = 7;
-
-/// The position of a counter that is not in the table.
-const NEW: u32 = u32::MAX;
 
 /// The number of counters that an insertion inspects in its shard.
 const SWEPT_BY_INSERT: usize = 4;
@@ -57,33 +59,6 @@ pub(super) struct InProcess {
     warned: std::sync::Once,
 }
 
-/// The counter of one limit, while its table is locked.
-#[derive(Clone, Copy)]
-struct Counted {
-    at: u32,
-    debt: u64,
-}
-
-impl Counted {
-    const NEW: Self = Self { at: NEW, debt: 0 };
-
-    #[inline]
-    fn find(table: &Table, hash: u64, subject: Subject<'_>, limit: &Limit, now: u64) -> Self {
-        let name = limit.name_hash();
-        match table.find(hash_of_counter(hash, name), subject, name) {
-            Some((at, full_at)) => Self { at, debt: gcra::debt(full_at, now, limit) },
-            None => Self::NEW,
-        }
-    }
-
-    /// Adds a cost, and returns whether the counter is in the table.
-    #[inline]
-    fn add(self, table: &mut Table, cost: u32, limit: &Limit, now: u64) -> bool {
-        let debt = self.debt + gcra::of_cost(cost, limit);
-        table.set(self.at, now.saturating_add(debt))
-    }
-}
-
 /// The longest wait, and the limit that demands it. If the request passes, the wait is zero.
 ///
 /// Two words are returned in registers, and a larger result in memory.
@@ -100,14 +75,10 @@ pub(super) struct One {
     pub(super) debt: u64,
 }
 
-/// Has cache lines of its own.
-#[repr(align(128))]
-struct Shard(Mutex<Table>);
-
 impl InProcess {
     pub(super) fn new(clock: Clock, wall: WallClock) -> Self {
         let last_sweep = AtomicU64::new(clock.recent());
-        let shards = Box::new(array::from_fn(|_| Shard(Mutex::new(Table::new()))));
+        let shards = Box::new(array::from_fn(|_| Shard::new()));
         let seed = RandomState::default();
         Self {
             clock,
@@ -271,7 +242,7 @@ impl InProcess {
             return;
         }
         let next = self.next_shard.fetch_add(1, Relaxed) % self.shards.len();
-        if let Some(mut table) = self.shards.get(next).and_then(|shard| try_lock(&shard.0)) {
+        if let Some(mut table) = self.shards.get(next).and_then(Shard::try_lock) {
             table.sweep(self.is_full(now), SWEPT_BY_REQUEST, self.hasher());
         }
     }
@@ -308,34 +279,8 @@ impl InProcess {
     fn lock(&self, hash: u64) -> MutexGuard<'_, Table> {
         let [first, ..] = &*self.shards;
         let shard = self.shards.get((hash >> (64 - SHARD_BITS)) as usize).unwrap_or(first);
-        try_lock(&shard.0).unwrap_or_else(|| wait(&shard.0))
+        shard.lock()
     }
-}
-
-/// Returns the table of a poisoned lock as well. Only a clock can panic, and tables are consistent then.
-#[inline]
-fn try_lock(shard: &Mutex<Table>) -> Option<MutexGuard<'_, Table>> {
-    match shard.try_lock() {
-        Ok(table) => Some(table),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
-/// Waits for the lock, at first with growing pauses.
-///
-/// Another thread holds it for some nanoseconds, and a thread that sleeps needs a system call to wake up.
-#[cold]
-fn wait(shard: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    for round in 0..8 {
-        for _ in 0..1 << round {
-            spin_loop();
-        }
-        if let Some(table) = try_lock(shard) {
-            return table;
-        }
-    }
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Mixes the hashes of a subject and of a name.

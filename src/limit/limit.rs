@@ -1,15 +1,7 @@
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use super::{calendar::CalendarWindow, gcra::UNITS_PER_SECOND};
+use super::{calendar::CalendarWindow, every::Every, gcra::UNITS_PER_SECOND, name};
 use crate::error::{ConfigError, ConfigErrorKind};
-
-/// The longest name of a limit, in bytes.
-const MAX_NAME_LEN: usize = 64;
 
 /// The longest time that a limit may take to refill.
 const MAX_REFILL: u64 = 366 * 86_400 * UNITS_PER_SECOND;
@@ -247,7 +239,7 @@ impl Limit {
         let Every { window_secs, calendar } = every;
         let window = window_secs as u64 * UNITS_PER_SECOND;
         let interval = window.div_ceil(quota as u64);
-        let name_hash = hash(name.as_bytes()) & !KIND | kind(calendar);
+        let name_hash = name::hash(name, calendar);
         Ok(Self { name, name_hash, interval, window_secs, quota, burst: quota, calendar })
     }
 
@@ -266,70 +258,20 @@ impl Limit {
 
     fn interned(name: &str, quota: u32, every: Every) -> Result<Self, ConfigError> {
         check(name, quota)?;
-        Ok(Self::new(intern(name), quota, every)?)
+        Ok(Self::new(name::intern(name), quota, every)?)
     }
-}
-
-/// The window of a limit.
-#[derive(Clone, Copy)]
-struct Every {
-    window_secs: u32,
-    calendar: Option<CalendarWindow>,
-}
-
-impl Every {
-    const SECOND: Self = Self { window_secs: 1, calendar: None };
-    const MINUTE: Self = Self { window_secs: 60, calendar: None };
-    const HOUR: Self = Self { window_secs: 3_600, calendar: None };
-    const DAY: Self = Self { window_secs: 86_400, calendar: Some(CalendarWindow::Day) };
-    const MONTH: Self = Self { window_secs: 31 * 86_400, calendar: Some(CalendarWindow::Month) };
-}
-
-/// The bits of a counter's name that are its kind.
-const KIND: u64 = 3;
-
-const fn kind(calendar: Option<CalendarWindow>) -> u64 {
-    match calendar {
-        None => 0,
-        Some(CalendarWindow::Day) => 1,
-        Some(CalendarWindow::Month) => 2,
-    }
-}
-
-/// Returns whether the counter of this name is that of a calendar window.
-#[inline]
-pub(super) const fn is_calendar(name_hash: u64) -> bool {
-    name_hash & KIND != 0
 }
 
 /// Returns whether two limits have one name.
 pub(super) const fn have_one_name(one: &Limit, other: &Limit) -> bool {
-    one.name_hash | KIND == other.name_hash | KIND
+    name::are_equal(one.name_hash, other.name_hash)
 }
 
 const fn check(name: &str, quota: u32) -> Result<(), ConfigErrorKind> {
-    if name.is_empty() || name.len() > MAX_NAME_LEN {
-        return Err(ConfigErrorKind::LimitName);
-    }
-    let mut rest = name.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        if !byte.is_ascii_graphic() || *byte == b'"' || *byte == b'\\' {
-            return Err(ConfigErrorKind::LimitName);
-        }
-        rest = tail;
+    if let Err(kind) = name::check(name) {
+        return Err(kind);
     }
     if quota == 0 { Err(ConfigErrorKind::LimitQuota) } else { Ok(()) }
-}
-
-/// FNV-1a. The names of limits come from the operator, so that no seed is needed.
-const fn hash(name: &[u8]) -> u64 {
-    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
-    let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01B3);
-        rest = tail;
-    }
-    hash
 }
 
 /// `expect_valid` for constants.
@@ -340,20 +282,6 @@ pub(super) const fn expect<T: Copy>(result: Result<T, ConfigErrorKind>) -> T {
         Ok(value) => value,
         Err(kind) => panic!("{}", kind.text()),
     }
-}
-
-/// Keeps each name once.
-fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let names = names.get_or_insert_default();
-    if let Some(known) = names.get(name) {
-        return known;
-    }
-    let name: &'static str = name.to_owned().leak();
-    names.insert(name);
-    name
 }
 
 impl fmt::Debug for Limit {

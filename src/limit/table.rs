@@ -4,8 +4,7 @@
 //! an earlier search. The list grows by an eighth, so that little memory is unused, and both parts shrink.
 
 use super::{
-    Subject,
-    limit::is_calendar,
+    Subject, name,
     subject::{Kind, OwnedSubject},
 };
 
@@ -41,7 +40,7 @@ pub(super) struct Counter {
 impl Counter {
     #[inline]
     pub(super) fn is_calendar(&self) -> bool {
-        is_calendar(self.name)
+        name::is_calendar(self.name)
     }
 }
 

@@ -72,6 +72,8 @@ mod error;
 mod follower;
 mod key_change;
 mod listener;
+#[cfg(feature = "tracing")]
+mod log;
 mod memory;
 #[cfg(feature = "metrics")]
 mod metrics;

@@ -1,8 +1,8 @@
-#[cfg(feature = "tracing")]
-use crate::store::LOG_TARGET as TARGET;
 #[cfg(feature = "metrics")]
 use crate::store::metrics;
 use crate::store::{KeyChange, StoreError};
+#[cfg(feature = "tracing")]
+use crate::store::{LOG_TARGET as TARGET, log};
 
 /// An event of a [`Cached`](super::Cached).
 ///
@@ -87,13 +87,8 @@ impl CachedEvent {
                 "the store cannot be followed, changes elsewhere take effect late"
             ),
             Self::Changed(change) => change.log(store),
-            Self::StaysRevoked { key_id, client } => tracing::error!(
-                target: TARGET, store, api_key.id = key_id, api_key.client = ?client,
-                "a revoked key came back in the store, this process still rejects it"
-            ),
-            Self::Corrupt(error) => {
-                tracing::error!(target: TARGET, store, %error, "a record of the store is corrupt");
-            }
+            Self::StaysRevoked { key_id, client } => log::stays_revoked(store, key_id, client),
+            Self::Corrupt(error) => log::corrupt(store, error),
             Self::OutcomeUnknown(error) => tracing::error!(
                 target: TARGET, store, %error,
                 "a change may have taken effect, keys that it revokes are rejected here"
