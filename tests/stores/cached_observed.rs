@@ -13,8 +13,8 @@ use crate::{
     cached::ask,
     faulty::{Fault, Faulty},
     gate::{Find, Gate},
+    log::Log,
     mirrored::{eventually, reveal},
-    mirrored_observed::Log,
 };
 
 /// Causes each event. Returns the log, the metrics, the `Debug` text of the cache, and the key.

@@ -16,6 +16,10 @@ mod gate;
 mod http;
 #[cfg(feature = "file")]
 mod key_file;
+#[cfg(feature = "tracing")]
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../support/log.rs"]
+mod log;
 mod many;
 mod mirrored;
 mod mirrored_audit;

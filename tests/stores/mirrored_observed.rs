@@ -2,11 +2,7 @@
 
 #![cfg(all(feature = "metrics", feature = "tracing"))]
 
-use std::{
-    io,
-    sync::{Arc, Mutex, Once},
-    time::SystemTime,
-};
+use std::time::SystemTime;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower_api_key::{
@@ -14,54 +10,13 @@ use tower_api_key::{
     key::KeyFormat,
     store::{Change, Mirrored, StoreError, StoreErrorKind},
 };
-use tracing::subscriber::{self, DefaultGuard};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
     faulty::{Fault, Faulty, Scripted},
+    log::Log,
     mirrored::{eventually, reveal},
     mirrored_load::record,
 };
-
-/// A log in memory.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    /// Writes every event of this thread to this log until the guard is dropped.
-    pub(crate) fn capture(&self) -> DefaultGuard {
-        static OTHERS: Once = Once::new();
-        // If another thread without a subscriber is the first at a place in the code, `tracing` skips the place.
-        OTHERS.call_once(|| {
-            let sink = tracing_subscriber::fmt().with_writer(io::sink).finish();
-            subscriber::set_global_default(sink).unwrap();
-        });
-        let subscriber = tracing_subscriber::fmt().with_writer(self.clone()).with_ansi(false);
-        subscriber::set_default(subscriber.finish())
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// Causes most events. Returns the log, the metrics and the key.
 async fn most_events() -> (String, String, String) {

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use tower_api_key::observe::{Decision, Observe};
@@ -15,6 +15,12 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Returns a subscriber that writes every event to this log.
     pub(crate) fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
+        static OTHERS: Once = Once::new();
+        // If another thread without a subscriber is the first at a place in the code, `tracing` skips the place.
+        OTHERS.call_once(|| {
+            let sink = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(io::sink);
+            tracing::subscriber::set_global_default(sink.finish()).unwrap();
+        });
         tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .with_ansi(false)

@@ -90,7 +90,10 @@ fn unused_lists_the_keys_that_no_request_of_the_database_used() {
         listed.out.lines().skip(1).map(|line| line[..8].to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids("list --unused 90d"), ["dddddddd"]);
-    assert_eq!(ids("list --unused 12h"), ["aaaaaaaa", "dddddddd"]);
+    let since_noon_of_yesterday =
+        (UNIX_EPOCH.elapsed().unwrap().as_secs() - today()) / 60 + 12 * 60;
+    let unused = ids(&format!("list --unused {since_noon_of_yesterday}m"));
+    assert_eq!(unused, ["aaaaaaaa", "dddddddd"]);
     assert_eq!(ids("list --unused 90d --client zeta"), [""; 0]);
     assert_eq!(ids("list --unused 90d --expiring 30d"), [""; 0]);
     let outcome = store.apikey("list --unused 101d").exits(1);

@@ -1,4 +1,4 @@
-use std::{fs, net::TcpStream, process::Stdio};
+use std::{fs, process::Stdio};
 
 use crate::{Folder, Postgres, Program, free_port, program, run_as_server_user, wait_for};
 
@@ -27,9 +27,12 @@ impl PgBouncer {
         let lines = lines.replace("port=", "user=postgres port=");
         fs::write(&config, lines).unwrap();
         let mut command = run_as_server_user(path);
-        command.arg(&config).stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+        command.arg(&config).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
         let program = Program::start(&mut command, &folder);
-        wait_for("the start of pgbouncer", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let listens = format!("listening on 127.0.0.1:{port}");
+        wait_for("the start of pgbouncer", || {
+            fs::read_to_string(&log).is_ok_and(|log| log.contains(&listens))
+        });
         Self { _program: program, port, _folder: folder }
     }
 

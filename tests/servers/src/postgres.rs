@@ -93,8 +93,9 @@ impl Postgres {
         if self.program.as_mut().is_some_and(|it| !it.runs()) {
             panic!("PostgreSQL ended: {}", fs::read_to_string(self.log()).unwrap_or_default());
         }
+        // Its socket is in the folder of this server. A server of another test can have taken the port.
         let mut ready = self.command("pg_isready");
-        ready.args(["--quiet", "--dbname", &self.url("postgres")]);
+        ready.args(["--quiet", "--port", &self.port.to_string(), "--host"]).arg(self.folder());
         ready.status().unwrap().success()
     }
 

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -118,15 +118,23 @@ impl RedisServer {
         }
         let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
         command.stdout(log).stderr(Stdio::null());
+        let starts = self.starts();
         self.program = Some(Program::start(&mut command, &self.folder));
-        wait_for("the start of Redis", || self.is_ready());
+        wait_for("the start of Redis", || self.is_ready(starts));
     }
 
-    fn is_ready(&mut self) -> bool {
+    /// Reads the log, because a server of another test can have taken the port and would accept a connection.
+    fn is_ready(&mut self, starts: usize) -> bool {
         if self.program.as_mut().is_some_and(|it| !it.runs()) {
             panic!("Redis ended: {}", fs::read_to_string(self.log()).unwrap_or_default());
         }
-        TcpStream::connect(self.address()).is_ok()
+        self.starts() > starts
+    }
+
+    /// Returns how often the server was ready.
+    fn starts(&self) -> usize {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        log.matches("Ready to accept connections").count()
     }
 
     fn log(&self) -> PathBuf {

@@ -2,11 +2,13 @@
 
 #[path = "../../../../tests/support/limit_list.rs"]
 mod limit_list;
+#[cfg(feature = "tracing")]
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../../../../tests/support/log.rs"]
+mod log;
 
 mod exact;
 mod faults;
-#[cfg(feature = "tracing")]
-mod log;
 mod oracle;
 mod over;
 mod service;
