@@ -8,6 +8,8 @@
 mod figures;
 mod find;
 mod million;
+#[path = "../../stores/src/records.rs"]
+mod records;
 mod replicas;
 mod usage;
 

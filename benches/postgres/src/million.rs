@@ -1,23 +1,14 @@
 //! A million records.
 
-use std::{
-    pin::pin,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Instant,
-};
+use std::{pin::pin, time::Instant};
 
 use futures_util::TryStreamExt as _;
-use tokio::sync::Notify;
-use tower_api_key::{
-    Client, KeyDigest,
-    key::KeyFormat,
-    record::Record,
-    store::{Cursor, KeyStore as _, Listener, Mirrored, Page, Start, StoreError},
-};
+use tower_api_key::store::Mirrored;
 
 use crate::{
     Figures, ROWS, Site, Store, connect,
     figures::{median, memory, millis},
+    records::{list_and_issue, read_records},
 };
 
 pub fn run(site: &Site, is_quick: bool, figures: &mut Figures) {
@@ -70,16 +61,7 @@ pub fn run(site: &Site, is_quick: bool, figures: &mut Figures) {
         "",
     );
     let keys = mirror.unwrap();
-    let (mut lists, mut issues) = (Vec::new(), Vec::new());
-    for number in 0..100_u64 {
-        let page = Page::new().with_after(format!("{:08}", number * 7_919_000 % u64::from(count)));
-        let start = Instant::now();
-        assert_eq!(runtime.block_on(store.list(&page)).unwrap().len(), 100);
-        lists.push(millis(start.elapsed()));
-        let start = Instant::now();
-        drop(runtime.block_on(keys.issue(&KeyFormat::default(), Client::new("ci"))).unwrap());
-        issues.push(millis(start.elapsed()));
-    }
+    let (lists, issues) = list_and_issue(runtime, &store, &keys, count);
     figures.add("PostgreSQL: list of 100 of 1,000,000", median(lists), 5.0, "ms");
     figures.add("PostgreSQL: issue with 1,000,000", median(issues), 10.0, "ms");
 }
@@ -95,33 +77,4 @@ async fn read_raw(url: &str) -> u32 {
         count += 1;
     }
     count
-}
-
-/// Counts the records and drops them.
-struct Count(AtomicU32, Notify);
-
-impl Listener for Count {
-    fn restart(&self) {}
-
-    fn record(&self, _: u64, _: Record) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    fn removed(&self, _: u64, _: KeyDigest) {}
-
-    fn corrupt(&self, _: u64, _: KeyDigest, _: StoreError) {}
-
-    fn ready(&self, _: Option<&Cursor>) {
-        self.1.notify_one();
-    }
-}
-
-/// Reads each row as a record.
-async fn read_records(store: &Store) -> u32 {
-    let count = Count(AtomicU32::new(0), Notify::new());
-    tokio::select! {
-        Err(error) = store.follow(Start::Everything, &count) => panic!("{error}"),
-        () = count.1.notified() => {}
-    }
-    count.0.load(Relaxed)
 }

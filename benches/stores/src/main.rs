@@ -8,6 +8,7 @@ mod figures;
 mod find;
 mod latency;
 mod million;
+mod records;
 mod request;
 mod usage;
 

@@ -1,23 +1,15 @@
 //! A million records.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Instant,
-};
+use std::time::Instant;
 
 use rusqlite::{Connection, types::ValueRef};
-use tokio::sync::Notify;
-use tower_api_key::{
-    Client, KeyDigest,
-    key::KeyFormat,
-    record::Record,
-    store::{Cursor, KeyStore as _, Listener, Mirrored, Page, Start, StoreError},
-};
+use tower_api_key::store::Mirrored;
 use tower_api_key_sqlite::Sqlite;
 
 use crate::{
     Folder,
     figures::{Figures, median, memory, millis, processor_time},
+    records::{list_and_issue, read_records},
 };
 
 /// Keys of 50,000 clients. A part of them expires, is rotated or revoked, or has a note or metadata.
@@ -53,7 +45,7 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
         raw.push(millis(start.elapsed()));
         drop(mirror.take());
         let (start, used) = (Instant::now(), processor_time());
-        assert_eq!(runtime.block_on(read_records(&file)), count);
+        assert_eq!(runtime.block_on(read_records(&Sqlite::open(&file).unwrap())), count);
         let (alone, used_alone) = (millis(start.elapsed()), processor_time() - used);
         let (start, used) = (Instant::now(), processor_time());
         mirror = Some(runtime.block_on(Mirrored::open(Sqlite::open(&file).unwrap())).unwrap());
@@ -74,17 +66,7 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
 
     let store = Sqlite::open(&file).unwrap();
     let keys = mirror.unwrap();
-    let (mut lists, mut issues) = (Vec::new(), Vec::new());
-    for number in 0..100_u32 {
-        let after = format!("{:08}", u64::from(number) * 7_919_000 % u64::from(count));
-        let page = Page::new().with_after(after);
-        let start = Instant::now();
-        assert_eq!(runtime.block_on(store.list(&page)).unwrap().len(), 100);
-        lists.push(millis(start.elapsed()));
-        let start = Instant::now();
-        drop(runtime.block_on(keys.issue(&KeyFormat::default(), Client::new("ci"))).unwrap());
-        issues.push(millis(start.elapsed()));
-    }
+    let (lists, issues) = list_and_issue(&runtime, &store, &keys, count);
     figures.add("SQLite: list of 100 of 1,000,000", median(lists), 2.0, "ms");
     figures.add("SQLite: issue with 1,000,000", median(issues), 2.0, "ms");
     drop((keys, store));
@@ -100,36 +82,6 @@ pub fn run(folder: &Folder, is_quick: bool, figures: &mut Figures) {
     let each = |bytes: f64| (bytes - before) / f64::from(count);
     println!("{:.0} bytes each at the peak of the load", each(peak));
     figures.add("memory of a record in Mirrored", each(after), 250.0, "bytes");
-}
-
-/// Counts the records and drops them.
-struct Count(AtomicU32, Notify);
-
-impl Listener for Count {
-    fn restart(&self) {}
-
-    fn record(&self, _: u64, _: Record) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    fn removed(&self, _: u64, _: KeyDigest) {}
-
-    fn corrupt(&self, _: u64, _: KeyDigest, _: StoreError) {}
-
-    fn ready(&self, _: Option<&Cursor>) {
-        self.1.notify_one();
-    }
-}
-
-/// Reads each row as a record.
-async fn read_records(file: &std::path::Path) -> u32 {
-    let store = Sqlite::open(file).unwrap();
-    let count = Count(AtomicU32::new(0), Notify::new());
-    tokio::select! {
-        Err(error) = store.follow(Start::Everything, &count) => panic!("{error}"),
-        () = count.1.notified() => {}
-    }
-    count.0.load(Relaxed)
 }
 
 /// Reads each column of each row.

@@ -38,7 +38,7 @@ async fn a_stalled_network_is_noticed_and_no_revocation_is_lost() {
     println!("noticed after {noticed:?}");
     assert!(noticed < NOTICED, "{noticed:?}");
     proxy.set(Mode::Pass);
-    service.is_revoked(&key).await;
+    service.checks.reject(&key).await;
     service.follow().await;
     service.end().await;
 }
@@ -53,7 +53,7 @@ async fn a_half_open_connection_is_noticed_and_no_revocation_is_lost() {
     let noticed = service.notice(before).await;
     println!("noticed after {noticed:?}");
     assert!(noticed < NOTICED, "{noticed:?}");
-    service.is_revoked(&key).await;
+    service.checks.reject(&key).await;
     service.end().await;
 }
 
@@ -67,9 +67,9 @@ async fn cut_refused_and_slow_connections_lose_no_revocation() {
         proxy.cut();
         service.begin_to_revoke(&key).await;
         service.notice(before).await;
-        service.go_on(3).await;
+        service.checks.go_on(3).await;
         proxy.set(Mode::Slow(Duration::from_millis(30)));
-        service.is_revoked(&key).await;
+        service.checks.reject(&key).await;
         proxy.set(Mode::Pass);
         service.follow().await;
     }
@@ -91,7 +91,7 @@ async fn a_server_that_hangs_is_killed_and_restarts_loses_no_revocation() {
     println!("noticed after {noticed:?}");
     assert!(noticed < NOTICED, "{noticed:?}");
     server.program().resume();
-    service.is_revoked(&key).await;
+    service.checks.reject(&key).await;
     service.follow().await;
 
     let key = service.issue("bad").await;
@@ -99,9 +99,9 @@ async fn a_server_that_hangs_is_killed_and_restarts_loses_no_revocation() {
     let before = service.faults();
     server.kill();
     service.notice(before).await;
-    service.go_on(3).await;
+    service.checks.go_on(3).await;
     server.start_again();
-    service.is_revoked(&key).await;
+    service.checks.reject(&key).await;
     service.follow().await;
 
     let key = service.issue("bad").await;
@@ -110,7 +110,7 @@ async fn a_server_that_hangs_is_killed_and_restarts_loses_no_revocation() {
     service.notice(before).await;
     server.start_again();
     service.begin_to_revoke(&key).await;
-    service.is_revoked(&key).await;
+    service.checks.reject(&key).await;
     service.end().await;
 }
 

@@ -41,7 +41,7 @@ async fn faults_follow_one_another_for_five_minutes() {
         service.begin_to_revoke(&key).await;
         tokio::time::sleep(Duration::from_secs(round % 8)).await;
         proxy.set(Mode::Pass);
-        service.is_revoked(&key).await;
+        service.checks.reject(&key).await;
         service.follow().await;
     }
     service.end().await;

@@ -21,6 +21,10 @@ mod tls;
 #[cfg(feature = "usage")]
 mod usage;
 
-/// The guarded server of the tests of all stores.
+// The tests of all databases use these.
+#[path = "../../../sqlite/tests/sqlite/checks.rs"]
+mod checks;
 #[path = "../../../sqlite/tests/sqlite/server.rs"]
 mod server;
+#[path = "../../../sqlite/tests/sqlite/waiting.rs"]
+mod waiting;

@@ -2,13 +2,12 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinHandle;
 use tower_api_key::{
     Client,
     key::KeyFormat,
@@ -17,6 +16,7 @@ use tower_api_key::{
 use tower_api_key_postgres::Postgres;
 
 use crate::{
+    checks::Checks,
     server::{Caller, serve},
     support::{reveal, wait_at_most},
 };
@@ -29,19 +29,9 @@ pub(crate) struct Service {
     pub(crate) mirrors: [Mirrored; 2],
     /// The store of another program.
     admin: Postgres,
-    callers: Arc<[Caller; 2]>,
-    known: Arc<Mutex<Known>>,
-    checks: JoinHandle<()>,
+    pub(crate) checks: Checks,
     /// The number of faults that each service has noticed.
     faults: [Arc<AtomicUsize>; 2],
-}
-
-#[derive(Default)]
-struct Known {
-    good: Vec<String>,
-    revoked: Vec<String>,
-    rounds: usize,
-    wrong: Vec<String>,
 }
 
 impl Service {
@@ -63,11 +53,9 @@ impl Service {
         let mirrors = [open(0).await, open(1).await];
         let callers = mirrors.clone().map(async |keys| Caller::new(serve(keys).await));
         let [one, two] = callers;
-        let callers = Arc::new([one.await, two.await]);
-        let known = Arc::<Mutex<Known>>::default();
-        let checks = tokio::spawn(check(Arc::clone(&callers), Arc::clone(&known)));
+        let checks = Checks::start([one.await, two.await], LONG);
         let admin = Postgres::open(admin).unwrap();
-        let service = Self { mirrors, admin, callers, known, checks, faults };
+        let service = Self { mirrors, admin, checks, faults };
         for _ in 0..2 {
             service.issue("good").await;
             service.revoke().await;
@@ -80,8 +68,7 @@ impl Service {
         let issue = Change::issue(&KeyFormat::default(), Client::new(client));
         let minted = issue.commit(&self.admin).await.unwrap().into_minted().unwrap();
         let (_, key) = reveal(minted);
-        self.both(&key, 200).await;
-        self.known.lock().unwrap().good.push(key.clone());
+        self.checks.accept(&key).await;
         key
     }
 
@@ -89,26 +76,14 @@ impl Service {
     pub(crate) async fn revoke(&self) {
         let key = self.issue("bad").await;
         self.begin_to_revoke(&key).await;
-        self.is_revoked(&key).await;
+        self.checks.reject(&key).await;
     }
 
     /// Revokes the keys of `bad`. The services may not know yet.
     pub(crate) async fn begin_to_revoke(&self, key: &str) {
-        self.known.lock().unwrap().good.retain(|good| good != key);
+        self.checks.forget(key);
         let revoked = Change::revoke_client("bad").commit(&self.admin).await.unwrap();
         assert!(revoked.count() > 0);
-    }
-
-    /// Waits until both services reject a key, which they do from now on.
-    pub(crate) async fn is_revoked(&self, key: &str) {
-        self.both(key, 401).await;
-        self.known.lock().unwrap().revoked.push(key.to_owned());
-    }
-
-    async fn both(&self, key: &str, status: u16) {
-        for caller in &*self.callers {
-            wait_at_most(LONG, async || caller.status(key).await == status).await;
-        }
     }
 
     /// Returns the number of faults that each service has noticed.
@@ -134,44 +109,10 @@ impl Service {
         }
     }
 
-    /// Lets the checks run for a while.
-    pub(crate) async fn go_on(&self, rounds: usize) {
-        let end = self.known.lock().unwrap().rounds + rounds;
-        wait_at_most(LONG, async || self.known.lock().unwrap().rounds > end).await;
-    }
-
     /// Checks that changes work in both services, and that no answer was wrong.
     pub(crate) async fn end(self) {
         self.issue("good").await;
         self.revoke().await;
-        self.go_on(3).await;
-        self.checks.abort();
-        let known = self.known.lock().unwrap();
-        println!("{} rounds of {} keys", known.rounds, known.good.len() + known.revoked.len());
-        assert!(known.wrong.is_empty(), "{:?}", known.wrong);
-    }
-}
-
-/// Asks both services for each known key, again and again.
-async fn check(callers: Arc<[Caller; 2]>, known: Arc<Mutex<Known>>) {
-    loop {
-        let keys = {
-            let mut known = known.lock().unwrap();
-            known.rounds += 1;
-            let good = known.good.iter().map(|key| (key.clone(), 200));
-            good.chain(known.revoked.iter().map(|key| (key.clone(), 401))).collect::<Vec<_>>()
-        };
-        for (key, expected) in keys {
-            for (at, caller) in callers.iter().enumerate() {
-                let status = caller.status(&key).await;
-                let mut known = known.lock().unwrap();
-                // It may have been revoked meanwhile.
-                let is_known = known.good.contains(&key) || known.revoked.contains(&key);
-                if status != expected && is_known {
-                    known.wrong.push(format!("service {at}: {status} instead of {expected}"));
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.checks.end().await;
     }
 }

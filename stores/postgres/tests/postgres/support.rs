@@ -1,18 +1,12 @@
 //! One server for all tests, databases, and waiting.
 
-use std::{
-    panic::Location,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::{sync::LazyLock, time::Duration};
 
-use tower_api_key::{
-    Client,
-    key::{KeyFormat, MintedKey},
-    store::Mirrored,
-};
+use tower_api_key::store::Mirrored;
 use tower_api_key_postgres::Postgres;
 use tower_api_key_test_servers as servers;
+
+pub(crate) use crate::waiting::{issue, reveal, wait_at_most};
 
 /// The longest time until a change takes effect, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(8);
@@ -65,35 +59,8 @@ impl Database {
     }
 }
 
-/// Returns the id and the text of a minted key.
-pub(crate) fn reveal(minted: MintedKey) -> (String, String) {
-    (minted.id().to_owned(), minted.reveal(str::to_owned))
-}
-
-/// Issues a key and returns its id and its text.
-pub(crate) async fn issue(keys: &Mirrored, client: &str) -> (String, String) {
-    reveal(keys.issue(&KeyFormat::default(), Client::new(client)).await.unwrap())
-}
-
 /// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn eventually(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-    wait(SOON, condition, Location::caller())
-}
-
-/// Waits until a condition holds, for a time of the caller's choice.
-#[track_caller]
-pub(crate) fn wait_at_most(
-    time: Duration,
-    condition: impl AsyncFnMut() -> bool,
-) -> impl Future<Output = ()> {
-    wait(time, condition, Location::caller())
-}
-
-async fn wait(time: Duration, mut condition: impl AsyncFnMut() -> bool, caller: &Location<'_>) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < time, "the condition of {caller} did not hold in time");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    wait_at_most(SOON, condition)
 }

@@ -99,7 +99,7 @@ async fn the_disk_is_full() {
     at_rest(&folder).await;
     run(&folder, "head -c 9000000 /dev/zero >filler || true");
     assert_eq!(service.fail_to_revoke().await, StoreErrorKind::Unavailable);
-    service.go_on(20).await;
+    service.checks.go_on(20).await;
     let sql = "SELECT count(*) FROM api_key WHERE client = 'good' AND revoked IS NULL";
     let good: i64 = folder.connect().query_row(sql, (), |row| row.get(0)).unwrap();
     assert_eq!(good, 2, "a change that failed has changed nothing");

@@ -38,7 +38,7 @@ async fn breaks(break_it: &str, repair: &str, kinds: &[Kind]) {
     service.reports("broken ").await;
     let kind = service.fail_to_revoke().await;
     assert!(kinds.contains(&kind), "{break_it}: {kind:?}");
-    service.go_on(20).await;
+    service.checks.go_on(20).await;
     run(&folder, repair);
     service.recovers().await;
     service.end().await;
@@ -122,17 +122,17 @@ async fn restored(restore: &str) {
     let key = service.issue("bad").await;
     at_rest(&folder).await;
     run(&folder, "cp keys.db backup");
-    service.forget(&key);
+    service.checks.forget(&key);
     let revoked = service.revoke().await;
-    service.both(&key, 401).await;
+    service.checks.both(&key, 401).await;
     let lost = service.issue("lost").await;
     at_rest(&folder).await;
 
-    service.forget(&lost);
+    service.checks.forget(&lost);
     run(&folder, restore);
-    service.both(&lost, 401).await;
+    service.checks.both(&lost, 401).await;
     service.reports("stays_revoked ").await;
-    service.both(&revoked, 401).await;
+    service.checks.both(&revoked, 401).await;
     // A service that starts now accepts the key, as the database says.
     assert!(
         folder
@@ -141,8 +141,8 @@ async fn restored(restore: &str) {
             .records()
             .any(|record| { record.client().id() == "bad" && record.revoked().is_none() })
     );
-    service.go_on(20).await;
-    service.both(&key, 401).await;
+    service.checks.go_on(20).await;
+    service.checks.both(&key, 401).await;
     service.end().await;
     assert_intact(&folder);
 }
@@ -175,7 +175,7 @@ pub(crate) async fn locked(time: Duration) {
     assert_eq!(other.line().unwrap(), "locked");
     tokio::time::sleep(time).await;
     assert_eq!(service.fail_to_revoke().await, Kind::Unavailable);
-    service.go_on(20).await;
+    service.checks.go_on(20).await;
     // Readers go on, so that there is no problem to report.
     assert!(!service.has_reported("broken "));
     assert_eq!(other.ask("release"), "released");
@@ -196,7 +196,7 @@ async fn another_process_excludes_all_others() {
         .unwrap();
     run(&folder, "mv copy keys.db");
     service.reports("broken ").await;
-    service.go_on(20).await;
+    service.checks.go_on(20).await;
     assert_eq!(service.fail_to_revoke().await, Kind::Unavailable);
     drop(other);
     service.recovers().await;
@@ -210,7 +210,7 @@ async fn stopped() {
     assert_eq!(other.line().unwrap(), "locked");
     other.signal("STOP");
     assert_eq!(service.fail_to_revoke().await, Kind::Unavailable);
-    service.go_on(20).await;
+    service.checks.go_on(20).await;
     assert!(!service.has_reported("broken "));
     other.signal("CONT");
     assert_eq!(other.ask("release"), "released");
@@ -230,10 +230,10 @@ async fn the_clock_steps_back() {
     at_rest(&folder).await;
     run(&folder, "touch -d 2001-01-01 keys.db");
     let key = service.issue("past").await;
-    service.forget(&key);
+    service.checks.forget(&key);
     let past = at(1_000_000_000, 0);
     let revoke = Change::revoke_client("past").with_time(past);
     assert_eq!(service.keys.change(revoke).await.unwrap().count(), 1);
-    service.both(&key, 401).await;
+    service.checks.both(&key, 401).await;
     service.end().await;
 }

@@ -4,6 +4,7 @@ mod access;
 mod as_root;
 mod cached;
 mod changes;
+mod checks;
 mod corrupt;
 
 mod child;
@@ -22,3 +23,4 @@ mod support;
 mod tables;
 #[cfg(feature = "usage")]
 mod usage;
+mod waiting;

@@ -3,20 +3,17 @@
 use std::{
     env, fs,
     ops::Deref,
-    panic::Location,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rusqlite::Connection;
-use tower_api_key::{
-    Client,
-    key::{KeyFormat, MintedKey},
-    store::Mirrored,
-};
+use tower_api_key::store::Mirrored;
 use tower_api_key_sqlite::Sqlite;
+
+pub(crate) use crate::waiting::{issue, reveal, wait_at_most};
 
 /// The longest time until a change takes effect, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
@@ -77,37 +74,10 @@ impl Drop for Folder {
     }
 }
 
-/// Returns the id and the text of a minted key.
-pub(crate) fn reveal(minted: MintedKey) -> (String, String) {
-    (minted.id().to_owned(), minted.reveal(str::to_owned))
-}
-
-/// Issues a key and returns its id and its text.
-pub(crate) async fn issue(keys: &Mirrored, client: &str) -> (String, String) {
-    reveal(keys.issue(&KeyFormat::default(), Client::new(client)).await.unwrap())
-}
-
 /// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn eventually(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-    wait(SOON, condition, Location::caller())
-}
-
-/// Waits until a condition holds, for a time of the caller's choice.
-#[track_caller]
-pub(crate) fn wait_at_most(
-    time: Duration,
-    condition: impl AsyncFnMut() -> bool,
-) -> impl Future<Output = ()> {
-    wait(time, condition, Location::caller())
-}
-
-async fn wait(time: Duration, mut condition: impl AsyncFnMut() -> bool, caller: &Location<'_>) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < time, "the condition of {caller} did not hold in time");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    wait_at_most(SOON, condition)
 }
 
 pub(crate) fn at(seconds: u64, micros: u32) -> SystemTime {
