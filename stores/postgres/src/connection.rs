@@ -1,7 +1,8 @@
 use std::{
+    collections::HashMap,
     future::poll_fn,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -14,15 +15,15 @@ use tokio::{
     time,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Error, NoTls, Row,
+    AsyncMessage, Client, Config, Error, NoTls, Row, Statement,
     types::{ToSql, Type},
 };
 use tower_api_key::store::StoreError;
 
 use crate::{endpoint::Endpoint, error, tls::Tls};
 
-/// A parameter of a statement and its type. Statements have no names, because a pooler can give each transaction another
-/// connection to the server.
+/// A parameter of a statement and its type. By default statements have no names, because a pooler can give each
+/// transaction another connection to the server.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A connection to the server and the task that drives it.
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     signal: Arc<Signal>,
     task: AbortHandle,
     is_aborted: AtomicBool,
+    /// The prepared statements by their SQL, if the endpoint prepares them.
+    prepared: Mutex<HashMap<String, Statement>>,
 }
 
 #[derive(Debug, Default)]
@@ -77,8 +80,14 @@ impl Connection {
     {
         let signal = Arc::<Signal>::default();
         let task = tokio::spawn(drive(driver, Arc::clone(&signal))).abort_handle();
-        let is_aborted = AtomicBool::new(false);
-        Self { endpoint: Arc::clone(endpoint), client, signal, task, is_aborted }
+        Self {
+            endpoint: Arc::clone(endpoint),
+            client,
+            signal,
+            task,
+            is_aborted: AtomicBool::new(false),
+            prepared: Mutex::default(),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -131,7 +140,27 @@ impl Connection {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        self.within(self.endpoint.deadline(), doing, self.client.query_typed(sql, parameters)).await
+        let query = async {
+            if !self.endpoint.prepares() {
+                return self.client.query_typed(sql, parameters).await;
+            }
+            let statement = self.prepare(sql, parameters).await?;
+            let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+            self.client.query(&statement, &values).await
+        };
+        self.within(self.endpoint.deadline(), doing, query).await
+    }
+
+    /// Returns the prepared statement of an SQL text. The texts are few, so all stay prepared.
+    async fn prepare(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Statement, Error> {
+        let prepared = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(statement) = prepared().get(sql) {
+            return Ok(statement.clone());
+        }
+        let types: Vec<_> = parameters.iter().map(|(_, of)| of.clone()).collect();
+        let statement = self.client.prepare_typed(sql, &types).await?;
+        prepared().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
     }
 
     /// Runs statements without parameters.

@@ -16,6 +16,7 @@ pub(crate) struct Endpoint {
     password_file: Option<PathBuf>,
     tls: Tls,
     deadline: Duration,
+    prepares: bool,
 }
 
 /// The text about a URL. It does not quote the URL, because a part of a password can look like a part of it.
@@ -51,7 +52,16 @@ impl Endpoint {
         let tls = Tls::new(config.get_ssl_mode(), root.as_deref()).map_err(|text| {
             StoreError::new(StoreErrorKind::Unavailable, format!("{name}: {text}"))
         })?;
-        Ok(Self { config, name, password_file, tls, deadline })
+        Ok(Self { config, name, password_file, tls, deadline, prepares: false })
+    }
+
+    /// Sets whether its connections prepare their statements.
+    pub(crate) fn with_prepares(self, prepares: bool) -> Self {
+        Self { prepares, ..self }
+    }
+
+    pub(crate) fn prepares(&self) -> bool {
+        self.prepares
     }
 
     /// Returns the URL without the user and the password.

@@ -1,6 +1,7 @@
 //! Tests of private parts with a server.
 
 mod plans;
+mod prepared;
 mod reload;
 
 use std::{
