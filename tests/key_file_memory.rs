@@ -154,6 +154,14 @@ fn wait(is_so: impl Fn() -> bool) {
     }
 }
 
+/// The ways in which a file becomes broken, one for each child.
+const BREAKS: [fn(&mut File); 4] = [
+    |file| file.write_all(&vec![b'\n'; 25 * MIB]).unwrap(),
+    |file| file.set_len(30 << 20).unwrap(),
+    |file| file.set_len(900 << 20).unwrap(),
+    |file| file.set_len(3 << 30).unwrap(),
+];
+
 /// Runs in a child with little memory, and follows a file that becomes broken.
 #[test]
 fn child_that_follows() {
@@ -161,21 +169,15 @@ fn child_that_follows() {
     let file = KeyFile::open(folder.join("keys.jsonl")).unwrap();
     let is_up = || outcome(&file, KEY) == "200 mobile-app";
     assert!(is_up());
-    for make in [
-        |file: &mut File| file.write_all(&vec![b'\n'; 25 * MIB]).unwrap(),
-        |file: &mut File| file.set_len(30 << 20).unwrap(),
-        |file: &mut File| file.set_len(900 << 20).unwrap(),
-        |file: &mut File| file.set_len(3 << 30).unwrap(),
-    ] {
-        let path = folder.join("keys.jsonl");
-        std::fs::remove_file(&path).unwrap();
-        make(&mut File::create(&path).unwrap());
-        // A debug build needs a while for 30 MiB.
-        wait(|| file.status().problem().is_some());
-        stays(millis(1500), "the keys stay", is_up);
-        std::fs::write(&path, text_of(KEY)).unwrap();
-        wait(|| file.status().problem().is_none());
-    }
+    let number: usize = std::fs::read_to_string(folder.join("break")).unwrap().parse().unwrap();
+    let path = folder.join("keys.jsonl");
+    std::fs::remove_file(&path).unwrap();
+    BREAKS[number](&mut File::create(&path).unwrap());
+    // A debug build needs a while for 30 MiB.
+    wait(|| file.status().problem().is_some());
+    stays(millis(1500), "the keys stay", is_up);
+    std::fs::write(&path, text_of(KEY)).unwrap();
+    wait(|| file.status().problem().is_none());
     std::fs::write(folder.join("done"), OTHER).unwrap();
 }
 
@@ -184,7 +186,16 @@ fn a_service_with_little_memory_survives_a_broken_file_and_keeps_its_keys() {
     if role().is_some() {
         return;
     }
+    thread::scope(|scope| {
+        for number in 0..BREAKS.len() {
+            scope.spawn(move || survives(number));
+        }
+    });
+}
+
+fn survives(number: usize) {
     let folder = Folder::with(text_of(KEY));
+    std::fs::write(folder.join("break"), number.to_string()).unwrap();
     drop(follow(&folder));
     let it = child("child_that_follows", &folder);
     let mut limited = Command::new("sh");

@@ -81,12 +81,12 @@ impl fmt::Debug for StoreBehaviour {
 #[must_use]
 pub fn store_behaviours() -> Vec<StoreBehaviour> {
     [
+        feed::BEHAVIOURS,
         fields::BEHAVIOURS,
         lists::BEHAVIOURS,
         changes::BEHAVIOURS,
         life::BEHAVIOURS,
         concurrency::BEHAVIOURS,
-        feed::BEHAVIOURS,
         following::BEHAVIOURS,
     ]
     .concat()
@@ -95,8 +95,8 @@ pub fn store_behaviours() -> Vec<StoreBehaviour> {
 /// Checks that a store behaves as [`KeyStore`] says. Requires the feature `store`.
 ///
 /// The closure returns two handles on a new, empty store. It runs once for each behaviour. Up to eight
-/// behaviours are checked at a time, and one of them takes eleven seconds. Call this in a runtime of tokio
-/// with timers, best with several threads.
+/// behaviours are checked at a time, and one of them takes six to eleven seconds. Call this in a runtime of
+/// tokio with timers, best with several threads.
 ///
 /// ```no_run
 /// use tower_api_key::{store::MemoryStore, test_util};
