@@ -1,4 +1,4 @@
-# Installs the servers that tests start. Sourced by .ci/run and .ci/nightly after steps.sh.
+# Installs the servers that tests start. Sourced by .ci/run, .ci/nightly and .ci/proof after steps.sh.
 
 # The tests start servers of their own, so the installation starts none.
 get_servers() { # package=version…

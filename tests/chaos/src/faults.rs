@@ -80,7 +80,7 @@ impl Site {
             }
             let lasts = random.u64(300..9_000);
             let one = random.usize(..REPLICAS);
-            match random.u8(..20) {
+            match random.u8(..21) {
                 0..=9 => {
                     self.network(ground, &ground.replicas[one..=one], one, lasts, random.u8(..5))
                 }
@@ -100,6 +100,10 @@ impl Site {
                     self.redis.start_again();
                 }
                 17 => self.redis_network(ground, one, lasts, random.u8(..4)),
+                18 => {
+                    count(ground, "Redis: all connections killed");
+                    self.redis.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+                }
                 _ => self.kill_replica(ground, one, lasts),
             }
             // One fault at a time, so that each has one cause.
