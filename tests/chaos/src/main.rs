@@ -13,7 +13,7 @@
 //! these is true before the request is sent:
 //!
 //! - It made the change itself.
-//! - It has answered by the new state before. A state never comes back.
+//! - It has answered by the new state before, when it had to know the state before that one.
 //! - It claims two contacts with the database after the acknowledgement. The read behind the first one can have begun
 //!   before the acknowledgement, and that of the second one cannot.
 //! - Its way to the database has worked without a fault for the bound. So a replica that denies contact is found, too.

@@ -36,6 +36,8 @@ pub struct State {
     pub expect: Expect,
     /// The acknowledgement of the last change.
     pub since: u64,
+    /// The acknowledgement of the state before, or zero.
+    before: u64,
     /// Grows with each change.
     epoch: u64,
     /// The replica that made the change.
@@ -46,7 +48,7 @@ pub struct State {
 
 impl Key {
     pub fn new(id: String, text: String, expect: Expect, by: Option<usize>) -> Self {
-        let state = State { expect, since: now(), epoch: 0, by, seen: [0; REPLICAS] };
+        let state = State { expect, since: now(), before: 0, epoch: 0, by, seen: [0; REPLICAS] };
         Self { id, text, is_small: false, state: Mutex::new(state) }
     }
 
@@ -64,7 +66,8 @@ impl Key {
     pub fn set(&self, expect: Expect, by: Option<usize>) {
         let mut state = self.state.lock().unwrap();
         let epoch = state.epoch + 1;
-        *state = State { expect, since: now(), epoch, by, seen: [0; REPLICAS] };
+        let before = if state.expect == Expect::Either { state.before } else { state.since };
+        *state = State { expect, since: now(), before, epoch, by, seen: [0; REPLICAS] };
     }
 
     fn saw(&self, epoch: u64, replica: usize, instance: u64) {
@@ -296,7 +299,10 @@ impl<'a> Sent<'a> {
                 }
                 let is_accepted = status != 401;
                 if is_accepted == (state.expect == Expect::Accept) {
-                    key.saw(state.epoch, replica.number, view.instance);
+                    // Otherwise the answer can be that of an older state, which was the same.
+                    if state.before == 0 || view.previous > state.before {
+                        key.saw(state.epoch, replica.number, view.instance);
+                    }
                 } else if self.must_know() {
                     wrong(if is_accepted { "accepted a bad key" } else { "rejected a good key" });
                 } else if is_accepted {
