@@ -7,7 +7,7 @@ use tower_api_key::{
     Client, KeyDigest, Keyring, error::ParseKeyErrorKind, record::Record, store::Page,
 };
 
-use crate::{Failure, failure::describe, output, prompt, store::Store};
+use crate::{Failure, escape, failure::describe, output, prompt, store::Store};
 
 pub(crate) fn check(store: &Store, json: bool) -> Result<(), Failure> {
     let key = prompt::read_key()?;
@@ -37,7 +37,7 @@ fn describe_key(record: &Record, now: SystemTime) -> String {
     let key = format!(
         "key {} of {}",
         record.id().unwrap_or_default(),
-        output::escape(record.client().id())
+        escape::text(record.client().id())
     );
     let format_time = |time: Option<SystemTime>| {
         time.map(|time| {

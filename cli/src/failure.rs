@@ -13,7 +13,7 @@ use tower_api_key::{
     usage::UsageFileError,
 };
 
-use crate::output;
+use crate::escape;
 
 /// An error of the command, with its exit code.
 pub(crate) struct Failure {
@@ -50,7 +50,7 @@ impl Failure {
         let message = self.message.trim_end();
         if json {
             let error = json!({ "kind": self.kind, "message": message });
-            return writeln!(io::stderr(), "{}", output::escape_json(&error));
+            return writeln!(io::stderr(), "{}", escape::json(&error));
         }
         match (self.code, self.kind) {
             (INTERRUPTED, _) => Ok(()),

@@ -19,6 +19,7 @@ use tower_api_key::{
 use crate::{
     Failure,
     args::ImportArgs,
+    escape,
     issue::inserted,
     key_args::{Author, KeyArgs},
     output, prompt,
@@ -232,7 +233,7 @@ fn warn_of_present(changed: &Changed, records: &[Record], json: bool) {
         if present.revoked().is_some() {
             output::warn(&format!("key {id} was revoked before, and stays revoked"), json);
         } else if clients.get(&present.digest()) != Some(&client) {
-            let client = output::escape(client);
+            let client = escape::text(client);
             output::warn(&format!("key {id} belongs to {client}, and stays as it is"), json);
         }
     }

@@ -7,6 +7,7 @@ use tower_api_key::{record::Record, rejection::Reason, store::Page};
 use crate::{
     Failure,
     args::{FilterArgs, FromArgs},
+    escape,
     output::{self, Table},
     store::Store,
     usage_data::{IfBroken, UsageData},
@@ -75,14 +76,14 @@ fn print_table(records: &[Record], usage: &UsageData, now: SystemTime) -> Result
         let scopes: Vec<_> = client.scopes().collect();
         table.push([
             record.id().unwrap_or("-").to_owned(),
-            output::escape(client.id()),
+            escape::text(client.id()),
             output::classify(record, now).to_owned(),
             table.format_time(record.created()),
             table.format_time(output::find_end(record)),
             table.format_time(last_used(record, usage)),
             if scopes.is_empty() { "-".to_owned() } else { scopes.join(" ") },
-            output::escape(record.note().unwrap_or("-")),
-            output::escape(client.name().unwrap_or("-")),
+            escape::text(record.note().unwrap_or("-")),
+            escape::text(client.name().unwrap_or("-")),
         ]);
     }
     table.print()

@@ -7,6 +7,7 @@ mod check;
 mod commands;
 mod copy;
 mod edit;
+mod escape;
 mod failure;
 mod import;
 mod issue;

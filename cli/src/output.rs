@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tower_api_key::{record::Record, rejection::Reason};
 
-use crate::{Failure, prompt, store::Store, time_args};
+use crate::{Failure, escape, prompt, store::Store, time_args};
 
 /// Returns the state of a key in one word.
 pub(crate) fn classify(record: &Record, now: SystemTime) -> &'static str {
@@ -134,7 +134,7 @@ pub(crate) fn print_message(text: &str) {
 /// Prints a warning to standard error, as text or as JSON.
 pub(crate) fn warn(text: &str, json: bool) {
     if json {
-        print_message(&escape_json(&json!({ "warning": text })));
+        print_message(&escape::json(&json!({ "warning": text })));
     } else {
         print_message(&format!("warning: {text}"));
     }
@@ -165,7 +165,7 @@ pub(crate) fn preview<'a>(json: bool, title: &str, records: impl IntoIterator<It
     let now = SystemTime::now();
     print_message(title);
     for record in records {
-        let client = escape(record.client().id());
+        let client = escape::text(record.client().id());
         let id = record.id().unwrap_or_default();
         print_message(&format!("  {id}  {client}  {}", classify(record, now)));
     }
@@ -173,7 +173,7 @@ pub(crate) fn preview<'a>(json: bool, title: &str, records: impl IntoIterator<It
 
 /// Prints JSON to standard output.
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
-    print_lines([escape_json(value)].into_iter())
+    print_lines([escape::json(value)].into_iter())
 }
 
 /// Prints how many keys a change affected, such as `Revoked 2 keys.`.
@@ -228,47 +228,6 @@ fn format_span(from: SystemTime, to: SystemTime) -> String {
     }
     let found = UNITS.into_iter().find(|(unit, _)| seconds >= *unit);
     found.map_or("less than a minute".to_owned(), |(unit, name)| count(seconds / unit, name))
-}
-
-/// Escapes characters as Rust does, so that a text is one line and looks like no other text.
-pub(crate) fn escape(text: &str) -> String {
-    text.chars().fold(String::new(), |mut printable, char| {
-        let escaped = char.escape_debug();
-        if !needs_escape(char) && char != '\\' {
-            printable.push(char);
-        } else if escaped.len() > 1 {
-            printable.extend(escaped);
-        } else {
-            printable.extend(char.escape_unicode());
-        }
-        printable
-    })
-}
-
-/// Formats JSON, and escapes characters that `serde_json` does not escape but a terminal can misread.
-pub(crate) fn escape_json(value: &Value) -> String {
-    value.to_string().chars().fold(String::new(), |mut escaped, char| {
-        if needs_escape(char) {
-            for unit in char.encode_utf16(&mut [0; 2]) {
-                escaped.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            escaped.push(char);
-        }
-        escaped
-    })
-}
-
-/// Returns whether a terminal can obey a character, hide it, or merge it with the previous one.
-///
-/// `escape_debug` escapes controls, blanks, format characters, unassigned characters and combining marks.
-/// It does not escape letters and symbols without a shape, so this names them.
-fn needs_escape(char: char) -> bool {
-    let has_no_shape = matches!(
-        char,
-        '\u{115F}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}' | '\u{1D159}'
-    );
-    has_no_shape || (!matches!(char, ' '..='~') && char.escape_debug().len() > 1)
 }
 
 fn measure_width(text: &str) -> usize {

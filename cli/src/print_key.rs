@@ -6,14 +6,14 @@ use serde_json::Value;
 use tower_api_key::{key::MintedKey, store::StoreError};
 use zeroize::Zeroizing;
 
-use crate::{Failure, output};
+use crate::{Failure, escape};
 
 /// Prints a new key to standard output, alone or as a field of JSON.
 pub(crate) fn print_key(minted: MintedKey, record: Option<Value>) -> io::Result<()> {
     let text = minted.reveal(|key| match record {
         Some(mut record) => {
             record["key"] = key.into();
-            Zeroizing::new(output::escape_json(&record) + "\n")
+            Zeroizing::new(escape::json(&record) + "\n")
         }
         None => Zeroizing::new(format!("{key}\n")),
     });

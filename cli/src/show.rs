@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::{
-    Failure,
+    Failure, escape,
     output::{self, Table},
     store::Store,
 };
@@ -14,11 +14,11 @@ pub(crate) fn show(store: &Store, json: bool, key_id: &str) -> Result<(), Failur
         return output::print_json(&output::to_json(&record, now));
     }
     let mut table = Table::new(&["FIELD", "VALUE"], now);
-    let (client, text) = (record.client(), |text: Option<&str>| text.map(output::escape));
+    let (client, text) = (record.client(), |text: Option<&str>| text.map(escape::text));
     let list = |words: Vec<String>| Some(words.join(" ")).filter(|list| !list.is_empty());
     let metadata = client
         .metadata_entries()
-        .map(|(key, value)| format!("{}={}", output::escape(key), output::escape(value)));
+        .map(|(key, value)| format!("{}={}", escape::text(key), escape::text(value)));
     let time = |time: Option<SystemTime>| time.map(|time| table.format_time(Some(time)));
     let rows = [
         ("id", text(record.id())),

@@ -15,6 +15,7 @@ use tower_api_key::{
 use crate::{
     Failure,
     args::FromArgs,
+    escape,
     output::{self, Table},
     store::{Engine, Store},
     time_args::Ago,
@@ -76,7 +77,7 @@ pub(crate) fn usage(
     if !data.is_present {
         output::print_message(data.describe_absence());
     } else if lines.is_empty() {
-        let whose = client.map_or(String::new(), |id| format!(" of {}", output::escape(id)));
+        let whose = client.map_or(String::new(), |id| format!(" of {}", escape::text(id)));
         output::print_message(&format!("No requests{whose} within {}.", last.text));
     }
     if let Some(since) = complete_since.filter(|since| *since > begin && !lines.is_empty()) {
@@ -168,8 +169,8 @@ fn print_table(
         let days = if table.is_for_people { draw_bars(&requests) } else { join(&requests) };
         let name = total_of(subject).map(|total| format!("({total})"));
         table.push([
-            output::escape(subject.client().unwrap_or("-")),
-            name.unwrap_or_else(|| output::escape(subject.key_id().unwrap_or("-"))),
+            escape::text(subject.client().unwrap_or("-")),
+            name.unwrap_or_else(|| escape::text(subject.key_id().unwrap_or("-"))),
             line.total.accepted.to_string(),
             line.total.rejected.to_string(),
             line.total.limited.to_string(),

@@ -10,7 +10,7 @@ use tower_api_key::{
 use crate::{
     Failure,
     args::{FILE_VARIABLE, FromArgs},
-    output,
+    escape, output,
     store::Store,
     time_args::Ago,
 };
@@ -64,7 +64,7 @@ impl UsageData {
             read => read?,
         };
         for path in history.cut_off() {
-            let path = output::escape(&path.to_string_lossy());
+            let path = escape::text(&path.to_string_lossy());
             output::warn(&format!("{path}: the last line is cut off and does not count"), json);
         }
         let mut last_used = HashMap::new();
@@ -109,7 +109,7 @@ impl UsageData {
     pub(crate) fn warn_of_unknown_clients(&self, ago: &Ago, records: &[Record], json: bool) {
         for (client, at) in self.clients_without_ids() {
             if at >= ago.time && !records.iter().any(|record| record.client().id() == client) {
-                let client = output::escape(client);
+                let client = escape::text(client);
                 output::warn(
                     &format!(
                         "{client} was used without the id of a key, so its key can be in the list"

@@ -8,7 +8,7 @@ use crate::{
         Asked::{Hot, Random},
         OURS, Row,
     },
-    table::Spread,
+    spread::Spread,
 };
 
 /// The names of the rows that have bars.

@@ -6,6 +6,7 @@ mod cases;
 mod harness;
 mod keys;
 mod row;
+mod spread;
 mod table;
 
 use std::{env, process::ExitCode, time::Duration};

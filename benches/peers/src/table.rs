@@ -1,15 +1,12 @@
 //! Figures as a page of markdown: where they are from, the table, the bars.
 
-use std::{
-    fmt::{self, Write},
-    fs, iter,
-    time::SystemTime,
-};
+use std::{fmt::Write, fs, iter, time::SystemTime};
 
 use crate::{
     added,
     harness::Figure,
     row::{Asked::Random, BY_HAND, FROM_FN, GOVERNOR, OAUTH, OURS, OURS_CACHED, Row},
+    spread::Spread,
 };
 
 const HEAD: [&str; 12] = [
@@ -138,33 +135,6 @@ fn ratio(figures: &[Figure], ours: &Row, theirs: &Row) -> Option<Spread> {
     let rounds = |row: &Row| figures.iter().find(|figure| figure.row == *row).map(|it| &it.rounds);
     let pairs = iter::zip(rounds(ours)?, rounds(theirs)?);
     Some(Spread::of(pairs.map(|(ours, theirs)| ours / theirs).collect()))
-}
-
-pub struct Spread {
-    low: f64,
-    pub median: f64,
-    high: f64,
-}
-
-impl Spread {
-    pub fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |tenths: usize| values[(values.len() - 1) * tenths / 10];
-        Self { low: at(1), median: at(5), high: at(9) }
-    }
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { low, median, high } = self;
-        let digits = match median {
-            ..0.01 => 4,
-            ..0.1 => 3,
-            100.0.. => 0,
-            _ => 2,
-        };
-        write!(f, "{median:.digits$} ({low:.digits$}–{high:.digits$})")
-    }
 }
 
 /// When, where, and with what.

@@ -1,5 +1,6 @@
 //! Opens a store by its address, and runs the library's asynchronous methods.
 
+mod address;
 mod engine;
 mod key_file;
 mod password;
@@ -25,10 +26,11 @@ use tower_api_key::{
 };
 
 pub(crate) use self::{
-    engine::{Engine, Migrated, Opened, find_engine, key_file},
+    address::{find_engine, key_file},
+    engine::{Engine, Migrated, Opened},
     password::has_password,
 };
-use crate::{Failure, output};
+use crate::{Failure, escape};
 
 /// An open store.
 pub(crate) struct Store {
@@ -72,7 +74,7 @@ impl Store {
     /// Returns the path of a key file or the name of a database, for messages.
     pub(crate) fn place(&self) -> String {
         match self.file() {
-            Some(path) => output::escape(&path.to_string_lossy()),
+            Some(path) => escape::text(&path.to_string_lossy()),
             None => self.opened.keys().name().to_owned(),
         }
     }

@@ -7,8 +7,8 @@ use super::{
     ClientLimitLayer,
     future::After,
     refund::{OwnedSubject, Plan, Refund},
-    service::FIX,
     settings::Settings,
+    warnings::FIX,
 };
 use crate::{
     client::Identity,

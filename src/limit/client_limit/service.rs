@@ -62,10 +62,6 @@ where
     }
 }
 
-pub(super) const FIX: &str = "A `ClientLimitLayer` needs a client, and no `ApiKeyLayer` saw this request. Put \
-     `ApiKeyLayer::new(..)` outside of it (in axum `.layer(..)` after the limit, in a `ServiceBuilder` before \
-     it). If the verifier has a client type of its own, name it in the closure (`|client: &Tenant| ..`).";
-
 accessors! { ClientLimitService<S, F, C> }
 
 impl<S, F, C> ClientLimitService<S, F, C> {

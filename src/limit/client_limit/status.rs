@@ -14,7 +14,7 @@ use http::{
 };
 use tower_service::Service;
 
-use super::{ClientLimitLayer, service::FIX};
+use super::{ClientLimitLayer, warnings::FIX};
 use crate::{
     client::{Client, Identity},
     extract::RequestHead,

@@ -4,6 +4,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The cure in the log line about a request without a client.
+pub(super) const FIX: &str = "A `ClientLimitLayer` needs a client, and no `ApiKeyLayer` saw this request. Put \
+     `ApiKeyLayer::new(..)` outside of it (in axum `.layer(..)` after the limit, in a `ServiceBuilder` before \
+     it). If the verifier has a client type of its own, name it in the closure (`|client: &Tenant| ..`).";
+
 /// The log lines about requests that pass uncounted.
 #[derive(Default)]
 pub(super) struct Warnings {

@@ -10,8 +10,8 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc::UnboundedSender};
 
 use super::{
-    CachedEvent, CachedStatus, answers::Answers, failures::Failures, flights::Flights,
-    options::Observer, permits::Permits, revoked::Revoked,
+    CachedEvent, CachedStatus, answers::Answers, event::Observer, failures::Failures,
+    flights::Flights, permits::Permits, revoked::Revoked,
 };
 use crate::store::{KeyStore, StoreError};
 

@@ -5,6 +5,7 @@ mod failures;
 mod flights;
 mod future;
 mod handle;
+mod join;
 mod listen;
 mod lookup;
 mod memory;
@@ -18,7 +19,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use self::{entry::verify, flights::Joined, memory::Memory};
+use self::{entry::verify, join::Joined, memory::Memory};
 pub use self::{
     event::CachedEvent, future::CachedFuture, options::CachedOptions, status::CachedStatus,
 };

@@ -9,6 +9,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     Cached, CachedEvent, Shared,
     answers::Answers,
+    event::Observer,
     failures::Failures,
     flights::Flights,
     memory::{Memory, State},
@@ -22,8 +23,6 @@ use crate::{
 
 /// Longer times count as this one, because the end of a time must be a time.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
-pub(super) type Observer = Box<dyn Fn(&CachedEvent) + Send + Sync>;
 
 /// Options for a cache of a store. Returned by [`Cached::options`].
 ///

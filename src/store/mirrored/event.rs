@@ -4,6 +4,8 @@ use crate::store::{KeyChange, StoreError};
 #[cfg(feature = "tracing")]
 use crate::store::{LOG_TARGET as TARGET, log};
 
+pub(super) type Observer = Box<dyn Fn(&MirroredEvent) + Send + Sync>;
+
 /// An event of a [`Mirrored`](super::Mirrored).
 ///
 /// The observer, the log (feature `tracing`) and the metrics (feature `metrics`) receive it.

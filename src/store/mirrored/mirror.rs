@@ -13,7 +13,7 @@ use super::{
     MirroredEvent, MirroredStatus,
     contact::Contact,
     corrupt::Corrupt,
-    options::Observer,
+    event::Observer,
     order::Order,
     records::Records,
     staging::{Staged, Staging},

@@ -6,14 +6,12 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Mirrored, MirroredEvent, Shared, contact::Contact, mirror::Mirror};
+use super::{Mirrored, MirroredEvent, Shared, contact::Contact, event::Observer, mirror::Mirror};
 use crate::{
     Keyring, KeyringBuilder,
     key::KeyFormat,
     store::{KeyStore, StoreError, StoreErrorKind, changes::Clock, follower},
 };
-
-pub(super) type Observer = Box<dyn Fn(&MirroredEvent) + Send + Sync>;
 
 /// Options for a mirror of a store. Returned by [`Mirrored::options`].
 ///

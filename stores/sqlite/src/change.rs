@@ -7,7 +7,8 @@ use tower_api_key::store::{Change, Changed, StoreError};
 use crate::{
     database::{Database, Opened},
     error,
-    query::{Keys, unsigned},
+    query::Keys,
+    row::unsigned,
 };
 
 /// Makes a change. It waits until the deadline for other writers.

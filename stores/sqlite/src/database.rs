@@ -15,7 +15,6 @@ use tower_api_key::store::{StoreError, StoreErrorKind};
 use crate::{
     error,
     file_stamp::{Difference, FileStamp, Files},
-    schema,
 };
 
 /// The path of a database, and how to open it.
@@ -106,23 +105,8 @@ impl Database {
         move |error| error::failed(&self.file, doing, &error)
     }
 
-    /// Opens a database with the tables of this program. It never creates a file.
-    pub(crate) fn open(&self, access: Access) -> Result<Opened, StoreError> {
-        self.resume()?;
-        let mut opened = self.open_any(access)?;
-        opened.version = schema::check(self, &opened.connection)?;
-        if access == Access::Write {
-            // If other processes read the database now, it keeps its mode, and readers and writers wait for
-            // one another.
-            _ = set_journal_mode(&opened.connection);
-        }
-        // The first read has created the files beside the database.
-        opened.stamp = self.stamp_after(&opened.stamp)?;
-        Ok(opened)
-    }
-
     /// Opens a database with any tables.
-    fn open_any(&self, access: Access) -> Result<Opened, StoreError> {
+    pub(crate) fn open_any(&self, access: Access) -> Result<Opened, StoreError> {
         let counted = Counted::new(&self.connections);
         let stamp = self.stamp().map_err(|error| self.missing(&error))?;
         let connection = self.connect(access).map_err(self.failed("open the database"))?;
@@ -130,18 +114,8 @@ impl Database {
         Ok(Opened { connection, stamp, version: 0, _counted: counted })
     }
 
-    /// Creates or upgrades the tables of a database, and creates its file. Returns the version before.
-    pub(crate) fn migrate(&self) -> Result<Option<u32>, StoreError> {
-        self.create()?;
-        let mut opened = self.open_any(Access::Write)?;
-        let from = schema::migrate(self, &mut opened.connection)?;
-        set_journal_mode(&opened.connection).map_err(self.failed("set the journal mode"))?;
-        self.checkpoint(&opened);
-        Ok(from)
-    }
-
     /// Returns the state of the files, unless they are others than before.
-    fn stamp_after(&self, before: &FileStamp) -> Result<FileStamp, StoreError> {
+    pub(crate) fn stamp_after(&self, before: &FileStamp) -> Result<FileStamp, StoreError> {
         let stamp = self.stamp().map_err(|error| self.missing(&error))?;
         if stamp.since(before) == Difference::Replaced {
             self.suspend_if_open();
@@ -226,7 +200,7 @@ impl Database {
     }
 
     /// Opens the database again, if every connection has closed.
-    fn resume(&self) -> Result<(), StoreError> {
+    pub(crate) fn resume(&self) -> Result<(), StoreError> {
         let mut suspended = self.suspended();
         if let Some(since) = *suspended {
             if since.elapsed() < SUSPENSION || self.connections.load(SeqCst) > 0 {
@@ -243,7 +217,7 @@ impl Database {
     }
 
     /// Creates an empty file with the mode 0600, if there is no file.
-    fn create(&self) -> Result<(), StoreError> {
+    pub(crate) fn create(&self) -> Result<(), StoreError> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -304,13 +278,6 @@ impl Database {
         // The next checkpoint tries again.
         _ = checkpoint();
     }
-}
-
-/// Sets the mode in which readers do not wait for a writer.
-///
-/// The file keeps its mode. A file that was exported has another one.
-fn set_journal_mode(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(()))
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ mod error;
 mod feed;
 mod file_stamp;
 mod file_system;
+mod open;
 mod path_owners;
 mod position;
 mod query;

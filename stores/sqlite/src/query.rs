@@ -11,7 +11,7 @@ use crate::{
     database::Database,
     error,
     position::Position,
-    row::{self, KeyRow, RowReader, select},
+    row::{self, KeyRow, RowReader, select, unsigned},
 };
 
 /// The number of keys up to which it is faster to sort those that end soon than to search all keys in order.
@@ -224,11 +224,6 @@ pub(crate) fn list(
         conditions => format!("WHERE {}", conditions.join(" AND ")),
     };
     (format!("{} INDEXED BY {index} {filter} ORDER BY key_id LIMIT ?", select!("")), values)
-}
-
-/// Converts a version. A version is never negative.
-pub(crate) fn unsigned(version: i64) -> u64 {
-    version.try_into().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,10 +11,7 @@ use rusqlite::{
 };
 use tower_api_key::{KeyDigest, key::KeyFormat, record::Record};
 
-use crate::{
-    query::unsigned,
-    shared_clients::{ClientColumns, SharedClients},
-};
+use crate::shared_clients::{ClientColumns, SharedClients};
 
 /// Returns the statement that reads keys with a condition. [`RowReader::read`] reads its rows.
 macro_rules! select {
@@ -206,4 +203,9 @@ pub(crate) fn time(micros: i64) -> SystemTime {
 pub(crate) fn micros_from(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_nanos().div_ceil(1000).try_into().unwrap_or(i64::MAX)
+}
+
+/// Converts a version. A version is never negative.
+pub(crate) fn unsigned(version: i64) -> u64 {
+    version.try_into().unwrap_or_default()
 }

@@ -6,8 +6,7 @@ use tower_api_key::{
 
 use crate::{
     database::{Database, Opened},
-    query::unsigned,
-    row::time,
+    row::{time, unsigned},
     schema,
 };
 
