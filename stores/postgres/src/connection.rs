@@ -51,7 +51,7 @@ impl Connection {
     pub(crate) async fn open(endpoint: &Arc<Endpoint>) -> Result<Self, StoreError> {
         let config = endpoint.config()?;
         match time::timeout(endpoint.deadline(), Self::connect(endpoint, &config)).await {
-            Ok(connected) => connected.map_err(|it| error::failed(endpoint.name(), "connect", &it)),
+            Ok(connected) => connected.map_err(|it| error::connect_failed(endpoint.name(), &it)),
             Err(_) => Err(endpoint.timed_out("connect")),
         }
     }

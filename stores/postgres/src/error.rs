@@ -110,6 +110,19 @@ pub(crate) fn failed(name: &str, doing: &str, error: &Error) -> StoreError {
     StoreError::new(kind, format!("{name}: cannot {doing}: {text}"))
 }
 
+/// Converts an error of a new connection. No row was read, so a failure inside the server says nothing about the tables.
+pub(crate) fn connect_failed(name: &str, error: &Error) -> StoreError {
+    match error.as_db_error() {
+        Some(database) if database.code().code().starts_with("XX") => {
+            let (message, code) = (escape(database.message()), database.code().code());
+            let step = "Read the log of the server. Its disk may be full";
+            let text = format!("{name}: cannot connect: {message} (SQLSTATE {code}). {step}");
+            StoreError::new(StoreErrorKind::Unavailable, text)
+        }
+        _ => failed(name, "connect", error),
+    }
+}
+
 /// Converts an error of `COMMIT`. Without an answer of a server that goes on, the change may have taken effect.
 pub(crate) fn commit_failed(name: &str, error: &Error) -> StoreError {
     let Reason { mut kind, text } = Reason::of(error);

@@ -2,6 +2,7 @@
 //!
 //! A server and its folder go away when its value is dropped or when the process of the tests ends, even if it is killed.
 
+mod disk;
 mod folder;
 mod pgbouncer;
 mod postgres;
@@ -10,6 +11,7 @@ mod proxy;
 mod redis;
 
 pub use self::{
+    disk::Disk,
     folder::Folder,
     pgbouncer::PgBouncer,
     postgres::{Postgres, run_as_server_user},

@@ -93,7 +93,8 @@ impl Drop for Program {
     }
 }
 
-fn run(command: &mut Command) {
+#[track_caller]
+pub(crate) fn run(command: &mut Command) {
     let status = command.status().unwrap();
     assert!(status.success(), "{command:?}: {status}");
 }

@@ -1,6 +1,7 @@
 //! Keys in a PostgreSQL database.
 
 mod access;
+mod as_root;
 mod conforms;
 mod corrupt;
 mod faults;

@@ -1,6 +1,7 @@
 //! Usage in the database.
 
 use std::{
+    process::Stdio,
     thread,
     time::{Duration, SystemTime},
 };
@@ -13,7 +14,10 @@ use tower_api_key::{
     usage::{Counts, Subject, Usage, UsageBatch, UsageRow, UsageSink as _},
 };
 
-use crate::support::{Database, issue};
+use tower_api_key_postgres::Postgres;
+use tower_api_key_test_servers as servers;
+
+use crate::support::{Database, add_template, issue};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -164,6 +168,34 @@ async fn batches_of_several_processes_at_once_are_exact_and_wake_no_follower() {
     assert!(output.stdout.trim_ascii().is_empty(), "{output:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_takes_no_lock_of_notifications_on_any_channel() {
+    // The lock is that of all databases.
+    let server = servers::Postgres::start();
+    add_template(&server);
+    server.sql("postgres", "ALTER DATABASE tables SET synchronous_commit = local");
+    server.sql("tables", "ALTER SYSTEM SET synchronous_standby_names = 'missing'");
+    server.sql("tables", "SELECT pg_reload_conf()");
+    // A commit that waits for a standby holds the lock.
+    let mut psql = server.command("psql");
+    psql.args(["-Xq", "-d", &server.url("postgres")]);
+    psql.args(["-c", "BEGIN; CREATE TABLE other (); NOTIFY other; COMMIT"]);
+    let mut notifying = psql.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE classid = 'pg_database'::regclass AND objid = 0 \
+        AND mode = 'AccessExclusiveLock' AND granted";
+    servers::wait_for("the lock", || server.sql("tables", held) == "1");
+    let notify = "SET lock_timeout = '50ms'; NOTIFY api_keys";
+    assert!(server.try_sql("tables", notify).unwrap_err().contains("lock timeout"));
+
+    let usage = Postgres::open(&server.url("tables")).unwrap().usage();
+    let rows = vec![row(key("0000000a"), hours_ago(1), 1, Some(1))];
+    usage.write(&UsageBatch::new("one", 1, rows)).await.unwrap();
+    assert_eq!(usage.read(None).await.unwrap().rows().len(), 1);
+    assert_eq!(server.sql("tables", held), "1");
+    notifying.kill().unwrap();
+    notifying.wait().unwrap();
+}
+
 #[test]
 fn a_writer_without_a_runtime_says_so() {
     use std::{
@@ -171,8 +203,7 @@ fn a_writer_without_a_runtime_says_so() {
         task::{Context, Poll, Waker},
     };
 
-    let usage =
-        tower_api_key_postgres::Postgres::open("postgres://127.0.0.1/keys").unwrap().usage();
+    let usage = Postgres::open("postgres://127.0.0.1/keys").unwrap().usage();
     let batch = UsageBatch::new("one", 1, Vec::new());
     let mut writing = pin!(usage.write(&batch));
     let Poll::Ready(Err(error)) = writing.as_mut().poll(&mut Context::from_waker(Waker::noop()))
