@@ -5,6 +5,9 @@
 use crate::support;
 
 use std::{
+    collections::BTreeSet,
+    env,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -460,6 +463,24 @@ fn two_usages_in_one_process_count_for_themselves() {
     use_key(&two, "CiCiCiK3", "ci");
     assert_eq!((one.snapshot().len(), two.snapshot().len()), (1, 2));
     assert!(!format!("{one:?}").contains("mobile-app"));
+}
+
+/// A process of its own runs this test alone, and prints its name.
+#[test]
+fn instance_of_a_process() {
+    println!("> {}", Usage::new().instance());
+}
+
+#[test]
+fn each_start_of_a_process_has_a_new_instance() {
+    let start = |_| {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["usage::instance_of_a_process", "--exact", "--nocapture"]);
+        let text = String::from_utf8(child.output().unwrap().stdout).unwrap();
+        text.split("> ").nth(1).unwrap().lines().next().unwrap().to_owned()
+    };
+    let names: BTreeSet<_> = (0..4).map(start).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
 }
 
 #[test]

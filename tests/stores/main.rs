@@ -16,6 +16,8 @@ mod gate;
 mod http;
 #[cfg(feature = "file")]
 mod key_file;
+#[cfg(feature = "limit")]
+mod limits;
 #[cfg(feature = "tracing")]
 #[allow(dead_code, reason = "other tests need more of it")]
 #[path = "../support/log.rs"]

@@ -20,9 +20,13 @@ pub enum SqliteWarning {
 
 impl SqliteWarning {
     pub(crate) fn all(path: &Path) -> Vec<Self> {
+        Self::of(path_owners::is_writable_by_others(path), file_system::is_network(path))
+    }
+
+    fn of(is_writable_by_others: bool, is_network: bool) -> Vec<Self> {
         let all = [
-            (path_owners::is_writable_by_others(path), Self::WritableByOthers),
-            (file_system::is_network(path), Self::NetworkFileSystem),
+            (is_writable_by_others, Self::WritableByOthers),
+            (is_network, Self::NetworkFileSystem),
         ];
         all.into_iter().filter_map(|(is_there, warning)| is_there.then_some(warning)).collect()
     }
@@ -52,5 +56,19 @@ impl fmt::Display for SqliteWarning {
                  revocations"
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_file_system_is_a_warning() {
+        let warnings = SqliteWarning::of(false, true);
+        assert_eq!(warnings, [SqliteWarning::NetworkFileSystem]);
+        assert!(warnings[0].to_string().contains("network file system"));
+        assert_eq!(SqliteWarning::of(true, false), [SqliteWarning::WritableByOthers]);
+        assert_eq!(SqliteWarning::of(false, false), []);
     }
 }
