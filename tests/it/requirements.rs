@@ -1,4 +1,4 @@
-//! The list of requirements in `tests/README.md` is complete, and every file of tests is in a program.
+//! The lists of requirements and pitfalls in `tests/README.md` are complete, and every file of tests is in a program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,11 +28,28 @@ fn numbers_of(name: &str) -> impl Iterator<Item = u32> {
     name.split('_').map_while(|word| word.strip_prefix('r')?.parse().ok())
 }
 
-/// Returns the names of all functions in a source, or only of tests.
+/// Returns the names of all functions in a source.
 fn functions(source: &str) -> impl Iterator<Item = &str> {
     let lines = source.lines().map(str::trim_start);
     let after_fn = lines.filter_map(|line| line.split_once("fn ").map(|(_, name)| name));
     after_fn.map(|name| name.split(['(', '<']).next().unwrap())
+}
+
+/// Returns the names of the tests in a source, and of the behaviours of a store. A macro can have a list of tests.
+fn tests(source: &str) -> Vec<&str> {
+    let is_in_list = |name: &str| source.lines().any(|line| line.trim() == format!("{name},"));
+    let mut is_test = false;
+    let mut tests = Vec::new();
+    for line in source.lines().map(str::trim_start) {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        if let Some(name) = functions(line).next() {
+            if is_test || line.ends_with("(stores) {") || is_in_list(name) {
+                tests.push(name);
+            }
+            is_test = false;
+        }
+    }
+    tests
 }
 
 /// Returns the numbers in comments, such as `R8`.
@@ -42,15 +59,26 @@ fn numbers_in_comments(source: &str) -> impl Iterator<Item = u32> {
     words.filter_map(|word| word.strip_prefix('R')?.parse().ok())
 }
 
-/// Returns the rows of the list: the number, and the proof.
-fn list() -> BTreeMap<u32, Vec<String>> {
+/// A table of `tests/README.md`.
+struct Table {
+    letter: char,
+    columns: usize,
+    rows: u32,
+}
+
+const REQUIREMENTS: Table = Table { letter: 'R', columns: 4, rows: 56 };
+const PITFALLS: Table = Table { letter: 'P', columns: 3, rows: 62 };
+
+/// Returns the rows of a table: the number, and the proof.
+fn list(table: &Table) -> BTreeMap<u32, Vec<String>> {
     let text = fs::read_to_string(root().join("tests/README.md")).unwrap();
     let mut list = BTreeMap::new();
-    for row in text.lines().filter(|line| line.starts_with("| R")) {
+    for row in text.lines().filter(|line| line.starts_with(&format!("| {}", table.letter))) {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
-        let number = cells[0].trim_start_matches('R').parse().unwrap();
+        let number = cells[0].trim_start_matches(table.letter).parse().unwrap();
         let shown_by = cells.last().unwrap().split('`').skip(1).step_by(2).map(str::to_owned);
-        assert!(cells.len() == 4 && list.insert(number, shown_by.collect()).is_none(), "{row}");
+        let is_new = list.insert(number, shown_by.collect()).is_none();
+        assert!(cells.len() == table.columns && is_new, "{row}");
     }
     list
 }
@@ -63,7 +91,7 @@ fn source_of(entry: &str) -> Option<String> {
 
 #[test]
 fn every_number_in_a_test_has_an_entry() {
-    let list = list();
+    let list = list(&REQUIREMENTS);
     let mut sources = Vec::new();
     for folder in ["tests", "cli", "src", "fuzz/src", "benches/counts/src"] {
         files(&root().join(folder), "rs", &mut sources);
@@ -79,18 +107,28 @@ fn every_number_in_a_test_has_an_entry() {
 
 #[test]
 fn every_entry_names_a_test_or_a_script_that_exists() {
-    let list = list();
-    assert_eq!(list.keys().copied().collect::<Vec<_>>(), (1..=56).collect::<Vec<_>>());
-    for (number, shown_by) in list {
-        assert!(!shown_by.is_empty(), "R{number} is shown by nothing");
-        for entry in shown_by {
-            let (file, test) = entry.split_once("::").unwrap_or((&entry, ""));
-            match source_of(file) {
-                Some(source) => {
-                    let is_it = |name| name == test || numbers_of(name).any(|it| it == number);
-                    assert!(functions(&source).any(is_it), "R{number}: no test in {entry}");
+    for table in [REQUIREMENTS, PITFALLS] {
+        let (list, letter) = (list(&table), table.letter);
+        assert!(list.keys().copied().eq(1..=table.rows), "{letter}: {:?}", list.keys());
+        for (number, shown_by) in list {
+            assert!(!shown_by.is_empty(), "{letter}{number} is shown by nothing");
+            for entry in shown_by {
+                let (file, test) = entry.split_once("::").unwrap_or((&entry, ""));
+                let is_it = |name: &&str| match test {
+                    "" => letter == 'P' || numbers_of(name).any(|it| it == number),
+                    test => name.starts_with(test),
+                };
+                match source_of(file) {
+                    Some(source) => {
+                        assert!(
+                            tests(&source).iter().any(is_it),
+                            "{letter}{number}: no test in {entry}"
+                        );
+                    }
+                    None => {
+                        assert!(root().join(&entry).is_file(), "{letter}{number}: no file {entry}")
+                    }
                 }
-                None => assert!(root().join(&entry).is_file(), "R{number}: no file {entry}"),
             }
         }
     }
