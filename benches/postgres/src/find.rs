@@ -1,13 +1,15 @@
-//! A find, beside a bare prepared query.
+//! A find and a miss of `Cached`, beside a bare prepared query.
+
+use std::time::Duration;
 
 use tokio_postgres::types::Type;
 use tower_api_key::{
     Client, KeyDigest,
     record::Record,
-    store::{Change, KeyStore as _},
+    store::{Cached, Change, KeyStore as _},
 };
 
-use crate::{Figures, ROWS, Site, Store, connect, figures::compare};
+use crate::{Figures, ROWS, Site, Store, ask::ask, connect, figures::compare};
 
 const KEYS: usize = 10_000;
 const FINDS: usize = 50;
@@ -36,17 +38,32 @@ pub fn run(site: &Site, is_quick: bool, figures: &mut Figures) {
         });
     };
     let mut other = (0..KEYS).map(|n| n * 7_919 % KEYS).cycle();
-    let (one, bare, ratio) = compare(
-        rounds,
-        || find(&prepared),
-        || {
-            runtime.block_on(async {
-                for digest in other.by_ref().take(FINDS).map(|at| digests[at].to_bytes()) {
-                    assert_eq!(client.query(&statement, &[&&digest[..]]).await.unwrap().len(), 1);
-                }
-            });
-        },
+    let mut query = || {
+        runtime.block_on(async {
+            for digest in other.by_ref().take(FINDS).map(|at| digests[at].to_bytes()) {
+                assert_eq!(client.query(&statement, &[&&digest[..]]).await.unwrap().len(), 1);
+            }
+        });
+    };
+    // No answer is fresh, so each request is a miss.
+    let options = Cached::options().fresh(Duration::ZERO);
+    let cached = runtime.block_on(options.open(prepared.clone())).unwrap();
+    let mut asked = (0..KEYS).map(|n| n * 7_919 % KEYS).cycle();
+    let miss = || {
+        runtime.block_on(async {
+            for at in asked.by_ref().take(FINDS) {
+                assert!(ask(&cached, &at.to_string()).await);
+            }
+        });
+    };
+    let (one, bare, ratio) = compare(rounds, miss, &mut query);
+    println!(
+        "a miss of `Cached` {:.1} µs, a bare prepared query {:.1} µs",
+        micros(one),
+        micros(bare)
     );
+    figures.add("PostgreSQL: a prepared miss of Cached ÷ a bare prepared query", ratio, 1.15, "");
+    let (one, bare, ratio) = compare(rounds, || find(&prepared), &mut query);
     println!("a prepared find {:.1} µs, a bare prepared query {:.1} µs", micros(one), micros(bare));
     figures.add("PostgreSQL: a prepared find ÷ a bare prepared query", ratio, 1.15, "");
     let mut other = (0..KEYS).map(|n| n * 7_919 % KEYS).cycle();

@@ -3,6 +3,8 @@
 //! `cargo run --release --manifest-path benches/postgres/Cargo.toml -- find usage` runs only these. `--quick` takes
 //! small numbers, which are no figures. It starts a server of Debian's package `postgresql-15`, without `fsync`.
 
+#[path = "../../stores/src/ask.rs"]
+mod ask;
 #[expect(dead_code, reason = "the figures of SQLite need more of it")]
 #[path = "../../stores/src/figures.rs"]
 mod figures;

@@ -3,6 +3,7 @@
 //! `cargo run --release --manifest-path benches/stores/Cargo.toml -- find usage` runs only these. `--quick` takes
 //! small numbers, which are no figures.
 
+mod ask;
 mod cached;
 mod figures;
 mod find;
