@@ -108,7 +108,7 @@ impl Database {
     /// Opens a database with any tables.
     pub(crate) fn open_any(&self, access: Access) -> Result<Opened, StoreError> {
         let counted = Counted::new(&self.connections);
-        let stamp = self.stamp().map_err(|error| self.missing(&error))?;
+        let stamp = self.stamp_to_open(None)?;
         let connection = self.connect(access).map_err(self.failed("open the database"))?;
         let stamp = self.stamp_after(&stamp)?;
         Ok(Opened { connection, stamp, version: 0, _counted: counted })
@@ -116,12 +116,28 @@ impl Database {
 
     /// Returns the state of the files, unless they are others than before.
     pub(crate) fn stamp_after(&self, before: &FileStamp) -> Result<FileStamp, StoreError> {
-        let stamp = self.stamp().map_err(|error| self.missing(&error))?;
-        if stamp.since(before) == Difference::Replaced {
-            self.suspend_if_open();
-            return Err(self.error(StoreErrorKind::Unavailable, REPLACED));
+        self.stamp_to_open(Some(before))
+    }
+
+    /// Returns the state of the files for a connection that opens.
+    ///
+    /// If they are gone or others than before, the other connections have old files. The database then stays closed
+    /// for a while.
+    fn stamp_to_open(&self, before: Option<&FileStamp>) -> Result<FileStamp, StoreError> {
+        let is_replaced = |stamp: &FileStamp| {
+            before.is_some_and(|before| stamp.since(before) == Difference::Replaced)
+        };
+        let error = match self.stamp() {
+            Ok(stamp) if is_replaced(&stamp) => self.error(StoreErrorKind::Unavailable, REPLACED),
+            Ok(stamp) => return Ok(stamp),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.missing(&error),
+            Err(error) => return Err(self.missing(&error)),
+        };
+        // One connection is the one that opens.
+        if self.connections.load(SeqCst) > 1 {
+            self.suspend();
         }
-        Ok(stamp)
+        Err(error)
     }
 
     fn connect(&self, access: Access) -> rusqlite::Result<Connection> {
@@ -166,7 +182,6 @@ impl Database {
     fn missing(&self, error: &io::Error) -> StoreError {
         let (kind, text) = match error.kind() {
             io::ErrorKind::NotFound => {
-                self.suspend_if_open();
                 let text = "no such database. Create it with `apikey migrate` or `Sqlite::migrate`"
                     .to_owned();
                 (StoreErrorKind::Unavailable, text)
@@ -185,13 +200,6 @@ impl Database {
     /// makes the index again. Otherwise an index of the old files could be used for the new ones.
     pub(crate) fn suspend(&self) {
         self.suspended().get_or_insert_with(Instant::now);
-    }
-
-    /// Suspends the database, if connections other than the one that opens now are open. They have the old files.
-    fn suspend_if_open(&self) {
-        if self.connections.load(SeqCst) > 1 {
-            self.suspend();
-        }
     }
 
     /// Returns whether a connection must close.
