@@ -25,6 +25,8 @@ mod usage;
 // The tests of all databases use these.
 #[path = "../../../sqlite/tests/sqlite/checks.rs"]
 mod checks;
+#[path = "../../../sqlite/tests/sqlite/columns.rs"]
+mod columns;
 #[path = "../../../sqlite/tests/sqlite/server.rs"]
 mod server;
 #[path = "../../../sqlite/tests/sqlite/waiting.rs"]

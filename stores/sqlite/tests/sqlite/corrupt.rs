@@ -5,10 +5,11 @@ use tower_api_key::{
     Client, KeyDigest,
     key::KeyFormat,
     record::Record,
-    store::{Cached, Change, KeyStore as _, Page, StoreErrorKind as Kind},
+    store::{Change, KeyStore as _, Page, StoreErrorKind as Kind},
 };
 
 use crate::{
+    columns,
     server::{Caller, serve},
     support::{Folder, eventually, issue},
 };
@@ -56,24 +57,15 @@ async fn a_row_that_is_no_record_is_503_for_its_key_alone_until_it_is_repaired()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_or_a_missing_column_makes_no_good_key_a_401() {
     let folder = Folder::migrated();
-    let mirrored = folder.mirror().await;
-    let (_, key) = issue(&mirrored, "good").await;
-    let serve_cached = async || {
-        let cached = Cached::open(folder.open()).await.unwrap();
-        Caller::new(serve(cached).await)
-    };
-    let mirrored = Caller::new(serve(mirrored).await);
+    let statements = [
+        "ALTER TABLE api_key ADD COLUMN other TEXT",
+        "ALTER TABLE api_key RENAME COLUMN scopes TO others",
+        "ALTER TABLE api_key RENAME COLUMN others TO scopes",
+    ];
     let connection = folder.connect();
-    connection.execute_batch("ALTER TABLE api_key ADD COLUMN other TEXT").unwrap();
-    let cached = serve_cached().await;
-    assert_eq!((cached.status(&key).await, mirrored.status(&key).await), (200, 200));
-
-    let cold = serve_cached().await;
-    connection.execute_batch("ALTER TABLE api_key RENAME COLUMN scopes TO others").unwrap();
-    assert_eq!((cold.status(&key).await, mirrored.status(&key).await), (503, 200));
-    connection.execute_batch("ALTER TABLE api_key RENAME COLUMN others TO scopes").unwrap();
-    eventually(async || cold.status(&key).await == 200).await;
-    assert_eq!(mirrored.status(&key).await, 200);
+    let run = |sql: &str| connection.execute_batch(sql).unwrap();
+    let mirrored = folder.mirror().await;
+    columns::make_no_good_key_a_401(mirrored, || folder.open(), run, statements).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod checks;
 mod corrupt;
 
 mod child;
+mod columns;
 mod conforms;
 mod crashes;
 mod faults;
