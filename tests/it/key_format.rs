@@ -328,7 +328,7 @@ fn r48_a_hundred_thousand_keys_are_different_and_their_digits_uniform() {
     is_uniform(&minted(100_000)).unwrap();
 }
 
-/// `cargo test --release --test key_format -- --ignored --nocapture`
+/// `cargo test --release --all-features --test it a_million_keys -- --ignored`
 #[test]
 #[ignore = "takes a while in a debug build"]
 fn r48_a_million_keys_are_different_and_their_digits_uniform() {
